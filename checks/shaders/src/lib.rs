@@ -1,0 +1,1 @@
+//! Translation of WGSL for every backend that wgpu has.
