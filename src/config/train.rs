@@ -1,0 +1,191 @@
+//! Everything a training run needs besides its text: one struct per section of the TOML file.
+
+use serde::{Deserialize, Serialize};
+
+use super::ModelConfig;
+
+/// Where text comes from and how it becomes tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Training text, plain or `.gz`; documents end at a line `<|endoftext|>`.
+    pub train: String,
+    /// Held-out text; empty: the last tenth of the documents (or of the only document's text).
+    pub valid: String,
+    /// `char`, `byte`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
+    pub tokenizer: String,
+}
+
+/// The noise schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoiseConfig {
+    /// `loglinear`: P(mask) = (1 - eps) t.
+    #[serde(rename = "type")]
+    pub kind: NoiseKind,
+}
+
+impl Default for NoiseConfig {
+    fn default() -> Self {
+        Self {
+            kind: NoiseKind::Loglinear,
+        }
+    }
+}
+
+/// Known noise schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum NoiseKind {
+    /// sigma(t) = -log1p(-(1 - eps) t), eps = 1e-3.
+    Loglinear,
+}
+
+/// AdamW and its learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0: no clipping.
+    pub clip: f64,
+    /// After the warm-up: `constant`, or `cosine` down to `min_lr` at the last step.
+    pub schedule: LrSchedule,
+    /// Warm-up steps; absent: 2500 or a twentieth of the run, whichever is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
+    /// Where the cosine schedule begins its warm-up and ends.
+    pub min_lr: f64,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            lr: 3e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 1.0,
+            schedule: LrSchedule::Constant,
+            warmup: None,
+            min_lr: 1e-6,
+        }
+    }
+}
+
+/// Known learning-rate schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LrSchedule {
+    /// Linear warm-up, then constant.
+    Constant,
+    /// Linear warm-up, then half a cosine.
+    Cosine,
+}
+
+/// The run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Optimiser steps in all.
+    pub steps: u64,
+    /// Sequences per micro-batch.
+    pub batch: usize,
+    /// Micro-batches per optimiser step; the global batch is `batch * accumulation`.
+    pub accumulation: usize,
+    /// Decay of the exponential moving average of the weights.
+    pub ema: f64,
+    /// Smallest diffusion time.
+    pub sampling_eps: f64,
+    /// Stratify the times over the global batch.
+    pub antithetic_sampling: bool,
+    /// Steps between checkpoints; 0: only at the end.
+    pub save_every: u64,
+    /// Newest checkpoints kept.
+    pub keep: usize,
+    /// Steps between validations; 0: only at the end.
+    pub val_every: u64,
+    /// Most validation blocks per validation; 0: all of them.
+    pub val_blocks: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch: 16,
+            accumulation: 1,
+            ema: 0.9999,
+            sampling_eps: 1e-3,
+            antithetic_sampling: true,
+            save_every: 500,
+            keep: 3,
+            val_every: 0,
+            val_blocks: 256,
+        }
+    }
+}
+
+/// How to sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// Denoising steps on a uniform grid of t.
+    pub steps: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self {
+            steps: 128,
+            seed: 1,
+        }
+    }
+}
+
+/// Everything a training run needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Seed of initialisation, data order, times, masks and dropout.
+    pub seed: u64,
+    /// The denoiser.
+    pub model: ModelConfig,
+    /// Text and tokenizer.
+    pub data: DataConfig,
+    /// Noise schedule.
+    pub noise: NoiseConfig,
+    /// Optimiser.
+    pub optim: OptimConfig,
+    /// The run.
+    pub training: TrainingConfig,
+    /// Samples printed at the end.
+    pub sampling: SampleConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            model: ModelConfig::default(),
+            data: DataConfig::default(),
+            noise: NoiseConfig::default(),
+            optim: OptimConfig::default(),
+            training: TrainingConfig::default(),
+            sampling: SampleConfig::default(),
+        }
+    }
+}
