@@ -1,3 +1,55 @@
 //! The project's own tasks: `cargo xtask --help`.
 
-fn main() {}
+mod apt;
+mod package;
+mod shell;
+mod stages;
+mod vulkan;
+mod wasm;
+
+use clap::Parser;
+use shell::Consent;
+use stages::Stage;
+
+/// Tasks of the project, run from any folder of it.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Install what the checks need, then run all of them (or the stages named)
+    Test {
+        /// Stages to run, in the project's order; all of them if none is named
+        stages: Vec<Stage>,
+        /// Run the later stages after one has failed
+        #[arg(long)]
+        keep_going: bool,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Only install what the checks need: a software Vulkan driver, SPIR-V tools, a wasm toolchain
+    Setup {
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Formatting, clippy and documentation: what needs no installation and no GPU
+    Lint,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Test {
+            stages,
+            keep_going,
+            consent,
+        } => stages::run(&stages, keep_going, consent),
+        Task::Setup { consent } => {
+            vulkan::set_up(consent)?;
+            wasm::Toolchain::set_up(consent)?;
+            Ok(())
+        }
+        Task::Lint => stages::run(
+            &[Stage::Fmt, Stage::Clippy, Stage::Docs],
+            true,
+            Consent::no(),
+        ),
+    }
+}

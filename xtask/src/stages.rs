@@ -1,0 +1,141 @@
+//! The stages of `cargo xtask test`: each a command or two, timed.
+
+use crate::shell::{Consent, cargo, run as run_command};
+use crate::{package, vulkan, wasm};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// One check of the project, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// rustfmt has nothing to change
+    Fmt,
+    /// clippy has nothing to say
+    Clippy,
+    /// The documentation builds without warnings
+    Docs,
+    /// All tests, on a GPU adapter (a software one if there is no other)
+    Tests,
+    /// The library compiles for the browser
+    Wasm,
+    /// The published package holds what it should and is small
+    Package,
+    /// The examples build as a user builds them
+    Examples,
+}
+
+/// What set-up found, for the stages that need it.
+#[derive(Default)]
+struct Tools {
+    driver: Option<PathBuf>,
+    wasm: Option<wasm::Toolchain>,
+}
+
+impl Tools {
+    fn set_up(&mut self, stages: &[Stage], consent: Consent) -> Result<()> {
+        if stages.contains(&Stage::Tests) {
+            self.driver = vulkan::set_up(consent)?;
+        }
+        if stages.contains(&Stage::Wasm) {
+            self.wasm = Some(wasm::Toolchain::set_up(consent)?);
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    fn run(self, tools: &Tools, keep_going: bool) -> Result<()> {
+        // Everything up to the tests sees the same packages with the same profile, so that Cargo compiles
+        // each dependency's build script and macros once.
+        match self {
+            Self::Fmt => run_command(&mut cargo("fmt --all --check")),
+            Self::Clippy => run_command(&mut cargo(
+                "clippy --workspace --all-targets --release -- -D warnings",
+            )),
+            Self::Docs => run_command(
+                cargo("doc --workspace --lib --no-deps --release")
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Tests => {
+                let mut tests = cargo("test --workspace --release");
+                if keep_going {
+                    tests.arg("--no-fail-fast");
+                }
+                tests.envs(tools.driver.iter().map(|icd| (vulkan::DRIVER_FILES, icd)));
+                run_command(&mut tests)
+            }
+            Self::Wasm => match &tools.wasm {
+                Some(toolchain) => toolchain.check(),
+                None => bail!("no toolchain for the browser"),
+            },
+            Self::Package => package::check(),
+            Self::Examples => run_command(&mut cargo("build --release --examples")),
+        }
+    }
+}
+
+/// A line of the summary.
+struct Row {
+    name: String,
+    took: Duration,
+    failed: Option<anyhow::Error>,
+}
+
+/// Runs the stages named (all if none is) and fails if one of them does.
+pub fn run(named: &[Stage], keep_going: bool, consent: Consent) -> Result<()> {
+    let stages: Vec<Stage> = Stage::value_variants()
+        .iter()
+        .copied()
+        .filter(|stage| named.is_empty() || named.contains(stage))
+        .collect();
+
+    let mut tools = Tools::default();
+    let mut rows = vec![timed("setup".into(), || tools.set_up(&stages, consent))];
+    for stage in stages {
+        if !keep_going && rows.iter().any(|row| row.failed.is_some()) {
+            break;
+        }
+        rows.push(timed(stage.name(), || stage.run(&tools, keep_going)));
+    }
+    summarise(&rows)
+}
+
+fn timed(name: String, work: impl FnOnce() -> Result<()>) -> Row {
+    println!("\n==> {name}");
+    let start = Instant::now();
+    let failed = work().err();
+    if let Some(error) = &failed {
+        eprintln!("{name} failed: {error:#}");
+    }
+    Row {
+        name,
+        took: start.elapsed(),
+        failed,
+    }
+}
+
+fn summarise(rows: &[Row]) -> Result<()> {
+    println!("\n{:<10} {:>8}  result", "stage", "seconds");
+    for row in rows {
+        let result = if row.failed.is_some() { "FAILED" } else { "ok" };
+        println!("{:<10} {:>8.1}  {result}", row.name, row.took.as_secs_f64());
+    }
+    let total: Duration = rows.iter().map(|row| row.took).sum();
+    println!("{:<10} {:>8.1}", "total", total.as_secs_f64());
+
+    let failed: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.failed.is_some())
+        .map(|row| row.name.as_str())
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The library for the browser: compiled with rustup's target, or where rustup cannot get that, with
+//! Debian's compiler and the source of its standard library.
+
+use crate::apt;
+use crate::shell::{Consent, cache_dir, cargo, command, on_path, output, run, target_dir};
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// A compiler that has the target's standard library, or can build it.
+pub enum Toolchain {
+    /// The compiler that Cargo uses anyway.
+    Default,
+    /// Debian's, unpacked into this folder.
+    Debian(PathBuf),
+}
+
+impl Toolchain {
+    /// Finds a compiler for the target, or gets one.
+    pub fn set_up(consent: Consent) -> Result<Self> {
+        if has_target()? {
+            return Ok(Self::Default);
+        }
+        let folder = cache_dir()?.join("rustc-web");
+        if folder.exists() {
+            return Ok(Self::Debian(folder));
+        }
+        if on_path("rustup") {
+            consent.ask(&format!("To be added to the toolchain by rustup: {TARGET}"))?;
+            match run(&mut command("rustup", ["target", "add", TARGET])) {
+                Ok(()) if has_target()? => return Ok(Self::Default),
+                Ok(()) => {}
+                Err(error) => eprintln!("warning: {error:#}"),
+            }
+        }
+        if !apt::available() {
+            bail!(
+                "the compiler lacks the target {TARGET}: get it with `rustup target add {TARGET}`"
+            );
+        }
+        consent.ask(&format!(
+            "To be unpacked into {} (nothing is installed): Debian's rustc-web, 850 MB",
+            folder.display()
+        ))?;
+        unpack(&folder).context("neither rustup nor apt has a compiler for the browser")?;
+        Ok(Self::Debian(folder))
+    }
+
+    /// Type-checks the library for the browser.
+    pub fn check(&self) -> Result<()> {
+        let mut check = cargo("check --package mdlm --lib --target");
+        check.arg(TARGET);
+        // Another compiler must not invalidate what the other stages have built.
+        check
+            .arg("--target-dir")
+            .arg(target_dir().join("wasm-check"));
+        if let Self::Debian(folder) = self {
+            check.args(["-Z", "build-std=std,panic_abort"]);
+            check.env("RUSTC", write_wrapper(folder)?);
+            // `-Z` options on a stable compiler.
+            check.env("RUSTC_BOOTSTRAP", "1");
+        }
+        run(&mut check)
+    }
+}
+
+fn has_target() -> Result<bool> {
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let print = ["--print", "target-libdir", "--target", TARGET];
+    let folder = output(&mut command(&rustc, print))?;
+    let Ok(libraries) = fs::read_dir(folder.trim()) else {
+        return Ok(false);
+    };
+    Ok(libraries
+        .filter_map(|entry| entry.ok())
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-")))
+}
+
+fn unpack(folder: &Path) -> Result<()> {
+    let index = apt::Index::system()?;
+    let mut packages = index.dependencies("rustc-web", &["libstd-rust-web", "libllvm"])?;
+    packages.extend(["rustc-web".into(), "rust-web-src".into()]);
+    index.unpack(&packages, folder)
+}
+
+/// A script that starts the unpacked compiler with its own libraries.
+fn write_wrapper(folder: &Path) -> Result<PathBuf> {
+    let libraries = fs::read_dir(folder.join("usr/lib"))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.to_string_lossy().ends_with("-linux-gnu"))
+        .with_context(|| format!("{} is incomplete: remove it", folder.display()))?;
+    let wrapper = folder.join("rustc.sh");
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+        libraries.display(),
+        folder.join("usr/bin/rustc").display()
+    );
+    // Rewritten only when it differs: Cargo takes a newer file for another compiler.
+    if fs::read_to_string(&wrapper).ok().as_deref() != Some(&script) {
+        fs::write(&wrapper, script)?;
+        run(command("chmod", ["+x"]).arg(&wrapper))?;
+    }
+    Ok(wrapper)
+}
