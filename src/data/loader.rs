@@ -1,0 +1,114 @@
+//! Which block comes when: a pure function of seed, step and place in the batch, so that there is
+//! no position to save and a resumed run sees what an unbroken one would.
+
+use std::sync::Arc;
+
+use super::pack::Blocks;
+use crate::rng::{Rng, Stream};
+
+/// Hands out the training blocks, every epoch in an order of its own.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    blocks: Arc<Blocks>,
+    seed: u64,
+    global_batch: usize,
+    order: Order,
+}
+
+/// The permutation of one epoch, kept because neighbouring steps share it.
+#[derive(Clone, Debug)]
+struct Order {
+    epoch: u64,
+    blocks: Vec<usize>,
+}
+
+impl Order {
+    fn new(count: usize, seed: u64, epoch: u64) -> Self {
+        let mut blocks: Vec<usize> = (0..count).collect();
+        Rng::new(seed, Stream::Shuffle, epoch).shuffle(&mut blocks);
+        Self { epoch, blocks }
+    }
+}
+
+impl Loader {
+    /// Batches of `global_batch` blocks.
+    pub fn new(blocks: Arc<Blocks>, seed: u64, global_batch: usize) -> Self {
+        let order = Order::new(blocks.count(), seed, 0);
+        Self {
+            blocks,
+            seed,
+            global_batch,
+            order,
+        }
+    }
+
+    /// Fills `out` with the ids of a step (counted from 0), `[global_batch, length]`.
+    pub fn ids(&mut self, step: u64, out: &mut Vec<u32>) {
+        out.clear();
+        let count = self.blocks.count() as u64;
+        let first = step.wrapping_mul(self.global_batch as u64);
+        for i in 0..self.global_batch as u64 {
+            let number = first.wrapping_add(i);
+            let (epoch, place) = (number / count, (number % count) as usize);
+            if self.order.epoch != epoch {
+                self.order = Order::new(self.blocks.count(), self.seed, epoch);
+            }
+            out.extend_from_slice(self.blocks.block(self.order.blocks[place]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loader(seed: u64, global_batch: usize) -> Loader {
+        let blocks = Blocks::new(2, (0..14).collect(), 14).unwrap();
+        Loader::new(Arc::new(blocks), seed, global_batch)
+    }
+
+    fn batch(loader: &mut Loader, step: u64) -> Vec<u32> {
+        let mut ids = vec![99];
+        loader.ids(step, &mut ids);
+        ids
+    }
+
+    #[test]
+    fn an_epoch_holds_each_block_once() {
+        for global_batch in [1, 3, 7, 16] {
+            let mut loader = loader(5, global_batch);
+            let stream: Vec<u32> = (0..42).flat_map(|step| batch(&mut loader, step)).collect();
+            let epochs: Vec<&[u32]> = stream.chunks_exact(14).collect();
+            for epoch in &epochs {
+                let mut sorted = epoch.to_vec();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..14).collect::<Vec<_>>());
+                assert!(
+                    epoch.chunks(2).all(|b| b[1] == b[0] + 1),
+                    "a block was torn"
+                );
+            }
+            assert!(epochs.windows(2).any(|pair| pair[0] != pair[1]));
+        }
+    }
+
+    #[test]
+    fn a_batch_depends_on_seed_and_step_only() {
+        let mut forward = loader(5, 3);
+        let expected: Vec<_> = (0..20).map(|step| batch(&mut forward, step)).collect();
+        for step in (0..20).rev() {
+            assert_eq!(batch(&mut loader(5, 3), step), expected[step as usize]);
+            assert_eq!(batch(&mut forward, step), expected[step as usize]);
+        }
+        let mut other = loader(6, 3);
+        assert!((0..20).any(|step| batch(&mut other, step) != expected[step as usize]));
+    }
+
+    #[test]
+    fn the_batch_size_does_not_change_the_order() {
+        let (mut one, mut four) = (loader(5, 1), loader(5, 4));
+        let single: Vec<u32> = (0..8).flat_map(|step| batch(&mut one, step)).collect();
+        let by_four: Vec<u32> = (0..2).flat_map(|step| batch(&mut four, step)).collect();
+        assert_eq!(single, by_four);
+    }
+}

@@ -1,0 +1,4 @@
+//! Files: reading within limits, atomic writing, tensors and checkpoints.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod read;
