@@ -1,0 +1,75 @@
+//! What wgpu does with a shader on Vulkan, Metal and DX12, as far as that needs no driver.
+
+use naga::back::{hlsl, msl, spv};
+use naga::front::wgsl;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+/// A shader in the languages of the native backends.
+pub struct Translation {
+    /// For Vulkan 1.1.
+    pub spirv: Vec<u32>,
+    /// Metal 2.4.
+    pub msl: String,
+    /// Shader model 6.0.
+    pub hlsl: String,
+}
+
+/// Parses, validates and translates a shader. It may use the language's core alone: no extension is allowed.
+///
+/// The error is the translator's message, with the place in the text where it knows one.
+pub fn translate(wgsl: &str) -> Result<Translation, String> {
+    let (module, info) = parse(wgsl)?;
+    Ok(Translation {
+        spirv: to_spirv(&module, &info).map_err(|problem| format!("SPIR-V: {problem}"))?,
+        msl: to_msl(&module, &info).map_err(|problem| format!("MSL: {problem}"))?,
+        hlsl: to_hlsl(&module, &info).map_err(|problem| format!("HLSL: {problem}"))?,
+    })
+}
+
+pub(crate) fn parse(wgsl: &str) -> Result<(naga::Module, ModuleInfo), String> {
+    let module = wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|error| error.emit_to_string(wgsl))?;
+    if module.entry_points.is_empty() {
+        return Err("no entry point".into());
+    }
+    Ok((module, info))
+}
+
+fn to_spirv(module: &naga::Module, info: &ModuleInfo) -> Result<Vec<u32>, String> {
+    let options = spv::Options {
+        lang_version: (1, 3),
+        ..Default::default()
+    };
+    spv::write_vec(module, info, &options, None).map_err(|error| error.to_string())
+}
+
+fn to_msl(module: &naga::Module, info: &ModuleInfo) -> Result<String, String> {
+    let options = msl::Options {
+        lang_version: (2, 4),
+        ..Default::default()
+    };
+    let (text, translation) = msl::write_string(module, info, &options, &Default::default())
+        .map_err(|error| error.to_string())?;
+    // An entry point that cannot be translated is left out of the text, with its reason here.
+    for name in translation.entry_point_names {
+        name.map_err(|error| error.to_string())?;
+    }
+    Ok(text)
+}
+
+fn to_hlsl(module: &naga::Module, info: &ModuleInfo) -> Result<String, String> {
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_0,
+        ..Default::default()
+    };
+    let mut text = String::new();
+    let translation = hlsl::Writer::new(&mut text, &options, &Default::default())
+        .write(module, info, None)
+        .map_err(|error| error.to_string())?;
+    for name in translation.entry_point_names {
+        name.map_err(|error| error.to_string())?;
+    }
+    Ok(text)
+}
