@@ -1,4 +1,9 @@
 //! Files: reading within limits, atomic writing, tensors and checkpoints.
 
 #[cfg(not(target_arch = "wasm32"))]
+pub mod atomic;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod read;
+pub mod safetensors;

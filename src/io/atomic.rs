@@ -1,0 +1,230 @@
+//! Files and folders that appear under their names whole or not at all.
+//!
+//! What is promised, for one writer per folder: after a success the content has reached the disk.
+//! After an error nothing is left behind and what had the name before still has it. After a kill
+//! or a power cut at any instant the name shows either the old content or the new one; a folder
+//! that *replaces* another may also be missing for the instant between two renames. Leftovers
+//! begin with a dot and are removed by the next write to the same name. On Windows folders cannot
+//! be flushed, so that a power cut (not a kill) may undo the last write.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Writes a file beside `path`, flushes it and renames it to `path`.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (parent, name) = split(path)?;
+    let partial = hidden(parent, name, "partial");
+    let written = write_and_flush(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, path).map_err(Error::io(path, "rename a file to")));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
+    flush_folder(parent)
+}
+
+/// Creates the folder `parent/name` from what `build` writes into an empty folder that it is
+/// given; a folder of that name is replaced. Files must lie directly inside.
+pub fn commit_directory(
+    parent: &Path,
+    name: &str,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
+    let path = parent.join(name);
+    let partial = hidden(parent, name, "partial");
+    remove_tree(&partial)?;
+    fs::create_dir(&partial).map_err(Error::io(&partial, "create"))?;
+    let committed = build(&partial)
+        .and_then(|()| flush_all(&partial))
+        .and_then(|()| move_aside(parent, name))
+        .and_then(|()| fs::rename(&partial, &path).map_err(Error::io(&path, "rename a folder to")));
+    if committed.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    committed?;
+    flush_folder(parent)?;
+    remove_tree(&hidden(parent, name, "old"))?;
+    Ok(path)
+}
+
+/// Removes the folder `parent/name` so that it is never seen half empty.
+pub fn remove_directory(parent: &Path, name: &str) -> Result<()> {
+    move_aside(parent, name)?;
+    remove_tree(&hidden(parent, name, "old"))
+}
+
+/// Removes what a killed [`commit_directory`] or [`remove_directory`] of this name has left.
+pub fn remove_leftovers(parent: &Path, name: &str) -> Result<()> {
+    remove_tree(&hidden(parent, name, "partial"))?;
+    remove_tree(&hidden(parent, name, "old"))
+}
+
+/// The name that `leftover`, a hidden file name, was meant for.
+pub fn meant_for(leftover: &str) -> Option<&str> {
+    let name = leftover.strip_prefix('.')?;
+    name.strip_suffix(".partial")
+        .or_else(|| name.strip_suffix(".old"))
+}
+
+fn hidden(parent: &Path, name: &str, suffix: &str) -> PathBuf {
+    parent.join(format!(".{name}.{suffix}"))
+}
+
+fn split(path: &Path) -> Result<(&Path, &str)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    match name {
+        Some(name) => Ok((parent.unwrap_or(Path::new(".")), name)),
+        None => Err(Error::io(path, "write")(ErrorKind::InvalidFilename.into())),
+    }
+}
+
+fn move_aside(parent: &Path, name: &str) -> Result<()> {
+    let (path, old) = (parent.join(name), hidden(parent, name, "old"));
+    remove_tree(&old)?;
+    match fs::rename(&path, &old) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&path, "move aside")(e)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(path, "remove")(e)),
+        _ => Ok(()),
+    }
+}
+
+fn write_and_flush(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = fs::File::create(path).map_err(Error::io(path, "create"))?;
+    file.write_all(bytes).map_err(Error::io(path, "write"))?;
+    file.sync_all().map_err(Error::io(path, "flush"))
+}
+
+fn flush_all(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
+        let path = entry.map_err(Error::io(folder, "list"))?.path();
+        // Windows flushes only what is open for writing.
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(Error::io(&path, "open"))?;
+        file.sync_all().map_err(Error::io(&path, "flush"))?;
+    }
+    flush_folder(folder)
+}
+
+#[cfg(unix)]
+fn flush_folder(path: &Path) -> Result<()> {
+    let folder = fs::File::open(path).map_err(Error::io(path, "open"))?;
+    folder.sync_all().map_err(Error::io(path, "flush"))
+}
+
+#[cfg(not(unix))]
+fn flush_folder(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        write_file(&path, b"one").unwrap();
+        // A killed run's leftover.
+        fs::write(dir.path().join(".log.partial"), b"longer than what follows").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(dir.path()), ["log"]);
+        assert!(matches!(
+            write_file(Path::new("/"), b""),
+            Err(Error::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_the_folder_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        let error = write_file(&path, b"x").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Io {
+                    action: "rename a file to",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(names(dir.path()), ["taken"]);
+        let error = write_file(&dir.path().join("no/such"), b"x").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Io {
+                    action: "create",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = dir.path().join("run");
+        let put = |text: &'static str| {
+            move |folder: &Path| {
+                fs::write(folder.join(text), text).map_err(Error::io(folder, "write"))
+            }
+        };
+        let path = commit_directory(&parent, "c", put("first")).unwrap();
+        assert_eq!(names(&path), ["first"]);
+        // Leftovers of runs that were killed while writing and while replacing.
+        for leftover in [".c.partial", ".c.old"] {
+            fs::create_dir(parent.join(leftover)).unwrap();
+            fs::write(parent.join(leftover).join("junk"), "junk").unwrap();
+        }
+        commit_directory(&parent, "c", put("second")).unwrap();
+        assert_eq!(names(&path), ["second"]);
+        assert_eq!(names(&parent), ["c"]);
+        remove_directory(&parent, "c").unwrap();
+        assert!(names(&parent).is_empty());
+    }
+
+    #[test]
+    fn a_failed_build_leaves_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        commit_directory(dir.path(), "c", |_| Ok(())).unwrap();
+        let failed = commit_directory(dir.path(), "c", |folder| {
+            fs::write(folder.join("a"), "half").map_err(Error::io(folder, "write"))?;
+            Err(Error::Cancelled)
+        });
+        assert!(matches!(failed, Err(Error::Cancelled)));
+        assert_eq!(names(dir.path()), ["c"]);
+        assert!(names(&dir.path().join("c")).is_empty());
+    }
+}

@@ -1,0 +1,545 @@
+//! Checkpoints: folders `checkpoint-00000040` of plain files, with a manifest of their sizes and
+//! digests. They are committed atomically (see [`super::atomic`]), so that a kill at any instant
+//! leaves the one before whole; what a disk damages later, the digests find.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{atomic, read};
+use crate::error::{Error, Result};
+
+const PREFIX: &str = "checkpoint-";
+const MANIFEST: &str = "manifest.json";
+const STATE: &str = "state.json";
+const FORMAT: u32 = 1;
+/// Largest manifest or state that is read.
+const MAX_JSON_BYTES: u64 = 1 << 20;
+
+/// Where training stood, apart from the tensors. Batches, times, masks and dropout are functions
+/// of seed and step, so no generator or data position is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Optimiser steps done, skipped ones included.
+    pub step: u64,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Steps skipped because their gradient was not finite.
+    pub skipped: u64,
+    /// How many of them were the last ones in a row.
+    pub skipped_in_a_row: u64,
+    /// Updates of the moving average, which its decay depends on.
+    pub ema_updates: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Digest of the corpus, see [`crate::data::Corpus::digest`].
+    pub corpus_digest: String,
+    /// Device the run was on; another one rounds differently.
+    pub device: String,
+    /// Threads of the CPU executor.
+    pub threads: usize,
+}
+
+/// A file with the version of its layout.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    format: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    files: BTreeMap<String, FileEntry>,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileEntry {
+    bytes: u64,
+    sha256: String,
+}
+
+impl TrainState {
+    /// Writes `state.json` into a checkpoint that is being built.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        write_json(&dir.join(STATE), self)
+    }
+
+    /// Reads `state.json` of a checkpoint.
+    pub fn read(dir: &Path) -> Result<Self> {
+        read_json(&dir.join(STATE))
+    }
+}
+
+/// Name of the checkpoint after `step` steps.
+pub fn name(step: u64) -> String {
+    format!("{PREFIX}{step:08}")
+}
+
+fn step_of(file_name: &str) -> Option<u64> {
+    let step = file_name.strip_prefix(PREFIX)?.parse().ok()?;
+    (name(step) == file_name).then_some(step)
+}
+
+/// Writes a checkpoint: `build` puts its files directly into the folder that it is given. The
+/// leftovers of killed runs go first.
+pub fn save(run_dir: &Path, step: u64, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    for file_name in entries(run_dir)? {
+        match atomic::meant_for(&file_name) {
+            Some(target) if step_of(target).is_some() => atomic::remove_leftovers(run_dir, target)?,
+            _ => {}
+        }
+    }
+    atomic::commit_directory(run_dir, &name(step), |dir| {
+        build(dir)?;
+        let mut files = BTreeMap::new();
+        for file_name in entries(dir)? {
+            let entry = measure(&dir.join(&file_name))?;
+            files.insert(file_name, entry);
+        }
+        write_json(&dir.join(MANIFEST), &Manifest { files })
+    })
+}
+
+/// Steps and folders of a run's checkpoints, whole or not, in rising order. A run that does not
+/// exist has none.
+pub fn list(run_dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut found: Vec<(u64, PathBuf)> = entries(run_dir)?
+        .into_iter()
+        .filter_map(|file_name| Some((step_of(&file_name)?, run_dir.join(file_name))))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Checks that a checkpoint holds exactly the files of its manifest, with their sizes and digests.
+pub fn verify(dir: &Path) -> Result<()> {
+    let present = entries(dir)?;
+    if !present.iter().any(|file_name| file_name == MANIFEST) {
+        let problem = format!("not a whole checkpoint: it has no {MANIFEST}");
+        return Err(Error::checkpoint(dir, None, problem));
+    }
+    let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
+    let unlisted = |name: &&String| *name != MANIFEST && !manifest.files.contains_key(*name);
+    if let Some(file_name) = present.iter().find(unlisted) {
+        return Err(Error::checkpoint(
+            &dir.join(file_name),
+            None,
+            "not in the manifest",
+        ));
+    }
+    for (file_name, entry) in &manifest.files {
+        let path = dir.join(file_name);
+        // Also keeps a manifest from pointing outside its folder.
+        if !present.contains(file_name) {
+            return Err(Error::checkpoint(
+                &path,
+                None,
+                "in the manifest, but missing",
+            ));
+        }
+        let found = measure(&path)?;
+        if found.bytes != entry.bytes {
+            let problem = format!("{} bytes, the manifest says {}", found.bytes, entry.bytes);
+            return Err(Error::checkpoint(&path, None, problem));
+        }
+        if found.sha256 != entry.sha256 {
+            return Err(Error::checkpoint(
+                &path,
+                None,
+                "damaged: its digest is not the manifest's",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The newest checkpoint of a run that passes [`verify`]; damaged ones are passed over with a
+/// warning in the log.
+pub fn newest_whole(run_dir: &Path) -> Result<Option<PathBuf>> {
+    for (_, path) in list(run_dir)?.into_iter().rev() {
+        match verify(&path) {
+            Ok(()) => return Ok(Some(path)),
+            Err(e) => log::warn!("skipping {}: {e}", path.display()),
+        }
+    }
+    Ok(None)
+}
+
+/// The checkpoint that `dir` means: itself, verified, or the newest whole one of a run's folder.
+pub fn resolve(dir: &Path) -> Result<PathBuf> {
+    fs::metadata(dir).map_err(Error::io(dir, "open"))?;
+    let named = dir
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(step_of)
+        .is_some();
+    if named || dir.join(MANIFEST).exists() {
+        verify(dir)?;
+        return Ok(dir.to_owned());
+    }
+    newest_whole(dir)?
+        .ok_or_else(|| Error::checkpoint(dir, None, "there is no whole checkpoint in this folder"))
+}
+
+/// Removes all but the newest `keep` checkpoints up to step `last`, the one just saved. Later
+/// ones can only be damaged ones that a resumed run will replace.
+pub fn prune(run_dir: &Path, keep: usize, last: u64) -> Result<()> {
+    let past = list(run_dir)?
+        .into_iter()
+        .filter(|(step, _)| *step <= last)
+        .rev();
+    past.skip(keep)
+        .try_for_each(|(step, _)| atomic::remove_directory(run_dir, &name(step)))
+}
+
+/// Text of a small file of a checkpoint, of at most `limit` bytes.
+pub fn read_text(path: &Path, limit: u64) -> Result<String> {
+    String::from_utf8(read::read(path, limit)?).map_err(|e| {
+        let position = e.utf8_error().valid_up_to();
+        Error::checkpoint(path, None, format!("not UTF-8 at byte {position}"))
+    })
+}
+
+/// Writes a small file of a checkpoint that is being built.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(Error::io(path, "write"))
+}
+
+fn write_json(path: &Path, content: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(&Versioned {
+        format: FORMAT,
+        content,
+    })
+    .map_err(|e| Error::Internal(e.to_string()))?;
+    write_bytes(path, &json)
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let damaged = |problem: String| Error::checkpoint(path, None, problem);
+    let text = read_text(path, MAX_JSON_BYTES)?;
+    let file: Versioned<serde_json::Value> =
+        serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+    if file.format != FORMAT {
+        return Err(damaged(format!(
+            "format {}; this version reads {FORMAT}",
+            file.format
+        )));
+    }
+    serde_json::from_value(file.content).map_err(|e| damaged(e.to_string()))
+}
+
+/// Names of what lies in a folder; none if there is no such folder.
+fn entries(dir: &Path) -> Result<Vec<String>> {
+    let found = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io(dir, "list"))?,
+    };
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        entry.map(|e| e.file_name().to_string_lossy().into_owned())
+    };
+    found
+        .map(name)
+        .collect::<std::io::Result<_>>()
+        .map_err(Error::io(dir, "list"))
+}
+
+fn measure(path: &Path) -> Result<FileEntry> {
+    let kind = fs::symlink_metadata(path).map_err(Error::io(path, "read"))?;
+    if !kind.is_file() {
+        return Err(Error::checkpoint(path, None, "not a regular file"));
+    }
+    let mut file = read::open(path)?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
+        if count == 0 {
+            let sha256 = hash
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            return Ok(FileEntry { bytes, sha256 });
+        }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(step: u64) -> TrainState {
+        TrainState {
+            step,
+            tokens: 10 * step,
+            skipped: 1,
+            skipped_in_a_row: 0,
+            ema_updates: step - 1,
+            seed: 3,
+            corpus_digest: "ab".to_owned(),
+            device: "cpu".to_owned(),
+            threads: 2,
+        }
+    }
+
+    fn save_small(run: &Path, step: u64) -> PathBuf {
+        save(run, step, |dir| {
+            write_bytes(&dir.join("model.safetensors"), &[step as u8; 50])?;
+            write_bytes(&dir.join("config.toml"), b"seed = 1\n")?;
+            state(step).write(dir)
+        })
+        .unwrap()
+    }
+
+    fn steps(run: &Path) -> Vec<u64> {
+        list(run)
+            .unwrap()
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect()
+    }
+
+    fn refused(result: Result<impl std::fmt::Debug>, at: &Path, part: &str) {
+        match result {
+            Err(Error::Checkpoint { path, problem, .. }) => {
+                assert_eq!(path, at);
+                assert!(problem.contains(part), "{problem}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_holds_what_was_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        assert_eq!(newest_whole(&run).unwrap(), None);
+        let path = save_small(&run, 40);
+        assert_eq!(path, run.join("checkpoint-00000040"));
+        let mut files = entries(&path).unwrap();
+        files.sort();
+        assert_eq!(
+            files,
+            [
+                "config.toml",
+                "manifest.json",
+                "model.safetensors",
+                "state.json"
+            ]
+        );
+        verify(&path).unwrap();
+        assert_eq!(TrainState::read(&path).unwrap(), state(40));
+        assert_eq!(
+            read_text(&path.join("config.toml"), 100).unwrap(),
+            "seed = 1\n"
+        );
+        assert!(matches!(
+            read_text(&path.join("config.toml"), 3),
+            Err(Error::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn the_newest_whole_one_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path();
+        for step in [9, 100, 123_456_789] {
+            save_small(run, step);
+        }
+        fs::create_dir(run.join("checkpoint-7")).unwrap();
+        fs::create_dir(run.join("checkpoint-abc")).unwrap();
+        assert_eq!(steps(run), [9, 100, 123_456_789]);
+        assert_eq!(resolve(run).unwrap(), run.join("checkpoint-123456789"));
+        fs::remove_file(run.join("checkpoint-123456789/manifest.json")).unwrap();
+        fs::write(run.join("checkpoint-00000100/config.toml"), "seed = 2\n").unwrap();
+        assert_eq!(newest_whole(run).unwrap(), Some(run.join(name(9))));
+        assert_eq!(resolve(run).unwrap(), run.join(name(9)));
+        assert_eq!(resolve(&run.join(name(9))).unwrap(), run.join(name(9)));
+        refused(
+            resolve(&run.join("checkpoint-123456789")),
+            &run.join("checkpoint-123456789"),
+            "manifest",
+        );
+        fs::remove_dir_all(run.join(name(9))).unwrap();
+        refused(resolve(run), run, "no whole checkpoint");
+        assert!(matches!(
+            resolve(&run.join("absent")),
+            Err(Error::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn pruning_keeps_the_newest_up_to_the_last_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        for step in [1, 2, 3, 4, 9] {
+            save_small(dir.path(), step);
+        }
+        prune(dir.path(), 2, 4).unwrap();
+        assert_eq!(steps(dir.path()), [3, 4, 9]);
+        prune(dir.path(), 5, 4).unwrap();
+        assert_eq!(steps(dir.path()), [3, 4, 9]);
+        assert_eq!(entries(dir.path()).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_run_are_removed_by_the_next_save() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path();
+        save_small(run, 1);
+        for leftover in [".checkpoint-00000002.partial", ".checkpoint-00000001.old"] {
+            fs::create_dir(run.join(leftover)).unwrap();
+            fs::write(run.join(leftover).join("model.safetensors"), "half").unwrap();
+        }
+        fs::create_dir(run.join(".someone.partial")).unwrap();
+        assert_eq!(newest_whole(run).unwrap(), Some(run.join(name(1))));
+        save_small(run, 3);
+        let mut left = entries(run).unwrap();
+        left.sort();
+        assert_eq!(left, [".someone.partial".to_owned(), name(1), name(3)]);
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        save_small(dir.path(), 1);
+        let failed = save(dir.path(), 2, |dir| {
+            write_bytes(&dir.join("model.safetensors"), b"half")?;
+            Err(Error::Cancelled)
+        });
+        assert!(matches!(failed, Err(Error::Cancelled)));
+        assert_eq!(entries(dir.path()).unwrap(), [name(1)]);
+        verify(&dir.path().join(name(1))).unwrap();
+        // A checkpoint is flat.
+        let nested = save(dir.path(), 2, |dir| {
+            fs::create_dir(dir.join("inner")).map_err(Error::io(dir, "create"))
+        });
+        assert!(nested.is_err());
+        assert_eq!(entries(dir.path()).unwrap(), [name(1)]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoint = save_small(dir.path(), 5);
+        for file_name in entries(&checkpoint).unwrap() {
+            let path = checkpoint.join(&file_name);
+            let whole = fs::read(&path).unwrap();
+            for bit in 0..whole.len() * 8 {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                fs::write(&path, &bytes).unwrap();
+                let found = verify(&checkpoint);
+                assert!(
+                    matches!(found, Err(Error::Checkpoint { .. })),
+                    "{file_name}, bit {bit}"
+                );
+            }
+            fs::write(&path, &whole).unwrap();
+        }
+        verify(&checkpoint).unwrap();
+    }
+
+    #[test]
+    fn other_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoint = save_small(dir.path(), 5);
+        let model = checkpoint.join("model.safetensors");
+        let whole = fs::read(&model).unwrap();
+        fs::write(&model, &whole[..49]).unwrap();
+        refused(
+            verify(&checkpoint),
+            &model,
+            "49 bytes, the manifest says 50",
+        );
+        fs::remove_file(&model).unwrap();
+        refused(verify(&checkpoint), &model, "missing");
+        fs::create_dir(&model).unwrap();
+        refused(verify(&checkpoint), &model, "not a regular file");
+        fs::remove_dir(&model).unwrap();
+        fs::write(&model, &whole).unwrap();
+        verify(&checkpoint).unwrap();
+
+        let extra = checkpoint.join("extra");
+        fs::write(&extra, "").unwrap();
+        refused(verify(&checkpoint), &extra, "not in the manifest");
+        fs::remove_file(&extra).unwrap();
+
+        let manifest = checkpoint.join(MANIFEST);
+        let json = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, json.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        refused(verify(&checkpoint), &manifest, "format 2");
+        let outside = json.replace("config.toml", "../config.toml");
+        fs::write(&manifest, outside).unwrap();
+        fs::rename(
+            checkpoint.join("config.toml"),
+            dir.path().join("config.toml"),
+        )
+        .unwrap();
+        refused(
+            verify(&checkpoint),
+            &checkpoint.join("../config.toml"),
+            "missing",
+        );
+    }
+
+    #[test]
+    fn a_bad_state_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(STATE);
+        state(4).write(dir.path()).unwrap();
+        let json = fs::read_to_string(&path).unwrap();
+        let read_as = |text: &str| {
+            fs::write(&path, text).unwrap();
+            TrainState::read(dir.path())
+        };
+        refused(read_as(""), &path, "");
+        refused(read_as(&json.replace("tokens", "tokins")), &path, "tokins");
+        refused(read_as(&json.replace("40", "-1")), &path, "-1");
+        refused(
+            read_as(&json.replace("\"format\": 1", "\"format\": 7")),
+            &path,
+            "format 7",
+        );
+        fs::write(&path, [b'{', 0xFF]).unwrap();
+        refused(TrainState::read(dir.path()), &path, "UTF-8");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            TrainState::read(dir.path()),
+            Err(Error::Io { .. })
+        ));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        save_small(dir.path(), 1);
+        let failed = save(dir.path(), 2, |dir| {
+            // Every write to this device says that there is no space.
+            let path = dir.join("model.safetensors");
+            std::os::unix::fs::symlink("/dev/full", &path).map_err(Error::io(dir, "create"))?;
+            write_bytes(&path, b"weights")
+        });
+        match failed {
+            Err(Error::Io {
+                path,
+                action: "write",
+                source,
+            }) => {
+                assert!(path.ends_with("model.safetensors"));
+                assert_eq!(source.kind(), ErrorKind::StorageFull);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(entries(dir.path()).unwrap(), [name(1)]);
+    }
+}

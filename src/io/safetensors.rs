@@ -1,0 +1,519 @@
+//! Tensors on disk. Reading is strict: exactly the expected names and shapes, finite values, a file
+//! that ends where its header says. Writing streams one tensor at a time.
+
+use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::error::{Error, Result};
+
+/// Bytes converted at a time.
+const CHUNK: usize = 1 << 16;
+/// Wrong tensors named in one error.
+const NAMED: usize = 5;
+
+/// A tensor's name and shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Key in the file.
+    pub name: String,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+}
+
+impl TensorSpec {
+    /// Names a shape.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+        }
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
+/// `optional` names may be there too and are passed over; anything else is an error.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
+    let file = super::read::open(path)?;
+    let length = file.metadata().map_err(Error::io(path, "read"))?.len();
+    read_from(
+        std::io::BufReader::new(file),
+        length,
+        path,
+        expected,
+        optional,
+    )
+}
+
+/// As `read_file`, from memory; `name` stands in errors.
+pub fn read_bytes(
+    name: &Path,
+    bytes: &[u8],
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<Vec<Vec<f32>>> {
+    read_from(bytes, bytes.len() as u64, name, expected, optional)
+}
+
+/// Writes tensors to a new file; `data` gives the values of the tensor with that index.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn write_file<'a>(
+    path: &Path,
+    tensors: &[TensorSpec],
+    data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
+) -> Result<()> {
+    let file = std::fs::File::create(path).map_err(Error::io(path, "create"))?;
+    write_to(file, path, tensors, data)
+}
+
+/// As `write_file`, to any writer; `name` stands in errors.
+pub fn write_to<'a>(
+    mut out: impl Write,
+    name: &Path,
+    tensors: &[TensorSpec],
+    mut data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
+) -> Result<()> {
+    let header = header_of(tensors)?;
+    let length = (header.len() as u64).to_le_bytes();
+    out.write_all(&length).map_err(Error::io(name, "write"))?;
+    out.write_all(&header).map_err(Error::io(name, "write"))?;
+    let mut buffer = Vec::with_capacity(CHUNK);
+    for (index, spec) in tensors.iter().enumerate() {
+        let values = data(index)?;
+        if values.len() != spec.count() {
+            let (name, got, want) = (&spec.name, values.len(), spec.count());
+            return Err(Error::Internal(format!(
+                "{name}: {got} values to write, not {want}"
+            )));
+        }
+        for chunk in values.chunks(CHUNK / 4) {
+            buffer.clear();
+            buffer.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+            out.write_all(&buffer).map_err(Error::io(name, "write"))?;
+        }
+    }
+    out.flush().map_err(Error::io(name, "write"))
+}
+
+fn header_of(tensors: &[TensorSpec]) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let entries = tensors.iter().map(|spec| {
+        let start = end;
+        end += spec.count() * 4;
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: spec.shape.clone(),
+            data_offsets: (start, end),
+        };
+        (spec.name.clone(), info)
+    });
+    // Readers in Python ask for it.
+    let format = [("format".to_owned(), "pt".to_owned())].into();
+    let metadata = Metadata::new(Some(format), entries.collect())
+        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
+    let mut header = serde_json::to_vec(&metadata)
+        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
+    // Spaces after the JSON align the data to 8 bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn read_from(
+    mut source: impl Read,
+    length: u64,
+    path: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<Vec<Vec<f32>>> {
+    let metadata = read_header(&mut source, length, path)?;
+    check_names(&metadata, path, expected, optional)?;
+
+    let mut tensors = vec![Vec::new(); expected.len()];
+    // In the order of the data, so that the source is read once from front to back.
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else {
+            continue;
+        };
+        let mut bytes = source
+            .by_ref()
+            .take((info.data_offsets.1 - info.data_offsets.0) as u64);
+        match expected.iter().position(|spec| spec.name == name) {
+            None => drop(
+                std::io::copy(&mut bytes, &mut std::io::sink()).map_err(Error::io(path, "read"))?,
+            ),
+            Some(index) => {
+                let values = read_values(bytes, info, path)?;
+                if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+                    let problem = format!("element {place} is {}", values[place]);
+                    return Err(Error::checkpoint(path, Some(&name), problem));
+                }
+                tensors[index] = values;
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+fn read_header(source: &mut impl Read, file_length: u64, path: &Path) -> Result<Metadata> {
+    let damaged = |problem: String| Error::checkpoint(path, None, problem);
+    let Some(after_length) = file_length.checked_sub(8) else {
+        return Err(damaged(format!("truncated: {file_length} bytes")));
+    };
+    let mut length = [0; 8];
+    source
+        .read_exact(&mut length)
+        .map_err(Error::io(path, "read"))?;
+    let length = u64::from_le_bytes(length);
+    if length > after_length {
+        return Err(damaged(format!(
+            "truncated in its header of {length} bytes"
+        )));
+    }
+    // A header says little about a tensor; this leaves room for a thousand small ones.
+    let limit = (1 << 20) + file_length / 100;
+    if length > limit {
+        return Err(damaged(format!(
+            "a header of {length} bytes; at most {limit} are read"
+        )));
+    }
+    let mut header = vec![0; length as usize];
+    source
+        .read_exact(&mut header)
+        .map_err(Error::io(path, "read"))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|e| damaged(format!("bad header: {e}")))?;
+    let promised = 8 + length + metadata.data_len() as u64;
+    if promised != file_length {
+        let what = if file_length < promised {
+            "truncated"
+        } else {
+            "too long"
+        };
+        return Err(damaged(format!(
+            "{what}: {file_length} bytes, the header says {promised}"
+        )));
+    }
+    Ok(metadata)
+}
+
+fn check_names(
+    metadata: &Metadata,
+    path: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<()> {
+    let mut wrong = Vec::new();
+    for spec in expected {
+        let problem = match metadata.info(&spec.name) {
+            None => "missing".to_owned(),
+            Some(info) if info.shape != spec.shape => {
+                format!("has shape {:?}, expected {:?}", info.shape, spec.shape)
+            }
+            Some(info) if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) => {
+                format!("has type {:?}, expected F32, F16 or BF16", info.dtype)
+            }
+            Some(_) => continue,
+        };
+        wrong.push((spec.name.clone(), problem));
+    }
+    for name in metadata.offset_keys() {
+        if !optional.contains(&name.as_str()) && !expected.iter().any(|spec| spec.name == name) {
+            wrong.push((name, "unexpected".to_owned()));
+        }
+    }
+    let Some(((first, problem), others)) = wrong.split_first() else {
+        return Ok(());
+    };
+    let mut problem = problem.clone();
+    for (name, other) in others.iter().take(NAMED - 1) {
+        problem += &format!("; {name}: {other}");
+    }
+    if wrong.len() > NAMED {
+        problem += &format!("; and {} more", wrong.len() - NAMED);
+    }
+    Err(Error::checkpoint(path, Some(first), problem))
+}
+
+fn read_values(mut bytes: impl Read, info: &TensorInfo, path: &Path) -> Result<Vec<f32>> {
+    let count: usize = info.shape.iter().product();
+    let mut values = Vec::with_capacity(count);
+    let width = info.dtype.bitsize() / 8;
+    let mut buffer = vec![0; CHUNK];
+    while values.len() < count {
+        let part = &mut buffer[..CHUNK.min((count - values.len()) * width)];
+        bytes.read_exact(part).map_err(Error::io(path, "read"))?;
+        match info.dtype {
+            Dtype::F16 => {
+                let pairs = part.chunks_exact(2);
+                values.extend(pairs.map(|b| f16_to_f32(u16::from_le_bytes([b[0], b[1]]))));
+            }
+            Dtype::BF16 => {
+                let pairs = part.chunks_exact(2);
+                values.extend(pairs.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]])));
+            }
+            _ => {
+                let quads = part.chunks_exact(4);
+                values.extend(quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn f16_to_f32(bits: u16) -> f32 {
+    let magnitude = match (bits >> 10 & 0x1F, bits & 0x3FF) {
+        (0, fraction) => f32::from(fraction) * (-24f32).exp2(),
+        (0x1F, 0) => f32::INFINITY,
+        (0x1F, _) => f32::NAN,
+        (exponent, fraction) => {
+            f32::from_bits((u32::from(exponent) + 112) << 23 | u32::from(fraction) << 13)
+        }
+    };
+    if bits >> 15 == 1 {
+        -magnitude
+    } else {
+        magnitude
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specs() -> Vec<TensorSpec> {
+        vec![
+            TensorSpec::new("z", [2, 3]),
+            TensorSpec::new("a", [1]),
+            TensorSpec::new("m", [0, 7]),
+        ]
+    }
+
+    fn written(tensors: &[TensorSpec]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let values = |index: usize| {
+            (0..tensors[index].count())
+                .map(|i| i as f32 - 0.5)
+                .collect()
+        };
+        write_to(&mut bytes, Path::new("memory"), tensors, |index| {
+            Ok(Cow::Owned(values(index)))
+        })
+        .unwrap();
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Vec<f32>>> {
+        read_bytes(Path::new("memory"), bytes, &specs(), &["spare"])
+    }
+
+    /// A file with this header and `data` zero bytes.
+    fn made(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    fn refused(result: Result<impl std::fmt::Debug>, culprit: Option<&str>, parts: &[&str]) {
+        match result {
+            Err(Error::Checkpoint {
+                path,
+                tensor,
+                problem,
+            }) => {
+                assert_eq!(
+                    (path.as_path(), tensor.as_deref()),
+                    (Path::new("memory"), culprit)
+                );
+                assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn round_trip_in_the_order_given() {
+        let bytes = written(&specs());
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        assert_eq!((header % 8, bytes.len()), (0, 8 + header + 28));
+        let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap();
+        assert!(text.find("\"z\"").unwrap() < text.find("\"a\"").unwrap());
+        let expected = vec![vec![-0.5, 0.5, 1.5, 2.5, 3.5, 4.5], vec![-0.5], vec![]];
+        assert_eq!(read(&bytes).unwrap(), expected);
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        write_file(&path, &specs(), |i| Ok(Cow::Borrowed(&expected[i]))).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(read_file(&path, &specs(), &[]).unwrap(), expected);
+        let absent = read_file(&dir.path().join("absent"), &specs(), &[]);
+        assert!(matches!(absent, Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn long_tensors_cross_chunks() {
+        let spec = [TensorSpec::new("long", [CHUNK / 4 * 2 + 3])];
+        let values: Vec<f32> = (0..spec[0].count()).map(|i| i as f32).collect();
+        let mut bytes = Vec::new();
+        write_to(&mut bytes, Path::new("memory"), &spec, |_| {
+            Ok(Cow::Borrowed(&values))
+        })
+        .unwrap();
+        assert_eq!(
+            read_bytes(Path::new("memory"), &bytes, &spec, &[]).unwrap()[0],
+            values
+        );
+    }
+
+    #[test]
+    fn half_precision_is_widened() {
+        let header = r#"{"h":{"dtype":"F16","shape":[6],"data_offsets":[0,12]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[12,14]}}"#;
+        let mut bytes = made(header, 0);
+        for bits in [0x3C00u16, 0xC000, 0x0001, 0x03FF, 0x7BFF, 0x8000, 0xBFC0] {
+            bytes.extend(bits.to_le_bytes());
+        }
+        let expected = [TensorSpec::new("h", [6]), TensorSpec::new("b", [1])];
+        let tensors = read_bytes(Path::new("memory"), &bytes, &expected, &[]).unwrap();
+        let smallest = (-24f32).exp2();
+        assert_eq!(
+            tensors[0],
+            [1.0, -2.0, smallest, 1023.0 * smallest, 65504.0, 0.0]
+        );
+        assert_eq!(tensors[1], [-1.5]);
+        assert!(f16_to_f32(0xFC00) == f32::NEG_INFINITY && f16_to_f32(0x7C01).is_nan());
+    }
+
+    #[test]
+    fn every_truncation_and_any_addition_is_found() {
+        let whole = written(&specs());
+        for length in 0..whole.len() {
+            refused(read(&whole[..length]), None, &["truncated"]);
+        }
+        let mut longer = whole;
+        longer.push(0);
+        refused(read(&longer), None, &["too long"]);
+    }
+
+    #[test]
+    fn wrong_tensors_are_named() {
+        let with = |change: &dyn Fn(&mut Vec<TensorSpec>)| {
+            let mut tensors = specs();
+            change(&mut tensors);
+            read(&written(&tensors))
+        };
+        refused(with(&|t| drop(t.remove(0))), Some("z"), &["missing"]);
+        refused(
+            with(&|t| t[0].shape = vec![3, 2]),
+            Some("z"),
+            &["[3, 2], expected [2, 3]"],
+        );
+        refused(
+            with(&|t| t[1].name = "b".into()),
+            Some("a"),
+            &["missing; b: unexpected"],
+        );
+        refused(
+            with(&|t| t.push(TensorSpec::new("extra", [1]))),
+            Some("extra"),
+            &["unexpected"],
+        );
+        with(&|t| t.insert(0, TensorSpec::new("spare", [5]))).unwrap();
+        let many = with(&|t| t.extend((0..9).map(|i| TensorSpec::new(format!("x{i}"), [1]))));
+        refused(many, Some("x0"), &["x4: unexpected; and 4 more"]);
+        let integers = made(
+            r#"{"z":{"dtype":"I32","shape":[2,3],"data_offsets":[0,24]}}"#,
+            24,
+        );
+        refused(read(&integers), Some("z"), &["I32", "a: missing"]);
+    }
+
+    #[test]
+    fn values_must_be_finite() {
+        for bits in [
+            f32::NAN.to_bits(),
+            f32::INFINITY.to_bits(),
+            f32::NEG_INFINITY.to_bits(),
+        ] {
+            let mut bytes = written(&specs());
+            // Element 4 of the first tensor, then the only one of the second.
+            let end = bytes.len();
+            bytes[end - 12..end - 8].copy_from_slice(&bits.to_le_bytes());
+            refused(read(&bytes), Some("z"), &["element 4"]);
+        }
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        let entry = |shape: &str, from: u64, to: u64| {
+            made(
+                &format!(
+                    r#"{{"z":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}}}"#
+                ),
+                24,
+            )
+        };
+        refused(read(&entry("[2,3]", 4, 28)), None, &["bad header"]);
+        refused(read(&entry("[2,3]", 0, 20)), None, &["bad header"]);
+        refused(read(&entry("[2,3]", 24, 0)), None, &["bad header"]);
+        refused(
+            read(&entry("[4294967296,4294967296]", 0, 24)),
+            None,
+            &["bad header"],
+        );
+        refused(read(&entry("[-1]", 0, 24)), None, &["bad header"]);
+        refused(read(&made("{", 0)), None, &["bad header"]);
+        refused(read(&made("[1]", 0)), None, &["bad header"]);
+        refused(read(&made(&"[".repeat(100_000), 0)), None, &["bad header"]);
+        refused(read(&made(&" ".repeat(2 << 20), 0)), None, &["at most"]);
+        refused(read(&u64::MAX.to_le_bytes()), None, &["truncated"]);
+        let mut not_text = made(r#"{"z":1}"#, 0);
+        not_text[10] = 0xFF;
+        refused(read(&not_text), None, &["bad header"]);
+        let overlap = r#"{"z":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+        refused(read(&made(overlap, 8)), None, &["bad header"]);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_header_never_panics() {
+        let whole = written(&specs());
+        let original = read(&whole).unwrap();
+        let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+        for bit in 0..(8 + header) * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            match read(&bytes) {
+                // Only the free-form metadata may differ unseen.
+                Ok(tensors) => assert_eq!(tensors, original),
+                Err(e) => assert!(matches!(e, Error::Checkpoint { .. }), "{e}"),
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let result = write_file(Path::new("/dev/full"), &specs(), |i| {
+            Ok(Cow::Owned(vec![0.0; specs()[i].count()]))
+        });
+        match result {
+            Err(Error::Io {
+                path,
+                action: "write",
+                source,
+            }) => {
+                assert_eq!(path, Path::new("/dev/full"));
+                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
