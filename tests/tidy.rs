@@ -1,6 +1,7 @@
 //! The repository's own rules: layers, sizes, words that must not appear, links that must lead somewhere.
 
 #![allow(clippy::unwrap_used)] // a test that unwraps still says what failed and where
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
