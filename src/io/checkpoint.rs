@@ -2,23 +2,20 @@
 //! digests. They are committed atomically (see [`super::atomic`]), so that a kill at any instant
 //! leaves the one before whole; what a disk damages later, the digests find.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{atomic, read};
+use super::atomic;
+use super::json::{read_json, write_json};
+pub use super::json::{read_text, write_bytes};
+pub use super::manifest::verify;
+use super::manifest::{self, MANIFEST, entries};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "checkpoint-";
-const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
-const FORMAT: u32 = 1;
-/// Largest manifest or state that is read.
-const MAX_JSON_BYTES: u64 = 1 << 20;
 
 /// Where training stood, apart from the tensors. Batches, times, masks and dropout are functions
 /// of seed and step, so no generator or data position is stored.
@@ -43,27 +40,6 @@ pub struct TrainState {
     pub device: String,
     /// Threads of the CPU executor.
     pub threads: usize,
-}
-
-/// A file with the version of its layout.
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
-    format: u32,
-    #[serde(flatten)]
-    content: T,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    files: BTreeMap<String, FileEntry>,
-}
-
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileEntry {
-    bytes: u64,
-    sha256: String,
 }
 
 impl TrainState {
@@ -99,12 +75,7 @@ pub fn save(run_dir: &Path, step: u64, build: impl FnOnce(&Path) -> Result<()>) 
     }
     atomic::commit_directory(run_dir, &name(step), |dir| {
         build(dir)?;
-        let mut files = BTreeMap::new();
-        for file_name in entries(dir)? {
-            let entry = measure(&dir.join(&file_name))?;
-            files.insert(file_name, entry);
-        }
-        write_json(&dir.join(MANIFEST), &Manifest { files })
+        manifest::write(dir)
     })
 }
 
@@ -117,48 +88,6 @@ pub fn list(run_dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
         .collect();
     found.sort();
     Ok(found)
-}
-
-/// Checks that a checkpoint holds exactly the files of its manifest, with their sizes and digests.
-pub fn verify(dir: &Path) -> Result<()> {
-    let present = entries(dir)?;
-    if !present.iter().any(|file_name| file_name == MANIFEST) {
-        let problem = format!("not a whole checkpoint: it has no {MANIFEST}");
-        return Err(Error::checkpoint(dir, None, problem));
-    }
-    let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
-    let unlisted = |name: &&String| *name != MANIFEST && !manifest.files.contains_key(*name);
-    if let Some(file_name) = present.iter().find(unlisted) {
-        return Err(Error::checkpoint(
-            &dir.join(file_name),
-            None,
-            "not in the manifest",
-        ));
-    }
-    for (file_name, entry) in &manifest.files {
-        let path = dir.join(file_name);
-        // Also keeps a manifest from pointing outside its folder.
-        if !present.contains(file_name) {
-            return Err(Error::checkpoint(
-                &path,
-                None,
-                "in the manifest, but missing",
-            ));
-        }
-        let found = measure(&path)?;
-        if found.bytes != entry.bytes {
-            let problem = format!("{} bytes, the manifest says {}", found.bytes, entry.bytes);
-            return Err(Error::checkpoint(&path, None, problem));
-        }
-        if found.sha256 != entry.sha256 {
-            return Err(Error::checkpoint(
-                &path,
-                None,
-                "damaged: its digest is not the manifest's",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The newest checkpoint of a run that passes [`verify`]; damaged ones are passed over with a
@@ -200,82 +129,10 @@ pub fn prune(run_dir: &Path, keep: usize, last: u64) -> Result<()> {
         .try_for_each(|(step, _)| atomic::remove_directory(run_dir, &name(step)))
 }
 
-/// Text of a small file of a checkpoint, of at most `limit` bytes.
-pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    String::from_utf8(read::read(path, limit)?).map_err(|e| {
-        let position = e.utf8_error().valid_up_to();
-        Error::checkpoint(path, None, format!("not UTF-8 at byte {position}"))
-    })
-}
-
-/// Writes a small file of a checkpoint that is being built.
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::io(path, "write"))
-}
-
-fn write_json(path: &Path, content: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_vec_pretty(&Versioned {
-        format: FORMAT,
-        content,
-    })
-    .map_err(|e| Error::Internal(e.to_string()))?;
-    write_bytes(path, &json)
-}
-
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
-    let damaged = |problem: String| Error::checkpoint(path, None, problem);
-    let text = read_text(path, MAX_JSON_BYTES)?;
-    let file: Versioned<serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
-    if file.format != FORMAT {
-        return Err(damaged(format!(
-            "format {}; this version reads {FORMAT}",
-            file.format
-        )));
-    }
-    serde_json::from_value(file.content).map_err(|e| damaged(e.to_string()))
-}
-
-/// Names of what lies in a folder; none if there is no such folder.
-fn entries(dir: &Path) -> Result<Vec<String>> {
-    let found = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(Error::io(dir, "list"))?,
-    };
-    let name = |entry: std::io::Result<fs::DirEntry>| {
-        entry.map(|e| e.file_name().to_string_lossy().into_owned())
-    };
-    found
-        .map(name)
-        .collect::<std::io::Result<_>>()
-        .map_err(Error::io(dir, "list"))
-}
-
-fn measure(path: &Path) -> Result<FileEntry> {
-    let kind = fs::symlink_metadata(path).map_err(Error::io(path, "read"))?;
-    if !kind.is_file() {
-        return Err(Error::checkpoint(path, None, "not a regular file"));
-    }
-    let mut file = read::open(path)?;
-    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        let count = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
-        if count == 0 {
-            let sha256 = hash
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            return Ok(FileEntry { bytes, sha256 });
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::ErrorKind;
 
     fn state(step: u64) -> TrainState {
         TrainState {
@@ -424,71 +281,6 @@ mod tests {
         });
         assert!(nested.is_err());
         assert_eq!(entries(dir.path()).unwrap(), [name(1)]);
-    }
-
-    #[test]
-    fn every_flipped_bit_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let checkpoint = save_small(dir.path(), 5);
-        for file_name in entries(&checkpoint).unwrap() {
-            let path = checkpoint.join(&file_name);
-            let whole = fs::read(&path).unwrap();
-            for bit in 0..whole.len() * 8 {
-                let mut bytes = whole.clone();
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                fs::write(&path, &bytes).unwrap();
-                let found = verify(&checkpoint);
-                assert!(
-                    matches!(found, Err(Error::Checkpoint { .. })),
-                    "{file_name}, bit {bit}"
-                );
-            }
-            fs::write(&path, &whole).unwrap();
-        }
-        verify(&checkpoint).unwrap();
-    }
-
-    #[test]
-    fn other_damage_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let checkpoint = save_small(dir.path(), 5);
-        let model = checkpoint.join("model.safetensors");
-        let whole = fs::read(&model).unwrap();
-        fs::write(&model, &whole[..49]).unwrap();
-        refused(
-            verify(&checkpoint),
-            &model,
-            "49 bytes, the manifest says 50",
-        );
-        fs::remove_file(&model).unwrap();
-        refused(verify(&checkpoint), &model, "missing");
-        fs::create_dir(&model).unwrap();
-        refused(verify(&checkpoint), &model, "not a regular file");
-        fs::remove_dir(&model).unwrap();
-        fs::write(&model, &whole).unwrap();
-        verify(&checkpoint).unwrap();
-
-        let extra = checkpoint.join("extra");
-        fs::write(&extra, "").unwrap();
-        refused(verify(&checkpoint), &extra, "not in the manifest");
-        fs::remove_file(&extra).unwrap();
-
-        let manifest = checkpoint.join(MANIFEST);
-        let json = fs::read_to_string(&manifest).unwrap();
-        fs::write(&manifest, json.replace("\"format\": 1", "\"format\": 2")).unwrap();
-        refused(verify(&checkpoint), &manifest, "format 2");
-        let outside = json.replace("config.toml", "../config.toml");
-        fs::write(&manifest, outside).unwrap();
-        fs::rename(
-            checkpoint.join("config.toml"),
-            dir.path().join("config.toml"),
-        )
-        .unwrap();
-        refused(
-            verify(&checkpoint),
-            &checkpoint.join("../config.toml"),
-            "missing",
-        );
     }
 
     #[test]

@@ -1,49 +1,22 @@
-//! Tensors on disk. Reading is strict: exactly the expected names and shapes, finite values, a file
-//! that ends where its header says. Writing streams one tensor at a time.
+//! Strict reading.
 
-use std::borrow::Cow;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::{CHUNK, TensorSpec};
 use crate::error::{Error, Result};
 
-/// Bytes converted at a time.
-const CHUNK: usize = 1 << 16;
 /// Wrong tensors named in one error.
 const NAMED: usize = 5;
-
-/// A tensor's name and shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Key in the file.
-    pub name: String,
-    /// Extents, outermost first.
-    pub shape: Vec<usize>,
-}
-
-impl TensorSpec {
-    /// Names a shape.
-    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.into(),
-        }
-    }
-
-    /// Number of elements.
-    pub fn count(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
 
 /// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
 /// `optional` names may be there too and are passed over; anything else is an error.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
-    let file = super::read::open(path)?;
+    let file = crate::io::read::open(path)?;
     let length = file.metadata().map_err(Error::io(path, "read"))?.len();
     read_from(
         std::io::BufReader::new(file),
@@ -62,69 +35,6 @@ pub fn read_bytes(
     optional: &[&str],
 ) -> Result<Vec<Vec<f32>>> {
     read_from(bytes, bytes.len() as u64, name, expected, optional)
-}
-
-/// Writes tensors to a new file; `data` gives the values of the tensor with that index.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn write_file<'a>(
-    path: &Path,
-    tensors: &[TensorSpec],
-    data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
-) -> Result<()> {
-    let file = std::fs::File::create(path).map_err(Error::io(path, "create"))?;
-    write_to(file, path, tensors, data)
-}
-
-/// As `write_file`, to any writer; `name` stands in errors.
-pub fn write_to<'a>(
-    mut out: impl Write,
-    name: &Path,
-    tensors: &[TensorSpec],
-    mut data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
-) -> Result<()> {
-    let header = header_of(tensors)?;
-    let length = (header.len() as u64).to_le_bytes();
-    out.write_all(&length).map_err(Error::io(name, "write"))?;
-    out.write_all(&header).map_err(Error::io(name, "write"))?;
-    let mut buffer = Vec::with_capacity(CHUNK);
-    for (index, spec) in tensors.iter().enumerate() {
-        let values = data(index)?;
-        if values.len() != spec.count() {
-            let (name, got, want) = (&spec.name, values.len(), spec.count());
-            return Err(Error::Internal(format!(
-                "{name}: {got} values to write, not {want}"
-            )));
-        }
-        for chunk in values.chunks(CHUNK / 4) {
-            buffer.clear();
-            buffer.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
-            out.write_all(&buffer).map_err(Error::io(name, "write"))?;
-        }
-    }
-    out.flush().map_err(Error::io(name, "write"))
-}
-
-fn header_of(tensors: &[TensorSpec]) -> Result<Vec<u8>> {
-    let mut end = 0;
-    let entries = tensors.iter().map(|spec| {
-        let start = end;
-        end += spec.count() * 4;
-        let info = TensorInfo {
-            dtype: Dtype::F32,
-            shape: spec.shape.clone(),
-            data_offsets: (start, end),
-        };
-        (spec.name.clone(), info)
-    });
-    // Readers in Python ask for it.
-    let format = [("format".to_owned(), "pt".to_owned())].into();
-    let metadata = Metadata::new(Some(format), entries.collect())
-        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
-    let mut header = serde_json::to_vec(&metadata)
-        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
-    // Spaces after the JSON align the data to 8 bytes.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    Ok(header)
 }
 
 fn read_from(
@@ -287,7 +197,10 @@ fn f16_to_f32(bits: u16) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
+    use crate::io::safetensors::write_to;
 
     fn specs() -> Vec<TensorSpec> {
         vec![
@@ -338,40 +251,6 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn round_trip_in_the_order_given() {
-        let bytes = written(&specs());
-        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        assert_eq!((header % 8, bytes.len()), (0, 8 + header + 28));
-        let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap();
-        assert!(text.find("\"z\"").unwrap() < text.find("\"a\"").unwrap());
-        let expected = vec![vec![-0.5, 0.5, 1.5, 2.5, 3.5, 4.5], vec![-0.5], vec![]];
-        assert_eq!(read(&bytes).unwrap(), expected);
-
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model.safetensors");
-        write_file(&path, &specs(), |i| Ok(Cow::Borrowed(&expected[i]))).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        assert_eq!(read_file(&path, &specs(), &[]).unwrap(), expected);
-        let absent = read_file(&dir.path().join("absent"), &specs(), &[]);
-        assert!(matches!(absent, Err(Error::Io { .. })));
-    }
-
-    #[test]
-    fn long_tensors_cross_chunks() {
-        let spec = [TensorSpec::new("long", [CHUNK / 4 * 2 + 3])];
-        let values: Vec<f32> = (0..spec[0].count()).map(|i| i as f32).collect();
-        let mut bytes = Vec::new();
-        write_to(&mut bytes, Path::new("memory"), &spec, |_| {
-            Ok(Cow::Borrowed(&values))
-        })
-        .unwrap();
-        assert_eq!(
-            read_bytes(Path::new("memory"), &bytes, &spec, &[]).unwrap()[0],
-            values
-        );
     }
 
     #[test]
@@ -495,25 +374,6 @@ mod tests {
                 Ok(tensors) => assert_eq!(tensors, original),
                 Err(e) => assert!(matches!(e, Error::Checkpoint { .. }), "{e}"),
             }
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_disk_is_an_error() {
-        let result = write_file(Path::new("/dev/full"), &specs(), |i| {
-            Ok(Cow::Owned(vec![0.0; specs()[i].count()]))
-        });
-        match result {
-            Err(Error::Io {
-                path,
-                action: "write",
-                source,
-            }) => {
-                assert_eq!(path, Path::new("/dev/full"));
-                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-            }
-            other => panic!("{other:?}"),
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Writing.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::{CHUNK, TensorSpec};
+use crate::error::{Error, Result};
+
+/// Writes tensors to a new file; `data` gives the values of the tensor with that index.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn write_file<'a>(
+    path: &Path,
+    tensors: &[TensorSpec],
+    data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
+) -> Result<()> {
+    let file = std::fs::File::create(path).map_err(Error::io(path, "create"))?;
+    write_to(file, path, tensors, data)
+}
+
+/// As `write_file`, to any writer; `name` stands in errors.
+pub fn write_to<'a>(
+    mut out: impl Write,
+    name: &Path,
+    tensors: &[TensorSpec],
+    mut data: impl FnMut(usize) -> Result<Cow<'a, [f32]>>,
+) -> Result<()> {
+    let header = header_of(tensors)?;
+    let length = (header.len() as u64).to_le_bytes();
+    out.write_all(&length).map_err(Error::io(name, "write"))?;
+    out.write_all(&header).map_err(Error::io(name, "write"))?;
+    let mut buffer = Vec::with_capacity(CHUNK);
+    for (index, spec) in tensors.iter().enumerate() {
+        let values = data(index)?;
+        if values.len() != spec.count() {
+            let (name, got, want) = (&spec.name, values.len(), spec.count());
+            return Err(Error::Internal(format!(
+                "{name}: {got} values to write, not {want}"
+            )));
+        }
+        for chunk in values.chunks(CHUNK / 4) {
+            buffer.clear();
+            buffer.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+            out.write_all(&buffer).map_err(Error::io(name, "write"))?;
+        }
+    }
+    out.flush().map_err(Error::io(name, "write"))
+}
+
+fn header_of(tensors: &[TensorSpec]) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let entries = tensors.iter().map(|spec| {
+        let start = end;
+        end += spec.count() * 4;
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: spec.shape.clone(),
+            data_offsets: (start, end),
+        };
+        (spec.name.clone(), info)
+    });
+    // Readers in Python ask for it.
+    let format = [("format".to_owned(), "pt".to_owned())].into();
+    let metadata = Metadata::new(Some(format), entries.collect())
+        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
+    let mut header = serde_json::to_vec(&metadata)
+        .map_err(|e| Error::Internal(format!("tensor header: {e}")))?;
+    // Spaces after the JSON align the data to 8 bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
