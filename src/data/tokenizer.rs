@@ -150,16 +150,19 @@ impl Tokenizer {
                 .map(|(position, c)| match all.binary_search(&c) {
                     Ok(id) => Ok(id as u32),
                     Err(_) => Err(in_text(format!(
-                        "character {c:?} at position {position} is not among the {} of the vocabulary",
+                        "character {c:?} at position {position} is not among the {} known",
                         all.len()
                     ))),
                 })
                 .collect(),
             Kind::HuggingFace(tokenizer) => {
                 let ids = tokenizer.encode(text).map_err(in_text)?;
-                let foreign = |&id: &u32| id as usize >= self.vocab_size() || id == self.special.mask;
+                let foreign =
+                    |&id: &u32| id as usize >= self.vocab_size() || id == self.special.mask;
                 match ids.iter().copied().find(foreign) {
-                    Some(id) => Err(in_text(format!("the tokenizer makes its reserved token {id} of it"))),
+                    Some(id) => Err(in_text(format!(
+                        "the tokenizer makes its reserved token {id} of it"
+                    ))),
                     None => Ok(ids),
                 }
             }
