@@ -2,14 +2,15 @@
 
 mod apt;
 mod package;
+mod rustup;
 mod shell;
 mod stages;
 mod vulkan;
 mod wasm;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use shell::Consent;
-use stages::Stage;
+use stages::{Stage, Tools};
 
 /// Tasks of the project, run from any folder of it.
 #[derive(Parser)]
@@ -30,8 +31,11 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Formatting, clippy and documentation: what needs no installation and no GPU
-    Lint,
+    /// Formatting, clippy and documentation: what needs no GPU
+    Lint {
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -41,15 +45,9 @@ fn main() -> anyhow::Result<()> {
             keep_going,
             consent,
         } => stages::run(&stages, keep_going, consent),
-        Task::Setup { consent } => {
-            vulkan::set_up(consent)?;
-            wasm::Toolchain::set_up(consent)?;
-            Ok(())
+        Task::Setup { consent } => Tools::default().set_up(Stage::value_variants(), consent),
+        Task::Lint { consent } => {
+            stages::run(&[Stage::Fmt, Stage::Clippy, Stage::Docs], true, consent)
         }
-        Task::Lint => stages::run(
-            &[Stage::Fmt, Stage::Clippy, Stage::Docs],
-            true,
-            Consent::no(),
-        ),
     }
 }

@@ -16,11 +16,6 @@ pub struct Consent {
 }
 
 impl Consent {
-    /// For tasks that install nothing.
-    pub fn no() -> Self {
-        Self { yes: false }
-    }
-
     /// Says what will be done and fails unless that was agreed to.
     pub fn ask(self, action: &str) -> Result<()> {
         println!("{action}");
@@ -63,7 +58,8 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// Whether the search path has `program`.
 pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&path).any(|dir| dir.join(&file).is_file())
 }
 
 /// `program` with `arguments`, in the repository's root.

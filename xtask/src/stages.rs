@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{package, vulkan, wasm};
+use crate::{package, rustup, vulkan, wasm};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -28,13 +28,20 @@ pub enum Stage {
 
 /// What set-up found, for the stages that need it.
 #[derive(Default)]
-struct Tools {
+pub struct Tools {
     driver: Option<PathBuf>,
     wasm: Option<wasm::Toolchain>,
 }
 
 impl Tools {
-    fn set_up(&mut self, stages: &[Stage], consent: Consent) -> Result<()> {
+    /// Installs what these stages need and the machine lacks.
+    pub fn set_up(&mut self, stages: &[Stage], consent: Consent) -> Result<()> {
+        if stages.contains(&Stage::Fmt) {
+            rustup::need_subcommand("fmt", "rustfmt", consent)?;
+        }
+        if stages.contains(&Stage::Clippy) {
+            rustup::need_subcommand("clippy", "clippy", consent)?;
+        }
         if stages.contains(&Stage::Tests) {
             self.driver = vulkan::set_up(consent)?;
         }

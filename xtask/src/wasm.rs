@@ -1,8 +1,8 @@
 //! The library for the browser: compiled with rustup's target, or where rustup cannot get that, with
 //! Debian's compiler and the source of its standard library.
 
-use crate::apt;
-use crate::shell::{Consent, cache_dir, cargo, command, on_path, output, run, target_dir};
+use crate::shell::{Consent, cache_dir, cargo, command, output, run, target_dir};
+use crate::{apt, rustup};
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
@@ -28,18 +28,13 @@ impl Toolchain {
         if folder.exists() {
             return Ok(Self::Debian(folder));
         }
-        if on_path("rustup") {
-            consent.ask(&format!("To be added to the toolchain by rustup: {TARGET}"))?;
-            match run(&mut command("rustup", ["target", "add", TARGET])) {
-                Ok(()) if has_target()? => return Ok(Self::Default),
-                Ok(()) => {}
-                Err(error) => eprintln!("warning: {error:#}"),
-            }
+        let added = rustup::add("target", TARGET, consent);
+        if added.is_ok() && has_target()? {
+            return Ok(Self::Default);
         }
         if !apt::available() {
-            bail!(
-                "the compiler lacks the target {TARGET}: get it with `rustup target add {TARGET}`"
-            );
+            added?;
+            bail!("the compiler that Cargo uses still lacks the target {TARGET}");
         }
         consent.ask(&format!(
             "To be unpacked into {} (nothing is installed): Debian's rustc-web, 850 MB",
