@@ -1,0 +1,50 @@
+// One invocation per element of y, 256 per workgroup, for up to 2^30 elements.
+// SILU: y = silu(x). SILU_BACKWARD: y (+)= silu'(u) x. GELU_BACKWARD: y *= gelu'(x).
+// ADD: y += x. ZERO: y = 0.
+
+struct Params {
+  n: u32,
+  reserved0: u32,
+  reserved1: u32,
+  reserved2: u32,
+}
+
+//#include step
+//#include math
+
+//#if !ZERO
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+//#endif
+//#if SILU_BACKWARD
+@group(0) @binding(1) var<storage, read> u: array<f32>;
+//#endif
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> p: Params;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = group_index(group) * 256u + lane;
+  if (i >= p.n) {
+    return;
+  }
+  //#if SILU
+  y[i] = x[i] * sigmoid(x[i]);
+  //#endif
+  //#if SILU_BACKWARD
+  let s = sigmoid(u[i]);
+  var dx = x[i] * (s + u[i] * s * (1.0 - s));
+  //#if ACCUMULATE
+  dx += y[i];
+  //#endif
+  y[i] = dx;
+  //#endif
+  //#if GELU_BACKWARD
+  y[i] *= gelu_backward(x[i]);
+  //#endif
+  //#if ADD
+  y[i] += x[i];
+  //#endif
+  //#if ZERO
+  y[i] = 0.0;
+  //#endif
+}

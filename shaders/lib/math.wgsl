@@ -1,0 +1,27 @@
+// tanh by one exponential; the builtin overflows to NaN on several drivers above about 45.
+fn tanh_safe(x: f32) -> f32 {
+  let e = exp(2.0 * clamp(x, -15.0, 15.0));
+  return (e - 1.0) / (e + 1.0);
+}
+
+const GELU_K: f32 = 0.7978845608028654; // sqrt(2 / pi)
+const GELU_C: f32 = 0.044715;
+
+fn gelu(x: f32) -> f32 {
+  return 0.5 * x * (1.0 + tanh_safe(GELU_K * (x + GELU_C * x * x * x)));
+}
+
+fn gelu_backward(x: f32) -> f32 {
+  let t = tanh_safe(GELU_K * (x + GELU_C * x * x * x));
+  return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU_K * (1.0 + 3.0 * GELU_C * x * x);
+}
+
+fn sigmoid(x: f32) -> f32 {
+  return 1.0 / (1.0 + exp(-clamp(x, -80.0, 80.0)));
+}
+
+// Whether a float's bits are those of an infinity or a NaN. Comparisons cannot tell: the language
+// lets an implementation assume that neither exists.
+fn not_finite(bits: u32) -> bool {
+  return (bits & 0x7f800000u) == 0x7f800000u;
+}

@@ -1,0 +1,35 @@
+// y = sum over i of x[i] w[i], over the step's rows if DYNAMIC, else over all; one workgroup.
+
+const THREADS: u32 = 256u;
+
+struct Params {
+  n: u32,
+  reserved0: u32,
+  reserved1: u32,
+  reserved2: u32,
+}
+
+//#include step
+//#include reduce
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> p: Params;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  //#if DYNAMIC
+  let n = rows_from(0u, p.n);
+  //#else
+  let n = p.n;
+  //#endif
+  var sum = 0.0;
+  for (var i = lane; i < n; i += THREADS) {
+    sum += x[i] * w[i];
+  }
+  sum = reduce_sum(lane, sum);
+  if (lane == 0u) {
+    y[0] = sum;
+  }
+}

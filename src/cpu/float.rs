@@ -1,0 +1,158 @@
+//! The two number types of the twin.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// f32 (the product) or f64 (the oracle).
+pub trait Float:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Lowest finite value.
+    const LOWEST: Self;
+
+    /// Rounds an f64.
+    fn of(x: f64) -> Self;
+    /// Widens to f64.
+    fn f64(self) -> f64;
+    /// e^x; vectorised by the compiler for f32.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Whether neither infinite nor NaN.
+    fn finite(self) -> bool;
+    /// The larger of two.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of two.
+    fn min(self, other: Self) -> Self;
+    /// `read_dst = true` makes it `dst = beta * dst + alpha * lhs * rhs`; see [`super::gemm()`].
+    #[doc(hidden)]
+    fn gemm(
+        dst: &mut super::MatMut<'_, Self>,
+        lhs: super::MatRef<'_, Self>,
+        rhs: super::MatRef<'_, Self>,
+        accumulate: bool,
+        alpha: Self,
+        parallel: bool,
+    );
+}
+
+macro_rules! common {
+    ($t:ty) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        const LOWEST: Self = <$t>::MIN;
+
+        #[inline(always)]
+        fn of(x: f64) -> Self {
+            x as $t
+        }
+        #[inline(always)]
+        fn f64(self) -> f64 {
+            self.into()
+        }
+        #[inline(always)]
+        fn ln(self) -> Self {
+            <$t>::ln(self)
+        }
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            <$t>::sqrt(self)
+        }
+        #[inline(always)]
+        fn finite(self) -> bool {
+            self.is_finite()
+        }
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            if self > other { self } else { other }
+        }
+        #[inline(always)]
+        fn min(self, other: Self) -> Self {
+            if self < other { self } else { other }
+        }
+        fn gemm(
+            dst: &mut super::MatMut<'_, Self>,
+            lhs: super::MatRef<'_, Self>,
+            rhs: super::MatRef<'_, Self>,
+            accumulate: bool,
+            alpha: Self,
+            parallel: bool,
+        ) {
+            super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
+        }
+    };
+}
+
+impl Float for f64 {
+    common!(f64);
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+}
+
+impl Float for f32 {
+    common!(f32);
+    /// Range reduction by ln 2 and a degree-6 polynomial: within 2 ULP, without a branch, so that
+    /// loops over it become SIMD code.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        const LN2_HI: f32 = 0.693_359_4;
+        const LN2_LO: f32 = -2.121_944_4e-4;
+        const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+        let x = Float::min(Float::max(self, -87.3), 88.7);
+        let shifted = x * std::f32::consts::LOG2_E + MAGIC;
+        let n = shifted - MAGIC;
+        let r = (x - n * LN2_HI) - n * LN2_LO;
+        let p = 1.987_569_1e-4;
+        let p = p * r + 1.398_199_9e-3;
+        let p = p * r + 8.333_452e-3;
+        let p = p * r + 4.166_579_6e-2;
+        let p = p * r + 0.166_666_66;
+        let p = p * r + 0.5;
+        let y = p * r * r + r + 1.0;
+        // two factors, as 2^n itself overflows the exponent at n = 128
+        let bits = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+        let half = bits >> 1;
+        let scale = |k: i32| f32::from_bits(((k + 127) as u32) << 23);
+        y * scale(half) * scale(bits - half)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Float;
+
+    #[test]
+    fn f32_exp_is_within_two_ulp() {
+        let mut worst = 0.0f64;
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x).exp();
+            let got = f64::from(Float::exp(x));
+            let ulp = f64::from(f32::EPSILON) * 2f64.powi(exact.log2().floor() as i32);
+            worst = worst.max((got - exact).abs() / ulp.max(f64::MIN_POSITIVE));
+        }
+        assert!(worst <= 2.0, "{worst} ULP");
+    }
+}

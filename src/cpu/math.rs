@@ -1,0 +1,85 @@
+//! Elementwise functions, with the formulas of `shaders/lib/math.wgsl`.
+
+use super::Float;
+
+const K: f64 = 0.797_884_560_802_865_4; // sqrt(2 / pi)
+const C: f64 = 0.044_715;
+
+/// tanh by one exponential; the argument is clamped where tanh is 1 in f64 anyway.
+#[inline(always)]
+pub fn tanh<F: Float>(u: F) -> F {
+    let u = u.max(F::of(-20.0)).min(F::of(20.0));
+    let e = (u + u).exp();
+    (e - F::ONE) / (e + F::ONE)
+}
+
+/// GELU, tanh form: `x/2 (1 + tanh(k (x + 0.044715 x^3)))`.
+#[inline(always)]
+pub fn gelu<F: Float>(x: F) -> F {
+    let u = F::of(K) * (x + F::of(C) * x * x * x);
+    F::of(0.5) * x * (F::ONE + tanh(u))
+}
+
+/// Derivative of [`gelu`].
+#[inline(always)]
+pub fn gelu_backward<F: Float>(x: F) -> F {
+    let t = tanh(F::of(K) * (x + F::of(C) * x * x * x));
+    let du = F::of(K) * (F::ONE + F::of(3.0 * C) * x * x);
+    F::of(0.5) * (F::ONE + t) + F::of(0.5) * x * (F::ONE - t * t) * du
+}
+
+/// Logistic function.
+#[inline(always)]
+pub fn sigmoid<F: Float>(x: F) -> F {
+    F::ONE / (F::ONE + (-x).exp())
+}
+
+/// `x sigmoid(x)`.
+#[inline(always)]
+pub fn silu<F: Float>(x: F) -> F {
+    x * sigmoid(x)
+}
+
+/// Derivative of [`silu`].
+#[inline(always)]
+pub fn silu_backward<F: Float>(x: F) -> F {
+    let s = sigmoid(x);
+    s + x * s * (F::ONE - s)
+}
+
+/// Sum in eight interleaved lanes: a fixed order that the compiler can vectorise.
+#[inline(always)]
+pub fn sum<F: Float>(n: usize, f: impl Fn(usize) -> F) -> F {
+    let mut lanes = [F::ZERO; 8];
+    let whole = n / 8 * 8;
+    let mut i = 0;
+    while i < whole {
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(i + j);
+        }
+        i += 8;
+    }
+    for j in whole..n {
+        lanes[j - whole] += f(j);
+    }
+    let [a, b, c, d, e, g, h, k] = lanes;
+    ((a + b) + (c + d)) + ((e + g) + (h + k))
+}
+
+/// Maximum over `0..n`, or the lowest value.
+#[inline(always)]
+pub fn maximum<F: Float>(n: usize, f: impl Fn(usize) -> F) -> F {
+    let mut lanes = [F::LOWEST; 8];
+    let whole = n / 8 * 8;
+    let mut i = 0;
+    while i < whole {
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            *lane = lane.max(f(i + j));
+        }
+        i += 8;
+    }
+    for j in whole..n {
+        lanes[j - whole] = lanes[j - whole].max(f(j));
+    }
+    lanes.into_iter().fold(F::LOWEST, F::max)
+}

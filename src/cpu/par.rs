@@ -1,0 +1,124 @@
+//! Rows in parallel: rayon natively, a plain loop on wasm. Work is split in fixed pieces, so a
+//! result never depends on the number of threads.
+
+use super::Float;
+
+/// Threads that share the work.
+pub fn threads() -> usize {
+    #[cfg(not(target_arch = "wasm32"))]
+    return rayon::current_num_threads();
+    #[cfg(target_arch = "wasm32")]
+    1
+}
+
+/// Elements below which a loop is not worth splitting.
+const GRAIN: usize = 1 << 13;
+
+fn block_rows(width: usize) -> usize {
+    GRAIN.div_ceil(width.max(1))
+}
+
+/// Calls `f(first_row, rows)` for blocks of rows of `out`, each `width` wide, with SIMD enabled.
+pub fn for_rows<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
+    let block = block_rows(width);
+    let run = |i: usize, rows: &mut [T]| pulp::Arch::new().dispatch(|| f(i * block, rows));
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        out.par_chunks_mut(block * width).enumerate().for_each(|(i, rows)| run(i, rows));
+    }
+    #[cfg(target_arch = "wasm32")]
+    out.chunks_mut(block * width).enumerate().for_each(|(i, rows)| run(i, rows));
+}
+
+/// [`for_rows`] over two outputs with the same number of rows.
+pub fn for_rows2<A: Send, B: Send>(
+    a: &mut [A],
+    width_a: usize,
+    b: &mut [B],
+    width_b: usize,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+) {
+    let block = block_rows(width_a.max(width_b));
+    let run = |i: usize, a: &mut [A], b: &mut [B]| pulp::Arch::new().dispatch(|| f(i * block, a, b));
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        a.par_chunks_mut(block * width_a)
+            .zip(b.par_chunks_mut(block * width_b))
+            .enumerate()
+            .for_each(|(i, (a, b))| run(i, a, b));
+    }
+    #[cfg(target_arch = "wasm32")]
+    a.chunks_mut(block * width_a)
+        .zip(b.chunks_mut(block * width_b))
+        .enumerate()
+        .for_each(|(i, (a, b))| run(i, a, b));
+}
+
+/// [`for_rows`] over four outputs of one size, element by element.
+pub fn for_rows4<T: Send>([a, b, c, d]: [&mut [T]; 4], f: impl Fn(usize, [&mut [T]; 4]) + Sync + Send) {
+    let run = |i: usize, parts: [&mut [T]; 4]| pulp::Arch::new().dispatch(|| f(i * GRAIN, parts));
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        a.par_chunks_mut(GRAIN)
+            .zip(b.par_chunks_mut(GRAIN))
+            .zip(c.par_chunks_mut(GRAIN))
+            .zip(d.par_chunks_mut(GRAIN))
+            .enumerate()
+            .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
+    }
+    #[cfg(target_arch = "wasm32")]
+    a.chunks_mut(GRAIN)
+        .zip(b.chunks_mut(GRAIN))
+        .zip(c.chunks_mut(GRAIN))
+        .zip(d.chunks_mut(GRAIN))
+        .enumerate()
+        .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
+}
+
+/// Calls `f(i, a, b, c)` for the i-th block of each output; `sizes` are the blocks' elements.
+pub fn for_blocks3<T: Send>(
+    a: &mut [T],
+    b: &mut [T],
+    c: &mut [T],
+    sizes: [usize; 3],
+    f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync + Send,
+) {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        a.par_chunks_mut(sizes[0])
+            .zip(b.par_chunks_mut(sizes[1]))
+            .zip(c.par_chunks_mut(sizes[2]))
+            .enumerate()
+            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+    }
+    #[cfg(target_arch = "wasm32")]
+    a.chunks_mut(sizes[0])
+        .zip(b.chunks_mut(sizes[1]))
+        .zip(c.chunks_mut(sizes[2]))
+        .enumerate()
+        .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+}
+
+/// `out[c] += sum of f(row, c)` with the columns split over threads and rows in order, so the sum
+/// has one order. `f(first_column, row, out)` adds row `row` into the piece `out`.
+pub fn sum_rows<F: Float>(out: &mut [F], rows: usize, f: impl Fn(usize, usize, &mut [F]) + Sync + Send) {
+    let piece = out.len().div_ceil(threads()).next_multiple_of(16).max(16);
+    let run = |i: usize, out: &mut [F]| {
+        pulp::Arch::new().dispatch(|| {
+            for row in 0..rows {
+                f(i * piece, row, out);
+            }
+        });
+    };
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        out.par_chunks_mut(piece).enumerate().for_each(|(i, out)| run(i, out));
+    }
+    #[cfg(target_arch = "wasm32")]
+    out.chunks_mut(piece).enumerate().for_each(|(i, out)| run(i, out));
+}

@@ -1,0 +1,113 @@
+//! Choosing an adapter and asking it for what it really has.
+
+use std::sync::Arc;
+
+use super::{Backend, Device, DeviceInfo};
+use crate::error::{Error, Result};
+use crate::gpu::{Context, DeviceClass};
+
+/// Which GPU to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// The best one: discrete before integrated before software.
+    #[default]
+    Any,
+    /// By its place in [`adapters`].
+    Index(usize),
+    /// The best one whose name contains this text, whatever the case.
+    Name(String),
+}
+
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // validation layers are for the crate's own developers, who switch them on in their driver
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    #[cfg(not(target_arch = "wasm32"))]
+    let mut found = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    #[cfg(target_arch = "wasm32")]
+    let mut found: Vec<_> = instance.request_adapter(&Default::default()).await.into_iter().collect();
+    found.sort_by_key(|a| match a.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    found
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({:?}, {:?}, {} {})", info.name, info.backend, info.device_type, info.driver, info.driver_info)
+}
+
+/// Descriptions of the adapters of this machine, best first.
+pub async fn adapters() -> Vec<String> {
+    enumerate().await.iter().map(|a| describe(&a.get_info())).collect()
+}
+
+fn class(info: &wgpu::AdapterInfo) -> DeviceClass {
+    match info.device_type {
+        wgpu::DeviceType::Cpu => DeviceClass::Software,
+        wgpu::DeviceType::DiscreteGpu => DeviceClass::Desktop,
+        _ => DeviceClass::Portable,
+    }
+}
+
+async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
+    let info = adapter.get_info();
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("mdlm"),
+        required_limits: adapter.limits(),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        memory_hints: wgpu::MemoryHints::Performance,
+        ..Default::default()
+    };
+    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| Error::NoAdapter {
+        wanted: info.name.clone(),
+        found: format!("{}, which refused: {e}", describe(&info)),
+    })?;
+    let class = class(&info);
+    let described = DeviceInfo {
+        name: info.name.clone(),
+        detail: format!("{:?}, {} {}", info.backend, info.driver, info.driver_info),
+        hardware_gpu: class != DeviceClass::Software,
+        reason: reason.to_owned(),
+    };
+    Ok(Device::new(Backend::Gpu(Arc::new(Context::new(device, queue, class, true))), described))
+}
+
+pub(super) async fn gpu(choice: &AdapterChoice) -> Result<Device> {
+    let found = enumerate().await;
+    let names = || found.iter().map(|a| describe(&a.get_info())).collect::<Vec<_>>().join("; ");
+    let (taken, wanted) = match choice {
+        AdapterChoice::Any => (found.first(), "gpu".to_owned()),
+        AdapterChoice::Index(i) => (found.get(*i), format!("adapter {i}")),
+        AdapterChoice::Name(name) => {
+            let wanted = name.to_lowercase();
+            (found.iter().find(|a| describe(&a.get_info()).to_lowercase().contains(&wanted)), name.clone())
+        }
+    };
+    let Some(adapter) = taken else {
+        let found = if found.is_empty() { "none".to_owned() } else { names() };
+        return Err(Error::NoAdapter { wanted, found });
+    };
+    open(adapter, "asked for").await
+}
+
+pub(super) async fn auto() -> Device {
+    let found = enumerate().await;
+    let mut reason = "no hardware GPU found".to_owned();
+    for adapter in &found {
+        let info = adapter.get_info();
+        if info.device_type == wgpu::DeviceType::Cpu {
+            reason = format!("the only adapter, {}, is a software driver, slower than the twin", info.name);
+            continue;
+        }
+        match open(adapter, "hardware GPU").await {
+            Ok(device) => return device,
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Device::twin(Backend::CpuF32, &reason)
+}

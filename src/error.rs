@@ -1,0 +1,208 @@
+//! The crate's one error type: variants carry data, [`Error::code`] is stable for scripts and
+//! JavaScript, [`Error::hint`] says what to try next.
+
+use std::path::{Path, PathBuf};
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong because of input, files or the device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No usable GPU adapter was found.
+    #[error("no GPU adapter for \"{wanted}\"; found: {found}")]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// What the machine has.
+        found: String,
+    },
+    /// The device lacks something the plan needs.
+    #[error("{what}: needs {need}, the device has {have}")]
+    Unsupported {
+        /// Feature, limit or tensor.
+        what: String,
+        /// Needed amount.
+        need: u64,
+        /// Available amount.
+        have: u64,
+    },
+    /// The GPU went away.
+    #[error("the GPU device was lost during {during}: {reason}")]
+    DeviceLost {
+        /// The driver's words.
+        reason: String,
+        /// What was running.
+        during: &'static str,
+    },
+    /// An allocation failed.
+    #[error("out of memory: {what} needs {bytes} bytes")]
+    OutOfMemory {
+        /// What was being allocated.
+        what: String,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// A tensor has the wrong shape.
+    #[error("{op}: {tensor} has shape {got:?}, expected {expected}")]
+    Shape {
+        /// The operation that refused it.
+        op: &'static str,
+        /// The tensor's name.
+        tensor: String,
+        /// What would fit.
+        expected: String,
+        /// What was given.
+        got: Vec<usize>,
+    },
+    /// A token id is outside the vocabulary.
+    #[error("token {id} at position {position} is not below the vocabulary size {vocab_size}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Vocabulary size including the mask.
+        vocab_size: usize,
+        /// Where it stood.
+        position: usize,
+    },
+    /// A configuration value that cannot work.
+    #[error("config {key} = {value}: {problem}")]
+    Config {
+        /// Dotted key, such as `training.batch`.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A checkpoint file that cannot be used.
+    #[error("checkpoint {}{}: {problem}", path.display(), tensor.as_ref().map(|t| format!(", tensor {t}")).unwrap_or_default())]
+    Checkpoint {
+        /// File or folder.
+        path: PathBuf,
+        /// Offending tensor, if one.
+        tensor: Option<String>,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Text or a tokenizer that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Corpus {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Training stopped because too many steps in a row were not finite.
+    #[error("{quantity} was not finite for {skipped} steps in a row up to step {step}")]
+    NonFinite {
+        /// Step at which it stopped.
+        step: u64,
+        /// What was not finite.
+        quantity: &'static str,
+        /// Steps skipped in a row.
+        skipped: u64,
+    },
+    /// An operating-system error on a file.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done, such as `read`.
+        action: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// A bug in this crate.
+    #[error("internal error (please report it): {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Stable short name of the kind of error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoAdapter { .. } => "no_adapter",
+            Self::Unsupported { .. } => "unsupported",
+            Self::DeviceLost { .. } => "device_lost",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Shape { .. } => "shape",
+            Self::Token { .. } => "token",
+            Self::Config { .. } => "config",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Corpus { .. } => "corpus",
+            Self::NonFinite { .. } => "non_finite",
+            Self::Io { .. } => "io",
+            Self::Cancelled => "cancelled",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// A next step for a person, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoAdapter { .. } => {
+                "install a Vulkan driver (Debian: apt install mesa-vulkan-drivers; NVIDIA and AMD: the vendor's driver; \
+                 macOS and Windows have one built in), or use --device cpu"
+            }
+            Self::Unsupported { .. } | Self::OutOfMemory { .. } => {
+                "lower the batch size or the length, raise training.accumulation to keep the global batch, or use --device cpu"
+            }
+            Self::DeviceLost { .. } => {
+                "the last checkpoint is whole: run again with --resume; if it repeats, lower the batch size or update the driver"
+            }
+            Self::Checkpoint { .. } => {
+                "the file is damaged or of another model; take the checkpoint before it"
+            }
+            Self::NonFinite { .. } => {
+                "lower optim.lr or optim.clip and resume from the last checkpoint"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Makes an [`Error::Config`].
+    pub fn config(
+        key: impl Into<String>,
+        value: impl ToString,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            key: key.into(),
+            value: value.to_string(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Makes a closure that wraps an I/O error with its path and action.
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
+    }
+
+    /// Makes an [`Error::Checkpoint`].
+    pub fn checkpoint(path: &Path, tensor: Option<&str>, problem: impl Into<String>) -> Self {
+        Self::Checkpoint {
+            path: path.to_owned(),
+            tensor: tensor.map(str::to_owned),
+            problem: problem.into(),
+        }
+    }
+
+    /// Makes an [`Error::Corpus`].
+    pub fn corpus(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Corpus {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}

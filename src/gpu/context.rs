@@ -1,0 +1,190 @@
+//! A wgpu device with its pipeline cache, error handling and counters.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{DeviceClass, Source, Tuning};
+use crate::error::{Error, Result};
+
+/// How often something was created or submitted; tests read it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Buffers created.
+    pub buffers: AtomicU64,
+    /// Pipelines compiled.
+    pub pipelines: AtomicU64,
+    /// Bind groups created.
+    pub bind_groups: AtomicU64,
+    /// Command buffers submitted.
+    pub submissions: AtomicU64,
+}
+
+impl Counters {
+    /// Buffers, pipelines and bind groups created so far.
+    pub fn created(&self) -> [u64; 3] {
+        [&self.buffers, &self.pipelines, &self.bind_groups].map(|c| c.load(Ordering::Relaxed))
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A compiled kernel with the layout of its operands.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) operands: wgpu::BindGroupLayout,
+}
+
+/// A GPU ready for work. Cheap to share; dropping the last handle frees it.
+#[derive(Debug)]
+pub struct Context {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) step_layout: wgpu::BindGroupLayout,
+    /// Limits of the device, not only of the adapter.
+    pub limits: wgpu::Limits,
+    /// Kernel constants for this device.
+    pub tuning: Tuning,
+    /// Whether a system watchdog may kill long submissions.
+    pub watchdog: bool,
+    /// What was created so far.
+    pub counters: Counters,
+    pipelines: Mutex<HashMap<(Source, Vec<Option<bool>>), Arc<Pipeline>>>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl Context {
+    /// Wraps a device. `owned`: it is ours, so a lost-device callback may be installed on it.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, class: DeviceClass, owned: bool) -> Self {
+        let lost = Arc::new(Mutex::new(None));
+        if owned {
+            let lost = lost.clone();
+            device.set_device_lost_callback(move |reason, message| {
+                *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
+            });
+        }
+        let step_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("step"),
+            entries: &[layout_entry(0, wgpu::BufferBindingType::Uniform)],
+        });
+        Self {
+            limits: device.limits(),
+            device,
+            queue,
+            step_layout,
+            tuning: Tuning::of(class),
+            watchdog: class != DeviceClass::Software,
+            counters: Counters::default(),
+            pipelines: Mutex::default(),
+            lost,
+        }
+    }
+
+    /// The wgpu device and queue.
+    pub fn wgpu(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        (&self.device, &self.queue)
+    }
+
+    /// An error if the device is known to be lost.
+    pub fn check(&self, during: &'static str) -> Result<()> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(Error::DeviceLost { reason: reason.clone(), during }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `f` with every wgpu error caught and typed.
+    pub async fn guarded<T>(
+        &self,
+        during: &'static str,
+        what: &str,
+        bytes: u64,
+        f: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let result = f();
+        // Scopes are a stack: the last one pushed is popped first, and before any await.
+        let [memory, internal, validation] = scopes;
+        let errors = [validation.pop(), internal.pop(), memory.pop()].map(Box::pin);
+        let mut first = None;
+        for error in errors {
+            first = first.or(error.await);
+        }
+        // A lost device makes every later call fail in odd ways, so it is looked at first.
+        self.check(during)?;
+        match first {
+            None => result,
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.to_owned(), bytes }),
+            Some(error) => Err(Error::Internal(format!("{during} ({what}): {error}"))),
+        }
+    }
+
+    /// A buffer of `bytes`, rounded up to whole words and never empty.
+    pub(super) fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        count(&self.counters.buffers);
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(4).next_multiple_of(4),
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// The pipeline of a source whose operands are writable as in `writable`; compiled once.
+    pub(super) fn pipeline(&self, source: &Source, writable: &[Option<bool>]) -> Result<Arc<Pipeline>> {
+        let key = (source.clone(), writable.to_vec());
+        let mut cache = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = cache.get(&key) {
+            return Ok(found.clone());
+        }
+        count(&self.counters.pipelines);
+        let label = source.label();
+        let text = source.expand().map_err(Error::Internal)?;
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let mut entries: Vec<_> = (0..)
+            .zip(writable)
+            .filter_map(|(i, &w)| Some(layout_entry(i, wgpu::BufferBindingType::Storage { read_only: !w? })))
+            .collect();
+        entries.push(layout_entry(writable.len() as u32, wgpu::BufferBindingType::Uniform));
+        let operands = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(&label),
+            entries: &entries,
+        });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&operands), Some(&self.step_layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(source.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // kernels never read workgroup memory before writing it
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let made = Arc::new(Pipeline { pipeline, operands });
+        cache.insert(key, made.clone());
+        Ok(made)
+    }
+}
+
+fn layout_entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}

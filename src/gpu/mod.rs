@@ -1,0 +1,13 @@
+//! The GPU executor: shaders, pipelines, buffers and submissions over wgpu. It knows dispatches
+//! and bytes, not what they mean.
+
+mod context;
+mod executor;
+mod readback;
+pub mod shader;
+mod tuning;
+
+pub use context::{Context, Counters};
+pub use executor::{Binding, Dispatch, Gpu, Grid, Memory, Program};
+pub use shader::{Shader, Source};
+pub use tuning::{DeviceClass, MatmulTile, Tuning};

@@ -1,0 +1,158 @@
+//! WGSL text: includes, conditional lines and constants.
+//!
+//! A shader file uses three comment directives, so that editors still read it as WGSL:
+//! `//#include name` (a file of `shaders/lib`), `//#if FLAG` ... `//#else` ... `//#endif`, and
+//! module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
+
+use std::fmt::Write as _;
+
+/// A file of `shaders/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shader {
+    /// File stem.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The text of `shaders/<name>.wgsl`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! shader {
+    ($name:literal) => {
+        $crate::gpu::Shader {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+        }
+    };
+}
+
+const LIBRARY: [Shader; 4] =
+    [shader!("lib/math"), shader!("lib/reduce"), shader!("lib/step"), shader!("lib/threefry")];
+
+/// A shader with an entry point, flags and constants: what a pipeline is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The file.
+    pub shader: Shader,
+    /// Entry point.
+    pub entry: &'static str,
+    /// Flags that are on.
+    pub flags: Vec<&'static str>,
+    /// Values of module-scope constants, as u32.
+    pub consts: Vec<(&'static str, u32)>,
+}
+
+impl Source {
+    /// A shader as it stands, entered at `main`.
+    pub fn new(shader: Shader) -> Self {
+        Self { shader, entry: "main", flags: Vec::new(), consts: Vec::new() }
+    }
+
+    /// Enters at another function.
+    pub fn entry(mut self, entry: &'static str) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// Turns a flag on.
+    pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
+        if on {
+            self.flags.push(flag);
+        }
+        self
+    }
+
+    /// Sets a constant.
+    pub fn constant(mut self, name: &'static str, value: u32) -> Self {
+        self.consts.push((name, value));
+        self
+    }
+
+    /// Name for labels and messages.
+    pub fn label(&self) -> String {
+        let mut label = format!("{}:{}", self.shader.name, self.entry);
+        for flag in &self.flags {
+            let _ = write!(label, " {flag}");
+        }
+        for (name, value) in &self.consts {
+            let _ = write!(label, " {name}={value}");
+        }
+        label
+    }
+
+    /// The final WGSL text. Errors name the line that is wrong.
+    pub fn expand(&self) -> Result<String, String> {
+        let mut out = String::with_capacity(self.shader.text.len() * 2);
+        let mut missing: Vec<&str> = self.consts.iter().map(|(name, _)| *name).collect();
+        self.expand_file(self.shader, &mut out, &mut missing)?;
+        if missing.is_empty() { Ok(out) } else { Err(format!("{}: no constant {}", self.shader.name, missing.join(", "))) }
+    }
+
+    fn expand_file(&self, file: Shader, out: &mut String, missing: &mut Vec<&str>) -> Result<(), String> {
+        let mut enabled = vec![true];
+        for (number, line) in file.text.lines().enumerate() {
+            let fail = |problem: &str| Err(format!("{}.wgsl:{}: {problem}", file.name, number + 1));
+            let trimmed = line.trim();
+            if let Some(flag) = trimmed.strip_prefix("//#if ") {
+                let (negated, flag) = flag.strip_prefix('!').map_or((false, flag), |flag| (true, flag));
+                let on = self.flags.contains(&flag) != negated;
+                enabled.push(on && enabled.iter().all(|&e| e));
+            } else if trimmed == "//#else" {
+                let Some(last) = enabled.pop().filter(|_| !enabled.is_empty()) else { return fail("#else without #if") };
+                enabled.push(!last && enabled.iter().all(|&e| e));
+            } else if trimmed == "//#endif" {
+                if enabled.len() < 2 {
+                    return fail("#endif without #if");
+                }
+                enabled.pop();
+            } else if enabled.iter().all(|&e| e) {
+                if let Some(name) = trimmed.strip_prefix("//#include ") {
+                    let Some(library) = LIBRARY.iter().find(|s| s.name.strip_prefix("lib/") == Some(name)) else {
+                        return fail("unknown include");
+                    };
+                    self.expand_file(*library, out, missing)?;
+                } else {
+                    self.line(line, out, missing);
+                }
+            }
+        }
+        if enabled.len() == 1 { Ok(()) } else { Err(format!("{}.wgsl: #if without #endif", file.name)) }
+    }
+
+    fn line(&self, line: &str, out: &mut String, missing: &mut Vec<&str>) {
+        if let Some((name, _)) = line.strip_prefix("const ").and_then(|rest| rest.split_once(": u32 ="))
+            && let Some((_, value)) = self.consts.iter().find(|(n, _)| *n == name)
+        {
+            let _ = writeln!(out, "const {name}: u32 = {value}u;");
+            missing.retain(|n| *n != name);
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(text: &'static str, flag: bool) -> Result<String, String> {
+        Source::new(Shader { name: "t", text }).flag("A", flag).constant("N", 5).expand()
+    }
+
+    #[test]
+    fn flags_and_constants() {
+        let text = "const N: u32 = 1u;\n//#if A\na\n//#else\nb\n//#endif\n//#if !A\nc\n//#endif\n";
+        assert_eq!(expand(text, true).as_deref(), Ok("const N: u32 = 5u;\na\n"));
+        assert_eq!(expand(text, false).as_deref(), Ok("const N: u32 = 5u;\nb\nc\n"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(expand("", true), Err("t: no constant N".into()));
+        assert_eq!(expand("//#endif", true), Err("t.wgsl:1: #endif without #if".into()));
+        assert_eq!(expand("//#if A", true), Err("t.wgsl: #if without #endif".into()));
+        assert_eq!(expand("//#include nothing", true), Err("t.wgsl:1: unknown include".into()));
+    }
+}

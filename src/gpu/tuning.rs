@@ -1,0 +1,79 @@
+//! Small constants of the kernels, as data: one row per device class.
+
+/// What kind of adapter runs the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceClass {
+    /// A software driver.
+    Software,
+    /// Integrated GPUs, the web, anything within WebGPU's default limits.
+    Portable,
+    /// Discrete GPUs.
+    Desktop,
+}
+
+/// Tile of the matmul kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatmulTile {
+    /// Output rows of a workgroup.
+    pub m: u32,
+    /// Output columns of a workgroup.
+    pub n: u32,
+    /// Depth staged at once.
+    pub k: u32,
+    /// Output rows of an invocation.
+    pub thread_m: u32,
+    /// Output columns of an invocation.
+    pub thread_n: u32,
+}
+
+impl MatmulTile {
+    const fn new(m: u32, n: u32, k: u32, thread_m: u32, thread_n: u32) -> Self {
+        Self { m, n, k, thread_m, thread_n }
+    }
+
+    /// Invocations of a workgroup.
+    pub const fn threads(self) -> u32 {
+        (self.m / self.thread_m) * (self.n / self.thread_n)
+    }
+}
+
+/// The constants of one device class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Matmul tile of large products.
+    pub matmul: MatmulTile,
+    /// Matmul tile of products with few output tiles.
+    pub matmul_small: MatmulTile,
+    /// Output tiles of the large tile below which the small one is taken.
+    pub matmul_small_below: u32,
+    /// Query rows (or keys, in the backward pass) of an attention workgroup.
+    pub attention_rows: u32,
+    /// Rows staged at once in attention.
+    pub attention_tile: u32,
+    /// Invocations of a row or column kernel's workgroup.
+    pub row_threads: u32,
+}
+
+impl Tuning {
+    /// The row of a class.
+    pub const fn of(class: DeviceClass) -> Self {
+        let portable = Self {
+            matmul: MatmulTile::new(64, 64, 16, 4, 4),
+            matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
+            matmul_small_below: 64,
+            attention_rows: 64,
+            attention_tile: 16,
+            row_threads: 256,
+        };
+        match class {
+            DeviceClass::Software => Self {
+                matmul: MatmulTile::new(64, 64, 16, 8, 8),
+                matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
+                row_threads: 64,
+                ..portable
+            },
+            DeviceClass::Portable => portable,
+            DeviceClass::Desktop => Self { matmul: MatmulTile::new(128, 128, 8, 8, 8), ..portable },
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reverse walk over the nodes: each op's own rule makes the gradients of its inputs, and
+//! gradients that meet are summed in place.
+
+use super::{Graph, Place, Tensor};
+use crate::device::program::{Arena, Extent};
+use crate::error::{Error, Result};
+
+/// What a backward rule sees of its node, and where it puts gradients.
+pub struct Backward<'a> {
+    /// The graph, to append nodes to.
+    pub graph: &'a mut Graph,
+    node: usize,
+}
+
+impl Graph {
+    /// Appends the backward pass of a scalar loss. Gradients of parameters are added to the
+    /// gradient arena, which the caller clears; those of other tensors are overwritten.
+    pub fn backward(&mut self, loss: Tensor) -> Result<()> {
+        if self.len(loss) != 1 {
+            return Err(Error::Shape {
+                op: "backward",
+                tensor: self.name(loss).to_owned(),
+                expected: "one element".into(),
+                got: self.shape(loss).to_vec(),
+            });
+        }
+        for node in (0..self.nodes.len()).rev() {
+            let outputs = &self.nodes[node].writes;
+            let wanted = outputs.iter().any(|&t| t == loss || self.grads[t.index()].is_some());
+            let possible = self.nodes[node].reads.iter().any(|&t| self.info(t).requires_grad);
+            if wanted && possible {
+                let op = self.nodes[node].op.clone();
+                op.backward(&mut Backward { graph: self, node })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Graph {
+    /// The gradient tensor of `tensor`, made at the first call, and whether to add to what it
+    /// holds; `None` if nobody needs it.
+    pub(crate) fn gradient_of(&mut self, tensor: Tensor) -> Option<(Tensor, bool)> {
+        let info = self.info(tensor).clone();
+        if !info.requires_grad {
+            return None;
+        }
+        let (in_arena, place) = match info.place {
+            Place::Arena { slab, offset, .. } => (true, Place::Arena { arena: Arena::Grads, slab, offset }),
+            _ => (false, Place::Pooled),
+        };
+        let existing = self.grads[tensor.index()];
+        let grad = existing.unwrap_or_else(|| self.add(format!("d {}", info.name), &info.shape, info.dtype, place));
+        self.grads[tensor.index()] = Some(grad);
+        Some((grad, in_arena || existing.is_some()))
+    }
+
+    /// Cuts the backward walk: nothing before `tensor` gets a gradient through it.
+    pub(crate) fn detach(&mut self, tensor: Tensor) {
+        self.tensors[tensor.index()].requires_grad = false;
+    }
+}
+
+impl Backward<'_> {
+    /// Input `i` of the node.
+    pub fn read(&self, i: usize) -> Tensor {
+        self.graph.nodes[self.node].reads[i]
+    }
+
+    /// Output `i` of the node.
+    pub fn write(&self, i: usize) -> Tensor {
+        self.graph.nodes[self.node].writes[i]
+    }
+
+    /// The node's row count.
+    pub fn extent(&self) -> Extent {
+        self.graph.nodes[self.node].extent
+    }
+
+    /// Gradient of output `i`.
+    pub fn dy(&self, i: usize) -> Result<Tensor> {
+        self.graph.grads[self.write(i).index()]
+            .ok_or_else(|| Error::Internal(format!("no gradient of {}", self.graph.name(self.write(i)))))
+    }
+
+    /// Where the gradient of input `i` goes and whether to add to what is there; `None` if nobody
+    /// needs it.
+    pub fn target(&mut self, i: usize) -> Option<(Tensor, bool)> {
+        self.graph.gradient_of(self.read(i))
+    }
+
+    /// Hands over `dx` as gradient of input `i`. At most one input of a node may be given the
+    /// node's own `dy`: whoever receives a gradient may add to it in place.
+    pub fn pass(&mut self, i: usize, dx: Tensor) {
+        let input = self.read(i);
+        if !self.graph.info(input).requires_grad {
+            return;
+        }
+        match self.graph.grads[input.index()] {
+            None => self.graph.grads[input.index()] = Some(dx),
+            Some(sum) => self.graph.add_in_place(dx, sum),
+        }
+    }
+}

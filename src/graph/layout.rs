@@ -1,0 +1,130 @@
+//! Where each parameter lies in the arenas.
+
+use crate::error::{Error, Result};
+
+/// Handle of a parameter tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParamId(usize);
+
+/// A parameter tensor as the graph sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) slab: usize,
+    pub(super) offset: usize,
+}
+
+/// A tensor as files see it: a range of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Name in checkpoints.
+    pub key: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Slab it lies in.
+    pub slab: usize,
+    /// First element in the slab.
+    pub offset: usize,
+}
+
+impl Key {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Placement of all parameters of a model, the same in every arena.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    slabs: Vec<usize>,
+    entries: Vec<Entry>,
+    keys: Vec<Key>,
+}
+
+impl Layout {
+    /// Starts a layout whose slabs hold at most `limit` elements.
+    pub fn builder(limit: usize) -> LayoutBuilder {
+        LayoutBuilder { limit, layout: Self::default() }
+    }
+
+    /// Elements of each slab.
+    pub fn slabs(&self) -> &[usize] {
+        &self.slabs
+    }
+
+    /// The tensors that files hold, in order of creation.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Number of parameters, without padding.
+    pub fn parameters(&self) -> usize {
+        self.keys.iter().map(Key::len).sum()
+    }
+
+    pub(super) fn entry(&self, id: ParamId) -> &Entry {
+        &self.entries[id.0]
+    }
+}
+
+/// Builds a [`Layout`].
+#[derive(Debug)]
+pub struct LayoutBuilder {
+    limit: usize,
+    layout: Layout,
+}
+
+/// Elements that tensors are aligned to: 256 bytes of f32, the largest binding alignment of WebGPU.
+const ALIGN: usize = 64;
+
+impl LayoutBuilder {
+    /// Adds a tensor stored under its own name.
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<ParamId> {
+        self.stacked(name, shape, &[(name.to_owned(), shape.to_vec())])
+    }
+
+    /// Adds a tensor that files hold as several, one after the other.
+    pub fn stacked(&mut self, name: &str, shape: &[usize], parts: &[(String, Vec<usize>)]) -> Result<ParamId> {
+        let len: usize = shape.iter().product();
+        let total: usize = parts.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+        if total != len {
+            return Err(Error::Internal(format!("{name}: parts of {total} elements, {len} expected")));
+        }
+        if len > self.limit {
+            return Err(Error::Unsupported {
+                what: format!("bytes of parameter {name} in one buffer"),
+                need: 4 * len as u64,
+                have: 4 * self.limit as u64,
+            });
+        }
+        let slabs = &mut self.layout.slabs;
+        let fits = |used: usize| used.next_multiple_of(ALIGN) + len <= self.limit;
+        if slabs.last().is_none_or(|&used| !fits(used)) {
+            slabs.push(0);
+        }
+        let slab = slabs.len() - 1;
+        let offset = slabs[slab].next_multiple_of(ALIGN);
+        slabs[slab] = offset + len;
+        self.layout.entries.push(Entry { name: name.to_owned(), shape: shape.to_vec(), slab, offset });
+        let mut at = offset;
+        for (key, shape) in parts {
+            let key = Key { key: key.clone(), shape: shape.clone(), slab, offset: at };
+            at += key.len();
+            self.layout.keys.push(key);
+        }
+        Ok(ParamId(self.layout.entries.len() - 1))
+    }
+
+    /// Ends the layout, with its keys in the order of `rank`.
+    pub fn finish(mut self, rank: impl Fn(&str) -> usize) -> Layout {
+        self.layout.keys.sort_by_key(|k| rank(&k.key));
+        self.layout
+    }
+}

@@ -1,0 +1,258 @@
+//! The graph: operations on tensors, built once for a (config, batch, length), differentiated by
+//! hand-written rules, planned, and then run many times on either executor.
+
+mod backward;
+mod layout;
+mod op;
+mod plan;
+mod report;
+mod session;
+mod storage;
+
+use std::sync::Arc;
+
+pub use backward::Backward;
+pub use layout::{Key, Layout, LayoutBuilder, ParamId};
+pub use op::{Launch, Lower, Op, Operand};
+pub use plan::Plan;
+pub use report::Report;
+pub use session::Session;
+pub use storage::Storage;
+
+use crate::device::program::{Arena, Dtype, Extent};
+use crate::error::{Error, Result};
+
+/// Handle of a tensor in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tensor(u32);
+
+impl Tensor {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a tensor's elements live.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In an arena, from an element of a slab on.
+    Arena { arena: Arena, slab: usize, offset: usize },
+    /// A buffer of its own that the host writes.
+    Input,
+    /// A buffer of its own, filled once.
+    Constant(Vec<f64>),
+    /// A pooled buffer, for as long as the tensor is alive.
+    Pooled,
+    /// A range of another tensor.
+    View { of: Tensor, offset: usize },
+}
+
+#[derive(Clone, Debug)]
+struct Info {
+    name: String,
+    shape: Vec<usize>,
+    dtype: Dtype,
+    place: Place,
+    /// The host reads it after a run, so its buffer is not reused.
+    keep: bool,
+    requires_grad: bool,
+}
+
+impl Info {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+struct Node {
+    op: Arc<dyn Op>,
+    reads: Vec<Tensor>,
+    writes: Vec<Tensor>,
+    /// Work areas of the GPU kernels; the twin needs none.
+    temps: Vec<Tensor>,
+    extent: Extent,
+}
+
+/// A computation under construction.
+pub struct Graph {
+    layout: Arc<Layout>,
+    tensors: Vec<Info>,
+    nodes: Vec<Node>,
+    grads: Vec<Option<Tensor>>,
+    update_start: Option<usize>,
+    keep_all: bool,
+}
+
+impl Graph {
+    /// An empty graph over a parameter layout.
+    pub fn new(layout: Arc<Layout>) -> Self {
+        Self { layout, tensors: Vec::new(), nodes: Vec::new(), grads: Vec::new(), update_start: None, keep_all: false }
+    }
+
+    /// The parameter layout.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Keeps every activation readable after a run (no buffer reuse), for inspection.
+    pub fn keep_all(&mut self) {
+        self.keep_all = true;
+    }
+
+    fn add(&mut self, name: String, shape: &[usize], dtype: Dtype, place: Place) -> Tensor {
+        let requires_grad = matches!(place, Place::Arena { arena: Arena::Params, .. });
+        let keep = self.keep_all;
+        self.tensors.push(Info { name, shape: shape.to_vec(), dtype, place, keep, requires_grad });
+        self.grads.push(None);
+        Tensor(self.tensors.len() as u32 - 1)
+    }
+
+    /// Numbers that the host writes before a run.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Dtype::Float, Place::Input)
+    }
+
+    /// Integers that the host writes before a run.
+    pub fn input_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Dtype::Uint, Place::Input)
+    }
+
+    /// A table computed on the host.
+    pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<f64>) -> Tensor {
+        self.add(name.to_owned(), shape, Dtype::Float, Place::Constant(data))
+    }
+
+    /// A parameter.
+    pub fn param(&mut self, id: ParamId) -> Tensor {
+        self.arena_tensor(id, Arena::Params)
+    }
+
+    fn arena_tensor(&mut self, id: ParamId, arena: Arena) -> Tensor {
+        let entry = self.layout.entry(id).clone();
+        let name = if arena == Arena::Params { entry.name } else { format!("{arena:?}.{}", entry.name) };
+        let place = Place::Arena { arena, slab: entry.slab, offset: entry.offset };
+        self.add(name, &entry.shape, Dtype::Float, place)
+    }
+
+    /// A whole slab of an arena.
+    pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
+        let len = self.layout.slabs()[slab];
+        self.add(format!("{arena:?}[{slab}]"), &[len], Dtype::Float, Place::Arena { arena, slab, offset: 0 })
+    }
+
+    /// An intermediate result.
+    pub fn activation(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Dtype::Float, Place::Pooled)
+    }
+
+    /// An intermediate result of integers.
+    pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Dtype::Uint, Place::Pooled)
+    }
+
+    /// The elements of `of` from `offset` on, in another shape.
+    pub fn view(&mut self, of: Tensor, offset: usize, shape: &[usize]) -> Result<Tensor> {
+        let info = self.info(of);
+        if offset + shape.iter().product::<usize>() > info.len() {
+            return Err(Error::Shape {
+                op: "view",
+                tensor: info.name.clone(),
+                expected: format!("at least {offset} + {shape:?} elements"),
+                got: info.shape.clone(),
+            });
+        }
+        let (name, dtype, grad) = (info.name.clone(), info.dtype, info.requires_grad);
+        let view = self.add(format!("{name}[{offset}..]"), shape, dtype, Place::View { of, offset });
+        self.tensors[view.index()].requires_grad = grad;
+        Ok(view)
+    }
+
+    /// Marks a tensor that the host reads after a run.
+    pub fn keep(&mut self, tensor: Tensor) {
+        let base = self.base(tensor).0;
+        self.tensors[base.index()].keep = true;
+    }
+
+    /// Appends a node. Outputs need a gradient if any input does.
+    pub fn push(&mut self, op: impl Op + 'static, reads: &[Tensor], writes: &[Tensor], temps: &[Tensor], extent: Extent) {
+        let grad = reads.iter().any(|&t| self.info(t).requires_grad);
+        for &t in writes {
+            self.tensors[t.index()].requires_grad |= grad;
+        }
+        let [reads, writes, temps] = [reads, writes, temps].map(<[Tensor]>::to_vec);
+        self.nodes.push(Node { op: Arc::new(op), reads, writes, temps, extent });
+    }
+
+    /// Nodes from here on run only when the weights are updated.
+    pub fn begin_update(&mut self) {
+        self.update_start = Some(self.nodes.len());
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, tensor: Tensor) -> &[usize] {
+        &self.info(tensor).shape
+    }
+
+    /// Number of elements of a tensor.
+    pub fn len(&self, tensor: Tensor) -> usize {
+        self.info(tensor).len()
+    }
+
+    /// Whether the graph has no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Name of a tensor, as in errors and labels.
+    pub fn name(&self, tensor: Tensor) -> &str {
+        &self.info(tensor).name
+    }
+
+    /// Gives a tensor another name.
+    pub fn rename(&mut self, tensor: Tensor, name: &str) {
+        name.clone_into(&mut self.tensors[tensor.index()].name);
+    }
+
+    /// The newest tensor of that name.
+    pub fn find(&self, name: &str) -> Option<Tensor> {
+        (0..self.tensors.len() as u32).rev().map(Tensor).find(|&t| self.name(t) == name)
+    }
+
+    /// Gradient of a tensor, once `backward` has made one.
+    pub fn grad(&self, tensor: Tensor) -> Option<Tensor> {
+        self.grads[tensor.index()]
+    }
+
+    /// An error unless `tensor` has this shape.
+    pub fn expect(&self, op: &'static str, tensor: Tensor, shape: &[usize]) -> Result<()> {
+        self.require(op, tensor, self.shape(tensor) == shape, &format!("{shape:?}"))
+    }
+
+    /// A shape error that names `tensor` unless `ok`.
+    pub fn require(&self, op: &'static str, tensor: Tensor, ok: bool, expected: &str) -> Result<()> {
+        if ok {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            op,
+            tensor: self.name(tensor).to_owned(),
+            expected: expected.to_owned(),
+            got: self.shape(tensor).to_vec(),
+        })
+    }
+
+    fn info(&self, tensor: Tensor) -> &Info {
+        &self.tensors[tensor.index()]
+    }
+
+    /// The tensor that owns the elements, and the offset in it.
+    fn base(&self, tensor: Tensor) -> (Tensor, usize) {
+        match self.info(tensor).place {
+            Place::View { of, offset } => {
+                let (base, more) = self.base(of);
+                (base, offset + more)
+            }
+            _ => (tensor, 0),
+        }
+    }
+}

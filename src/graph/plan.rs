@@ -1,0 +1,199 @@
+//! From nodes to a flat program: liveness decides which tensors share a buffer, every operand
+//! becomes a slot, every kernel a dispatch.
+
+use super::{Graph, Lower, Operand, Place, Tensor};
+use crate::cpu;
+use crate::device::program::{BufferId, BufferSpec, Dtype, Slot};
+use crate::error::{Error, Result};
+use crate::gpu::{self, Binding, Dispatch, Tuning};
+
+/// Where every tensor of a graph lies.
+///
+/// Invariants, checked when a plan is made: no buffer is an input and an output of one node, and
+/// tensors that are alive together never overlap.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Buffers besides the arenas.
+    pub buffers: Vec<BufferSpec>,
+    slots: Vec<Option<Slot>>,
+    /// Elements of all pooled tensors, as if none shared a buffer.
+    pub unshared: usize,
+    /// Elements of the pooled buffers.
+    pub shared: usize,
+}
+
+/// First and last node that touches a tensor.
+type Life = (usize, usize);
+
+impl Plan {
+    /// Plans a graph; `temps`: with the work areas of the GPU kernels.
+    pub fn new(graph: &Graph, temps: bool) -> Result<Self> {
+        let mut plan =
+            Self { buffers: Vec::new(), slots: vec![None; graph.tensors.len()], unshared: 0, shared: 0 };
+        plan.place_owned(graph);
+        plan.place_pooled(graph, &lives(graph, temps));
+        for i in 0..graph.tensors.len() as u32 {
+            let (base, offset) = graph.base(Tensor(i));
+            if base != Tensor(i)
+                && let Some(slot) = plan.slots[base.index()]
+            {
+                let info = graph.info(Tensor(i));
+                plan.slots[i as usize] = Some(Slot { offset: slot.offset + offset, len: info.len(), ..slot });
+            }
+        }
+        plan.check(graph)?;
+        Ok(plan)
+    }
+
+    /// Where a tensor lies; `None` if no node uses it.
+    pub fn slot(&self, tensor: Tensor) -> Option<Slot> {
+        self.slots[tensor.index()]
+    }
+
+    fn slot_of(&self, graph: &Graph, tensor: Tensor) -> Result<Slot> {
+        self.slot(tensor).ok_or_else(|| Error::Internal(format!("{} has no place", graph.name(tensor))))
+    }
+
+    fn local(&mut self, len: usize, dtype: Dtype, constant: Option<Vec<f64>>) -> Slot {
+        self.buffers.push(BufferSpec { len, dtype, constant });
+        Slot { buffer: BufferId::Local(self.buffers.len() - 1), offset: 0, len, dtype }
+    }
+
+    fn place_owned(&mut self, graph: &Graph) {
+        for (i, info) in graph.tensors.iter().enumerate() {
+            let (len, dtype) = (info.len(), info.dtype);
+            self.slots[i] = match &info.place {
+                Place::Arena { arena, slab, offset } => {
+                    Some(Slot { buffer: BufferId::Arena(*arena, *slab), offset: *offset, len, dtype })
+                }
+                Place::Input => Some(self.local(len, dtype, None)),
+                Place::Constant(data) => Some(self.local(len, dtype, Some(data.clone()))),
+                Place::Pooled | Place::View { .. } => None,
+            };
+        }
+    }
+
+    /// Greedy by size: the largest tensor first, each into the first buffer that is free for the
+    /// whole of its life (arXiv 2001.03288). Whole buffers are the unit, so an input and an output
+    /// of one node never meet.
+    fn place_pooled(&mut self, graph: &Graph, lives: &[Option<Life>]) {
+        let mut order: Vec<usize> = (0..graph.tensors.len())
+            .filter(|&i| matches!(graph.tensors[i].place, Place::Pooled) && lives[i].is_some())
+            .collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(graph.tensors[i].len()));
+        let mut pool: Vec<(Slot, Vec<Life>)> = Vec::new();
+        for i in order {
+            let info = &graph.tensors[i];
+            let Some(life) = lives[i] else { continue };
+            self.unshared += info.len();
+            let free = |(slot, taken): &&mut (Slot, Vec<Life>)| {
+                slot.dtype == info.dtype && taken.iter().all(|&(first, last)| life.1 < first || last < life.0)
+            };
+            let found = if info.keep { None } else { pool.iter_mut().find(free) };
+            let slot = match found {
+                Some((slot, taken)) => {
+                    taken.push(life);
+                    *slot
+                }
+                None => {
+                    let slot = self.local(info.len(), info.dtype, None);
+                    self.shared += info.len();
+                    // a kept tensor's buffer is taken for good
+                    let life = if info.keep { (0, usize::MAX) } else { life };
+                    pool.push((slot, vec![life]));
+                    slot
+                }
+            };
+            self.slots[i] = Some(Slot { len: info.len(), ..slot });
+        }
+    }
+
+    fn check(&self, graph: &Graph) -> Result<()> {
+        for node in &graph.nodes {
+            for &w in &node.writes {
+                let written = self.slot_of(graph, w)?;
+                for &r in &node.reads {
+                    if self.slot_of(graph, r)?.buffer == written.buffer {
+                        let (w, r) = (graph.name(w), graph.name(r));
+                        let op = node.op.name();
+                        return Err(Error::Internal(format!("{op} reads {r} and writes {w} in one buffer")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The program of the CPU executor.
+    pub fn lower_cpu(&self, graph: &Graph) -> Result<cpu::Program> {
+        let slots = |list: &[Tensor]| list.iter().map(|&t| self.slot_of(graph, t)).collect::<Result<Vec<_>>>();
+        let calls = graph.nodes.iter().map(|node| {
+            Ok(cpu::Call {
+                twin: node.op.clone(),
+                reads: slots(&node.reads)?,
+                writes: slots(&node.writes)?,
+                extent: node.extent,
+            })
+        });
+        let update_start = graph.update_start.unwrap_or(graph.nodes.len());
+        Ok(cpu::Program { buffers: self.buffers.clone(), calls: calls.collect::<Result<_>>()?, update_start })
+    }
+
+    /// The program of the GPU executor.
+    pub fn lower_gpu(&self, graph: &Graph, tuning: &Tuning) -> Result<gpu::Program> {
+        let mut program = gpu::Program { buffers: self.buffers.clone(), ..Default::default() };
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if Some(i) == graph.update_start {
+                program.update_start = program.dispatches.len();
+            }
+            for launch in node.op.kernels(&Lower { graph, node, tuning }) {
+                let bindings = launch.operands.iter().map(|&operand| {
+                    let Some(operand) = operand else { return Ok(None) };
+                    let (tensor, write) = match operand {
+                        Operand::Read(i) => (node.reads[i], false),
+                        Operand::Write(i) => (node.writes[i], true),
+                        Operand::WriteRead(i) => (node.writes[i], false),
+                        Operand::Temp(i) => (node.temps[i], true),
+                        Operand::TempRead(i) => (node.temps[i], false),
+                    };
+                    Ok(Some(Binding { slot: self.slot_of(graph, tensor)?, write }))
+                });
+                program.dispatches.push(Dispatch {
+                    source: launch.source,
+                    bindings: bindings.collect::<Result<_>>()?,
+                    params: launch.params,
+                    grid: launch.grid,
+                    flops: launch.flops,
+                });
+            }
+        }
+        if graph.update_start.is_none_or(|start| start == graph.nodes.len()) {
+            program.update_start = program.dispatches.len();
+        }
+        check_access(&program)?;
+        Ok(program)
+    }
+}
+
+/// WebGPU forbids a buffer that is read-only and read_write in one dispatch.
+fn check_access(program: &gpu::Program) -> Result<()> {
+    for d in &program.dispatches {
+        for a in d.bindings.iter().flatten() {
+            if d.bindings.iter().flatten().any(|b| b.slot.buffer == a.slot.buffer && b.write != a.write) {
+                return Err(Error::Internal(format!("{} reads and writes one buffer", d.source.label())));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lives(graph: &Graph, temps: bool) -> Vec<Option<Life>> {
+    let mut lives: Vec<Option<Life>> = vec![None; graph.tensors.len()];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for t in node.operands().filter(|t| temps || !node.temps.contains(t)) {
+            let life = &mut lives[graph.base(t).0.index()];
+            *life = Some((life.map_or(i, |l| l.0), i));
+        }
+    }
+    lives
+}

@@ -1,0 +1,65 @@
+//! What a graph will cost, before anything is allocated.
+
+use std::fmt;
+
+use super::{Graph, Plan};
+use crate::error::Result;
+use crate::gpu::{DeviceClass, Tuning};
+
+/// Size of a graph on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// Operations.
+    pub nodes: usize,
+    /// Kernel launches of a run with update.
+    pub dispatches: usize,
+    /// Bytes of all activations if none shared a buffer.
+    pub activation_bytes: u64,
+    /// Bytes of the buffers they share.
+    pub shared_bytes: u64,
+    /// Bytes of inputs and tables.
+    pub input_bytes: u64,
+    /// Bytes of the parameter arenas in use.
+    pub arena_bytes: u64,
+    /// Bytes needed on the device in all.
+    pub total_bytes: u64,
+    /// Multiply-adds times two of matmuls and attention in one run.
+    pub flops: u64,
+}
+
+impl Graph {
+    /// Plans the graph for a device class and adds it up; `arenas` is how many arenas are in use.
+    pub fn report(&self, class: DeviceClass, arenas: usize) -> Result<Report> {
+        let plan = Plan::new(self, true)?;
+        let program = plan.lower_gpu(self, &Tuning::of(class))?;
+        let bytes = |elements: usize| 4 * elements as u64;
+        let buffers: u64 = plan.buffers.iter().map(|b| bytes(b.len)).sum();
+        let arena_bytes = arenas as u64 * self.layout().slabs().iter().map(|&n| bytes(n)).sum::<u64>();
+        Ok(Report {
+            nodes: self.nodes.len(),
+            dispatches: program.dispatches.len(),
+            activation_bytes: bytes(plan.unshared),
+            shared_bytes: bytes(plan.shared),
+            input_bytes: buffers - bytes(plan.shared),
+            arena_bytes,
+            total_bytes: buffers + arena_bytes,
+            flops: program.dispatches.iter().map(|d| d.flops).sum(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "{} nodes, {} dispatches, activations {:.1} MiB ({:.1} MiB without reuse), arenas {:.1} MiB, {:.1} MiB in all",
+            self.nodes,
+            self.dispatches,
+            mib(self.shared_bytes),
+            mib(self.activation_bytes),
+            mib(self.arena_bytes),
+            mib(self.total_bytes),
+        )
+    }
+}

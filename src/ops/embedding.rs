@@ -1,0 +1,225 @@
+//! Embedding lookup `x[row] = E[id[row]]`; its gradient sums the rows of each token through
+//! segments that the host sorts when it builds the batch.
+
+use crate::cpu::{Float, Io, for_rows};
+use crate::device::program::Extent;
+use crate::error::{Error, Result};
+use crate::gpu::{Grid, Source};
+use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
+use crate::{shader, twin};
+
+/// Rows that one GPU invocation sums.
+const PART: usize = 256;
+
+/// Rows of a batch grouped by token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segments {
+    /// Row numbers, sorted by token and within a token by row.
+    pub order: Vec<u32>,
+    /// (first, count) in `order`, at most 256 rows each.
+    pub parts: Vec<u32>,
+    /// (token, first part, number of parts).
+    pub segments: Vec<u32>,
+}
+
+impl Segments {
+    /// Number of parts.
+    pub fn part_count(&self) -> u32 {
+        (self.parts.len() / 2) as u32
+    }
+
+    /// Number of distinct tokens.
+    pub fn segment_count(&self) -> u32 {
+        (self.segments.len() / 3) as u32
+    }
+}
+
+/// Groups the rows of `ids` by token; reuses the memory of `out`.
+pub fn embedding_segments(ids: &[u32], out: &mut Segments) {
+    let Segments { order, parts, segments } = out;
+    order.clear();
+    order.extend(0..ids.len() as u32);
+    order.sort_by_key(|&row| ids[row as usize]);
+    parts.clear();
+    segments.clear();
+    let mut first = 0;
+    while first < order.len() {
+        let token = ids[order[first] as usize];
+        let count = order[first..].iter().take_while(|&&row| ids[row as usize] == token).count();
+        let first_part = (parts.len() / 2) as u32;
+        for at in (0..count).step_by(PART) {
+            parts.extend([(first + at) as u32, PART.min(count - at) as u32]);
+        }
+        segments.extend([token, first_part, (parts.len() / 2) as u32 - first_part]);
+        first += count;
+    }
+}
+
+/// Inputs that the gradient of an embedding needs besides the ids.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentInputs {
+    /// [`Segments::order`].
+    pub order: Tensor,
+    /// [`Segments::parts`].
+    pub parts: Tensor,
+    /// [`Segments::segments`].
+    pub segments: Tensor,
+}
+
+/// Reads ids and the table; the segments are read by the backward pass only.
+#[derive(Clone, Debug)]
+struct Embedding {
+    rows: usize,
+    width: usize,
+    segments: Option<SegmentInputs>,
+}
+
+impl Graph {
+    /// The segment inputs for a batch of `rows` tokens out of `vocab_size`.
+    pub fn segment_inputs(&mut self, rows: usize, vocab_size: usize) -> SegmentInputs {
+        let distinct = rows.min(vocab_size);
+        SegmentInputs {
+            order: self.input_uint("segments.order", &[rows]),
+            parts: self.input_uint("segments.parts", &[distinct + rows / PART, 2]),
+            segments: self.input_uint("segments.tokens", &[distinct, 3]),
+        }
+    }
+
+    /// `x [rows, width]` of `ids [rows]` in `table [vocab, width]`. Only a table that is not
+    /// trained can do without `segments`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes do not agree.
+    pub fn embedding(
+        &mut self,
+        name: &str,
+        ids: Tensor,
+        table: Tensor,
+        segments: Option<SegmentInputs>,
+    ) -> Result<Tensor> {
+        let &[_, width] = self.shape(table) else {
+            return Err(self.require("embedding", table, false, "[vocab, width]").unwrap_err());
+        };
+        let rows = self.len(ids);
+        let x = self.activation(name, &[rows, width]);
+        self.push(Embedding { rows, width, segments }, &[ids, table], &[x], &[], Extent::Fixed(rows));
+        Ok(x)
+    }
+}
+
+fn params(rows: usize, width: usize) -> Vec<u32> {
+    vec![rows as u32, width as u32, width.div_ceil(64) as u32, 0]
+}
+
+impl Embedding {
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let (ids, table, n) = (io.read_uint(0), io.read(1), self.width);
+        for_rows(io.write(0), n, |first, x| {
+            for (i, x) in x.chunks_exact_mut(n).enumerate() {
+                x.copy_from_slice(&table[ids[first + i] as usize * n..][..n]);
+            }
+        });
+    }
+}
+
+twin!(Embedding);
+
+impl Op for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
+        let missing = || Error::Internal("a trained embedding needs segments".into());
+        let s = self.segments.ok_or_else(missing)?;
+        let dx = b.dy(0)?;
+        if let Some((dtable, _)) = b.target(1) {
+            let parts = b.graph.shape(s.parts)[0];
+            let partials = b.graph.activation("embedding partials", &[parts, self.width]);
+            let op = EmbeddingBackward { rows: self.rows, width: self.width };
+            let reads = [dx, s.order, s.parts, s.segments];
+            b.graph.push(op, &reads, &[dtable], &[partials], Extent::Fixed(self.rows));
+        }
+        Ok(())
+    }
+
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+        vec![Launch {
+            source: Source::new(shader!("embedding")).entry("gather").flag("GATHER", true),
+            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
+            params: params(self.rows, self.width),
+            grid: Grid::items(Extent::Fixed(self.rows * self.width), 256),
+            flops: 0,
+        }]
+    }
+}
+
+/// Reads dx, order, parts and segments; adds to d table.
+#[derive(Clone, Debug)]
+struct EmbeddingBackward {
+    rows: usize,
+    width: usize,
+}
+
+impl EmbeddingBackward {
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let (dx, order, parts, segments) = (io.read(0), io.read_uint(1), io.read_uint(2), io.read_uint(3));
+        let (dtable, n) = (io.write(0), self.width);
+        for segment in segments.chunks_exact(3).take(io.step.segments as usize) {
+            let row = &mut dtable[segment[0] as usize * n..][..n];
+            let (first, count) = (segment[1] as usize, segment[2] as usize);
+            for part in parts[2 * first..2 * (first + count)].chunks_exact(2) {
+                for &from in &order[part[0] as usize..][..part[1] as usize] {
+                    let from = &dx[from as usize * n..][..n];
+                    row.iter_mut().zip(from).for_each(|(sum, &x)| *sum += x);
+                }
+            }
+        }
+    }
+}
+
+twin!(EmbeddingBackward);
+
+impl Op for EmbeddingBackward {
+    fn name(&self) -> &'static str {
+        "embedding_backward"
+    }
+
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+        let source = Source::new(shader!("embedding"));
+        let grid = |extent| Grid { extent, per_group: 1, repeat: self.width.div_ceil(64) };
+        let read = |i: usize| Some(Operand::Read(i));
+        vec![
+            Launch {
+                source: source.clone().entry("partial").flag("PARTIAL", true),
+                operands: vec![read(0), read(1), read(2), Some(Operand::Temp(0))],
+                params: params(self.rows, self.width),
+                grid: grid(Extent::Parts),
+                flops: 0,
+            },
+            Launch {
+                source: source.entry("finish").flag("FINISH", true),
+                operands: vec![Some(Operand::TempRead(0)), read(3), Some(Operand::Write(0))],
+                params: params(self.rows, self.width),
+                grid: grid(Extent::Segments),
+                flops: 0,
+            },
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_segments_are_split() {
+        let mut ids = vec![7; 600];
+        ids[3] = 2;
+        let mut out = Segments::default();
+        embedding_segments(&ids, &mut out);
+        assert_eq!(out.segments, [2, 0, 1, 7, 1, 3]);
+        assert_eq!(out.parts, [0, 1, 1, 256, 257, 256, 513, 87]);
+        assert_eq!(out.order[..5], [3, 0, 1, 2, 4]);
+    }
+}

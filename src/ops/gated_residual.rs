@@ -1,0 +1,132 @@
+//! Backward pass of the gated residual `y = x + gate * d * branch`, d the dropout factors:
+//! `dbranch = gate * d * dy`, `dgate = sum over a sample's rows of dy * d * branch`, `dx = dy`.
+
+use crate::cpu::{Float, Io, for_rows2, sum_rows};
+use crate::device::program::Extent;
+use crate::error::Result;
+use crate::gpu::{Grid, Source};
+use crate::graph::{Backward, Launch, Lower, Op, Operand, Tensor};
+use crate::ops::Residual;
+use crate::ops::layer_norm::{BLOCK, modulation_target};
+use crate::{shader, twin};
+
+/// Reads dy, branch and modulation; writes dbranch and adds to d modulation.
+#[derive(Clone, Debug)]
+pub(super) struct GatedResidualBackward {
+    residual: Residual,
+    rows: usize,
+    width: usize,
+}
+
+impl GatedResidualBackward {
+    /// Appends the node; `modulation` is the index of the forward node's input.
+    pub(super) fn push(
+        b: &mut Backward<'_>,
+        residual: &Residual,
+        dy: Tensor,
+        branch: Tensor,
+        modulation: usize,
+        rows: usize,
+        width: usize,
+    ) -> Result<Tensor> {
+        let op = Self { residual: residual.clone(), rows, width };
+        let dbranch = b.graph.activation("d branch", &[rows, width]);
+        let (mut reads, mut writes, mut temps) = (vec![dy, branch], vec![dbranch], vec![]);
+        if let Some(m) = &residual.modulation {
+            reads.push(b.read(modulation));
+            writes.push(modulation_target(b, modulation)?);
+            let groups = rows / m.sample_rows;
+            temps.push(b.graph.activation("gate partials", &[groups * m.sample_rows.div_ceil(BLOCK), width]));
+        }
+        b.graph.push(op, &reads, &writes, &temps, Extent::Fixed(rows));
+        Ok(dbranch)
+    }
+
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let (dy, branch, n) = (io.read(0), io.read(1), self.width);
+        let gates = self.residual.modulation.as_ref().map(|g| (g, io.read(2)));
+        let mask = self.residual.dropout.mask::<F>(io.step);
+        let factors = io.scratch(self.rows * n);
+        // factors become dy * d, which both results need
+        for_rows2(io.write(0), n, factors, n, |first, out, factor| {
+            mask.fill(first * n, factor);
+            for (i, out) in out.chunks_exact_mut(n).enumerate() {
+                let (f, dy) = (&mut factor[i * n..][..n], &dy[(first + i) * n..][..n]);
+                match &gates {
+                    Some((g, values)) => {
+                        let gate = &values[g.at(first + i)..][..n];
+                        for j in 0..n {
+                            f[j] *= dy[j];
+                            out[j] = f[j] * gate[j];
+                        }
+                    }
+                    None => {
+                        for j in 0..n {
+                            out[j] = f[j] * dy[j];
+                        }
+                    }
+                }
+            }
+        });
+        if let Some((g, _)) = gates {
+            let (dmod, factors) = (io.write(1), &*factors);
+            for group in 0..self.rows / g.sample_rows {
+                let first = group * g.sample_rows;
+                sum_rows(&mut dmod[g.at(first)..][..n], g.sample_rows, |col, row, out| {
+                    let at = (first + row) * n + col;
+                    let (d, b) = (&factors[at..][..out.len()], &branch[at..][..out.len()]);
+                    for j in 0..out.len() {
+                        out[j] += d[j] * b[j];
+                    }
+                });
+            }
+        }
+    }
+}
+
+twin!(GatedResidualBackward);
+
+impl Op for GatedResidualBackward {
+    fn name(&self) -> &'static str {
+        "gated_residual_backward"
+    }
+
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+        let (gate, dropout) = (self.residual.modulation.as_ref(), self.residual.dropout);
+        let (group_rows, stride, column) = gate.map_or((self.rows, 0, 0), |g| (g.sample_rows, g.stride, g.column));
+        let groups = self.rows / group_rows;
+        let (blocks, tiles) = (group_rows.div_ceil(BLOCK), self.width.div_ceil(64));
+        let sizes = [self.width, group_rows, blocks, groups, stride, column];
+        let mut params: Vec<u32> = sizes.iter().map(|&x| x as u32).collect();
+        params.extend([dropout.threshold(), dropout.scale().to_bits(), dropout.site, tiles as u32, 0, 0]);
+        let source = Source::new(shader!("gated_residual"));
+        let mut launches = vec![Launch {
+            source: source
+                .clone()
+                .entry("partial")
+                .flag("GATE", gate.is_some())
+                .flag("DROPOUT", dropout.p > 0.0)
+                .constant("BLOCK", BLOCK as u32),
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                gate.map(|_| Operand::Read(2)),
+                Some(Operand::Write(0)),
+                gate.map(|_| Operand::Temp(0)),
+            ],
+            params: params.clone(),
+            grid: Grid::groups(groups * blocks * tiles),
+            flops: 0,
+        }];
+        if gate.is_some() {
+            launches.push(Launch {
+                source: source.entry("finish").flag("FINISH", true),
+                operands: vec![Some(Operand::TempRead(0)), Some(Operand::Write(1))],
+                params,
+                grid: Grid::groups(groups * tiles),
+                flops: 0,
+            });
+        }
+        launches
+    }
+}

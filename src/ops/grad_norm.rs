@@ -1,0 +1,89 @@
+//! Global L2 norm of the gradients, the clip factor `min(1, clip / (norm + 1e-6))`, and whether all
+//! gradients are finite; over whole slabs of the arena.
+
+use crate::cpu::{Float, Io, for_rows, math};
+use crate::device::program::{Arena, Extent};
+use crate::gpu::{Grid, Source};
+use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
+use crate::{shader, twin};
+
+/// Most workgroups of a slab.
+const GROUPS: usize = 256;
+/// Elements that the twin sums in one go; fixed, so the order does not depend on threads.
+const TWIN_SHARE: usize = 1 << 14;
+
+/// Reads the gradient slabs; writes stats [4]: norm, clip factor, finite (1 or 0), nothing.
+#[derive(Clone, Debug)]
+struct GradNorm {
+    clip: f64,
+}
+
+impl Graph {
+    /// `[4]`: norm, clip factor, 1 if every gradient is finite, unused. `clip` 0: no clipping.
+    pub fn grad_norm(&mut self, clip: f64) -> Tensor {
+        let slabs: Vec<_> = (0..self.layout().slabs().len()).map(|i| self.slab(Arena::Grads, i)).collect();
+        let stats = self.activation("grad_norm", &[4]);
+        let partials = self.activation("norm partials", &[slabs.len() * GROUPS, 2]);
+        self.push(GradNorm { clip }, &slabs, &[stats], &[partials], Extent::Fixed(1));
+        stats
+    }
+}
+
+impl GradNorm {
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let shares = (0..io.read_count()).map(|i| io.read(i).len().div_ceil(TWIN_SHARE)).max().unwrap_or(0);
+        let shares = io.scratch(shares);
+        let mut sum = F::ZERO;
+        for i in 0..io.read_count() {
+            let grads = io.read(i);
+            let shares = &mut shares[..grads.len().div_ceil(TWIN_SHARE)];
+            for_rows(shares, 1, |first, shares| {
+                for (j, share) in shares.iter_mut().enumerate() {
+                    let from = (first + j) * TWIN_SHARE;
+                    let part = &grads[from..grads.len().min(from + TWIN_SHARE)];
+                    *share = math::sum(part.len(), |k| part[k] * part[k]);
+                }
+            });
+            sum = shares.iter().fold(sum, |sum, &share| sum + share);
+        }
+        let norm = sum.sqrt();
+        let clip = F::of(self.clip);
+        let factor = if self.clip > 0.0 { F::ONE.min(clip / (norm + F::of(1e-6))) } else { F::ONE };
+        let finite = if norm.finite() { F::ONE } else { F::ZERO };
+        io.write(0).copy_from_slice(&[norm, factor, finite, F::ZERO]);
+    }
+}
+
+twin!(GradNorm);
+
+impl Op for GradNorm {
+    fn name(&self) -> &'static str {
+        "grad_norm"
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+        let slabs = lower.read_count();
+        let source = || Source::new(shader!("grad_norm")).constant("THREADS", lower.tuning.row_threads);
+        let mut launches: Vec<Launch> = (0..slabs)
+            .map(|i| {
+                let n = lower.read_len(i);
+                let share = n.div_ceil(GROUPS).next_multiple_of(lower.tuning.row_threads as usize);
+                Launch {
+                    source: source().entry("partial"),
+                    operands: vec![Some(Operand::Read(i)), Some(Operand::Temp(0))],
+                    params: vec![n as u32, share as u32, (i * GROUPS) as u32, 0],
+                    grid: Grid::groups(GROUPS),
+                    flops: 0,
+                }
+            })
+            .collect();
+        launches.push(Launch {
+            source: source().entry("finish").flag("FINISH", true),
+            operands: vec![Some(Operand::TempRead(0)), Some(Operand::Write(0))],
+            params: vec![(slabs * GROUPS) as u32, 0, 0, (self.clip as f32).to_bits()],
+            grid: Grid::groups(1),
+            flops: 0,
+        });
+        launches
+    }
+}

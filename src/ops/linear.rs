@@ -1,0 +1,169 @@
+//! Linear layer `y = x W^T + b` with fused GELU or gated residual.
+//!
+//! Backward, with dY the gradient of the product's own output: `dX = dY W`, `dW += dY^T X`,
+//! `db += sum over rows of dY`.
+
+use crate::device::program::Extent;
+use crate::error::Result;
+use crate::graph::{Backward, Graph, Tensor};
+use crate::ops::elementwise::Elementwise;
+use crate::ops::gated_residual::GatedResidualBackward;
+use crate::ops::matmul::{Form, Matmul};
+use crate::ops::{Dropout, Modulation};
+
+/// What happens to the product before it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Epilogue {
+    /// Nothing.
+    None,
+    /// Stores u = product and gelu(u).
+    Gelu,
+    /// Stores branch = product and x + gate * dropout(branch).
+    Residual(Residual),
+}
+
+/// A gated residual: `x + gate * dropout(branch)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual {
+    /// Where the gate stands; `None`: the gate is 1.
+    pub modulation: Option<Modulation>,
+    /// Dropout of the branch.
+    pub dropout: Dropout,
+}
+
+impl Graph {
+    /// `y [rows, n] = x [rows, k] w [n, k]^T + bias [n]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the shapes do not agree.
+    pub fn linear(&mut self, name: &str, x: Tensor, w: Tensor, bias: Option<Tensor>) -> Result<Tensor> {
+        let rows = self.rows(x);
+        self.linear_rows(name, x, w, bias, Extent::Fixed(rows))
+    }
+
+    /// [`Graph::linear`] on as many rows as the step says.
+    ///
+    /// # Errors
+    /// As [`Graph::linear`].
+    pub fn linear_rows(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        w: Tensor,
+        bias: Option<Tensor>,
+        extent: Extent,
+    ) -> Result<Tensor> {
+        Ok(self.linear_with(name, x, w, bias, Epilogue::None, None, extent)?[0])
+    }
+
+    /// `[u, gelu(u)]` with `u = x w^T + bias`.
+    ///
+    /// # Errors
+    /// As [`Graph::linear`].
+    pub fn linear_gelu(&mut self, name: [&str; 2], x: Tensor, w: Tensor, bias: Option<Tensor>) -> Result<[Tensor; 2]> {
+        let extent = Extent::Fixed(self.rows(x));
+        let [u, y] = self.linear_with(name[0], x, w, bias, Epilogue::Gelu, None, extent)?;
+        self.rename(y, name[1]);
+        Ok([u, y])
+    }
+
+    /// `[branch, residual + gate * dropout(branch)]` with `branch = x w^T + bias`.
+    ///
+    /// # Errors
+    /// As [`Graph::linear`].
+    pub fn linear_residual(
+        &mut self,
+        name: [&str; 2],
+        x: Tensor,
+        w: Tensor,
+        bias: Option<Tensor>,
+        residual: Tensor,
+        modulation: Option<Tensor>,
+        options: Residual,
+    ) -> Result<[Tensor; 2]> {
+        let extent = Extent::Fixed(self.rows(x));
+        let rest = Some((residual, modulation));
+        let [branch, y] = self.linear_with(name[0], x, w, bias, Epilogue::Residual(options), rest, extent)?;
+        self.rename(y, name[1]);
+        Ok([branch, y])
+    }
+
+    fn rows(&self, x: Tensor) -> usize {
+        let width = self.shape(x).last().copied().unwrap_or(1).max(1);
+        self.len(x) / width
+    }
+
+    fn linear_with(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        w: Tensor,
+        bias: Option<Tensor>,
+        epilogue: Epilogue,
+        rest: Option<(Tensor, Option<Tensor>)>,
+        extent: Extent,
+    ) -> Result<[Tensor; 2]> {
+        let &[n, k] = self.shape(w) else {
+            return Err(self.require("linear", w, false, "[n, k]").unwrap_err());
+        };
+        let rows = self.rows(x);
+        self.require("linear", x, self.shape(x).last() == Some(&k), &format!("[.., {k}]"))?;
+        let mut reads = vec![x, w];
+        if let Some(bias) = bias {
+            self.expect("linear", bias, &[n])?;
+            reads.push(bias);
+        }
+        let y = self.activation(name, &[rows, n]);
+        let mut writes = vec![y];
+        if let Some((residual, modulation)) = rest {
+            self.require("linear", residual, self.len(residual) == rows * n, &format!("[{rows}, {n}]"))?;
+            reads.push(residual);
+            reads.extend(modulation);
+        }
+        if epilogue != Epilogue::None {
+            writes.push(self.activation(name, &[rows, n]));
+        }
+        let op = Matmul { bias: bias.is_some(), epilogue, ..Matmul::new(Form::Nt, rows, n, k) };
+        self.push(op, &reads, &writes, &[], extent);
+        Ok([y, *writes.last().unwrap_or(&y)])
+    }
+}
+
+pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
+    let (rows, n, k) = (op.m, op.n, op.k);
+    let (x, w) = (b.read(0), b.read(1));
+    let at = 2 + usize::from(op.bias);
+    let dy = match &op.epilogue {
+        Epilogue::None => b.dy(0)?,
+        Epilogue::Gelu => {
+            // in place: nobody else reads the gradient of gelu(u)
+            let (dy, u) = (b.dy(1)?, b.write(0));
+            b.graph.push(Elementwise::GeluBackward, &[u], &[dy], &[], Extent::Fixed(rows * n));
+            dy
+        }
+        Epilogue::Residual(r) => {
+            let (dy, branch) = (b.dy(1)?, b.write(0));
+            let dbranch = GatedResidualBackward::push(b, r, dy, branch, at + 1, rows, n)?;
+            b.pass(at, dy);
+            dbranch
+        }
+    };
+    if let Some((dw, _)) = b.target(1) {
+        let mut writes = vec![dw];
+        let mut product = Matmul { accumulate: true, ..Matmul::new(Form::Tn, n, k, rows) };
+        if op.bias
+            && let Some((db, _)) = b.target(2)
+        {
+            product.column_sum = true;
+            writes.push(db);
+        }
+        let extent = b.extent();
+        b.graph.push(product, &[dy, x], &writes, &[], extent);
+    }
+    if let Some((dx, accumulate)) = b.target(0) {
+        let product = Matmul { accumulate, ..Matmul::new(Form::Nn, rows, k, n) };
+        let extent = b.extent();
+        b.graph.push(product, &[dy, w], &[dx], &[], extent);
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Matrix product in its three forms, with the epilogues of [`super::linear`].
+
+use crate::cpu::{Float, Io, MatMut, MatRef, for_rows, for_rows2, gemm, math};
+use crate::device::program::Extent;
+use crate::gpu::{Grid, MatmulTile, Source};
+use crate::graph::{Backward, Launch, Lower, Op, Operand};
+use crate::ops::linear::Epilogue;
+use crate::{shader, twin};
+
+/// Which operands are stored transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A [m, k], B [n, k]: the forward pass of a linear layer.
+    Nt,
+    /// A [m, k], B [k, n]: the gradient of its input.
+    Nn,
+    /// A [k, m], B [k, n]: the gradient of its weight.
+    Tn,
+}
+
+/// Reads a, b, then bias, residual and modulation as far as they are used; writes c [m, n], then
+/// the epilogue's second output or, with `column_sum`, the column sums of A [m].
+#[derive(Clone, Debug)]
+pub(crate) struct Matmul {
+    pub(crate) form: Form,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) bias: bool,
+    pub(crate) epilogue: Epilogue,
+    /// Adds to C instead of overwriting it.
+    pub(crate) accumulate: bool,
+    /// Adds the sums over k of A to the last output: the gradient of a bias.
+    pub(crate) column_sum: bool,
+}
+
+impl Matmul {
+    pub(crate) fn new(form: Form, m: usize, n: usize, k: usize) -> Self {
+        let epilogue = Epilogue::None;
+        Self { form, m, n, k, bias: false, epilogue, accumulate: false, column_sum: false }
+    }
+
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let (m, k) = match self.form {
+            Form::Tn => (self.m, io.rows),
+            _ => (io.rows, self.k),
+        };
+        let n = self.n;
+        let (a, b) = (io.read(0), io.read(1));
+        let (a, b) = match self.form {
+            Form::Nt => (MatRef::new(a, m, k, k), MatRef::new(b, n, k, k).t()),
+            Form::Nn => (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n)),
+            Form::Tn => (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n)),
+        };
+        let c = &mut io.write(0)[..m * n];
+        if self.bias {
+            let bias = io.read(2);
+            for_rows(c, n, |_, rows| rows.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias)));
+        }
+        gemm(MatMut::new(c, m, n, n), a, b, self.accumulate || self.bias, F::ONE, true);
+        if self.column_sum {
+            let a = io.read(0);
+            let width = self.m;
+            crate::cpu::sum_rows(io.write(1), k, |col, row, out| {
+                let from = &a[row * width + col..][..out.len()];
+                out.iter_mut().zip(from).for_each(|(o, &x)| *o += x);
+            });
+        }
+        let c = &*c;
+        match &self.epilogue {
+            Epilogue::None => {}
+            Epilogue::Gelu => for_rows(&mut io.write(1)[..m * n], n, |row, out| {
+                out.iter_mut().zip(&c[row * n..]).for_each(|(y, &u)| *y = math::gelu(u));
+            }),
+            Epilogue::Residual(r) => {
+                let at = 2 + usize::from(self.bias);
+                let (x, gates) = (io.read(at), r.modulation.as_ref().map(|g| (g, io.read(at + 1))));
+                let mask = r.dropout.mask::<F>(io.step);
+                for_rows2(&mut io.write(1)[..m * n], n, io.scratch(m * n), n, |first, out, factor| {
+                    mask.fill(first * n, factor);
+                    for (i, out) in out.chunks_exact_mut(n).enumerate() {
+                        let from = (first + i) * n;
+                        let (x, c, f) = (&x[from..from + n], &c[from..from + n], &factor[i * n..][..n]);
+                        match &gates {
+                            Some((g, values)) => {
+                                let gate = &values[g.at(first + i)..][..n];
+                                for j in 0..n {
+                                    out[j] = x[j] + gate[j] * (f[j] * c[j]);
+                                }
+                            }
+                            None => {
+                                for j in 0..n {
+                                    out[j] = x[j] + f[j] * c[j];
+                                }
+                            }
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    fn tile(&self, lower: &Lower<'_>) -> MatmulTile {
+        let tuning = lower.tuning;
+        let tiles = self.m.div_ceil(tuning.matmul.m as usize) * self.n.div_ceil(tuning.matmul.n as usize);
+        if tiles < tuning.matmul_small_below as usize { tuning.matmul_small } else { tuning.matmul }
+    }
+}
+
+twin!(Matmul);
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn backward(&self, b: &mut Backward<'_>) -> crate::Result<()> {
+        crate::ops::linear::backward(self, b)
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+        let tile = self.tile(lower);
+        let tiles_n = self.n.div_ceil(tile.n as usize);
+        let dynamic = match lower.extent() {
+            Extent::Rows { base, .. } => Some(base),
+            _ => None,
+        };
+        let residual = match &self.epilogue {
+            Epilogue::Residual(r) => Some(r),
+            _ => None,
+        };
+        let gate = residual.and_then(|r| r.modulation.as_ref());
+        let second = self.epilogue != Epilogue::None;
+        let tn = self.form == Form::Tn;
+        let source = Source::new(shader!("matmul"))
+            .flag("A_T", tn)
+            .flag("B_T", self.form == Form::Nt)
+            .flag("BIAS", self.bias)
+            .flag("GELU", self.epilogue == Epilogue::Gelu)
+            .flag("SECOND", second)
+            .flag("RESIDUAL", residual.is_some())
+            .flag("GATE", gate.is_some())
+            .flag("DROPOUT", residual.is_some_and(|r| r.dropout.p > 0.0))
+            .flag("ACCUMULATE", self.accumulate)
+            .flag("COLUMN_SUM", self.column_sum)
+            .flag("DYNAMIC_M", dynamic.is_some() && !tn)
+            .flag("DYNAMIC_K", dynamic.is_some() && tn)
+            .constant("TILE_M", tile.m)
+            .constant("TILE_N", tile.n)
+            .constant("TILE_K", tile.k)
+            .constant("THREAD_M", tile.thread_m)
+            .constant("THREAD_N", tile.thread_n);
+        let at = 2 + usize::from(self.bias);
+        let dropout = residual.map(|r| r.dropout).unwrap_or_default();
+        let sizes = [self.m, self.n, self.k, tiles_n, dynamic.unwrap_or(0)];
+        let gates = gate.map_or([self.m.max(1), 0, 0], |g| [g.sample_rows, g.stride, g.column]);
+        let mut params: Vec<u32> = sizes.iter().chain(&gates).map(|&x| x as u32).collect();
+        params.extend([dropout.threshold(), dropout.scale().to_bits(), dropout.site, 0]);
+        vec![Launch {
+            source,
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                self.bias.then_some(Operand::Read(2)),
+                residual.map(|_| Operand::Read(at)),
+                gate.map(|_| Operand::Read(at + 1)),
+                Some(Operand::Write(0)),
+                second.then_some(Operand::Write(1)),
+                self.column_sum.then_some(Operand::Write(1)),
+            ],
+            params,
+            grid: Grid {
+                extent: if tn { Extent::Fixed(self.m) } else { lower.extent() },
+                per_group: tile.m as usize,
+                repeat: tiles_n,
+            },
+            flops: 2 * (self.m * self.n * self.k) as u64,
+        }]
+    }
+}

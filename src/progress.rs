@@ -1,0 +1,84 @@
+//! How long work reports to whoever drives it: a progress bar, a log, a terminal picture or a page.
+
+/// Something worth telling the user.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A phase has done `done` of `total` units of work.
+    Progress {
+        /// What is being done, such as `reading corpus`.
+        what: &'static str,
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+    },
+    /// An optimiser step has ended.
+    Step(StepStats),
+    /// Validation has ended.
+    Validation {
+        /// Steps trained so far.
+        step: u64,
+        /// Perplexity of the EMA weights.
+        ppl: f64,
+        /// Standard error of the perplexity.
+        std_err: f64,
+    },
+    /// A checkpoint lies on disk.
+    Saved {
+        /// Steps trained so far.
+        step: u64,
+        /// Its folder.
+        path: std::path::PathBuf,
+    },
+    /// One line for the user.
+    Message(String),
+}
+
+/// Figures of one optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct StepStats {
+    /// 1-based number of the step.
+    pub step: u64,
+    /// Mean loss over all tokens of the global batch, nats.
+    pub loss: f64,
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens seen so far, in all steps.
+    pub tokens: u64,
+    /// Steps skipped so far because their gradient was not finite.
+    pub skipped: u64,
+}
+
+/// What the driver wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Finish the current step, save and return.
+    Stop,
+}
+
+/// Receives [`Event`]s; its answer may ask to stop.
+pub trait Observer {
+    /// Called on the thread that does the work.
+    fn event(&mut self, event: &Event) -> Flow;
+}
+
+impl<F: FnMut(&Event) -> Flow> Observer for F {
+    fn event(&mut self, event: &Event) -> Flow {
+        self(event)
+    }
+}
+
+/// An observer that ignores everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&mut self, _: &Event) -> Flow {
+        Flow::Continue
+    }
+}
