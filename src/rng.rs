@@ -17,7 +17,9 @@ pub fn threefry2x32(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
         }
         let inject = group + 1;
         x0 = x0.wrapping_add(keys[(inject % 3) as usize]);
-        x1 = x1.wrapping_add(keys[((inject + 1) % 3) as usize]).wrapping_add(inject);
+        x1 = x1
+            .wrapping_add(keys[((inject + 1) % 3) as usize])
+            .wrapping_add(inject);
     }
     [x0, x1]
 }
@@ -60,7 +62,10 @@ pub struct Rng {
 impl Rng {
     /// A generator at the beginning of its stream.
     pub fn new(seed: u64, stream: Stream, step: u64) -> Self {
-        Self { key: stream_key(seed, stream, step), index: 0 }
+        Self {
+            key: stream_key(seed, stream, step),
+            index: 0,
+        }
     }
 
     /// 64 uniform bits.
@@ -103,7 +108,10 @@ mod tests {
     fn known_answers_of_random123() {
         let all = u32::MAX;
         assert_eq!(threefry2x32([0, 0], [0, 0]), [0x6b20_0159, 0x99ba_4efe]);
-        assert_eq!(threefry2x32([all, all], [all, all]), [0x1cb9_96fc, 0xbb00_2be7]);
+        assert_eq!(
+            threefry2x32([all, all], [all, all]),
+            [0x1cb9_96fc, 0xbb00_2be7]
+        );
         assert_eq!(
             threefry2x32([0x13198a2e, 0x03707344], [0x243f6a88, 0x85a308d3]),
             [0xc492_3a9c, 0x483d_f7a0]
@@ -117,6 +125,9 @@ mod tests {
         for _ in 0..50_000 {
             counts[rng.below(5) as usize] += 1;
         }
-        assert!(counts.iter().all(|&c| (9_600..10_400).contains(&c)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&c| (9_600..10_400).contains(&c)),
+            "{counts:?}"
+        );
     }
 }

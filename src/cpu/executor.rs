@@ -71,7 +71,10 @@ impl<F: Float> Memory<F> {
 
     /// Copies a slab.
     pub fn read(&self, arena: Arena, slab: usize) -> Vec<f64> {
-        self.arenas[arena as usize][slab].iter().map(|x| x.f64()).collect()
+        self.arenas[arena as usize][slab]
+            .iter()
+            .map(|x| x.f64())
+            .collect()
     }
 }
 
@@ -168,18 +171,41 @@ impl<F: Float> Cpu<F> {
     /// Allocates the program's buffers. `weights` stands in for [`Arena::Params`].
     pub fn new(program: Program, weights: Arena) -> Self {
         let buffers = program.buffers.iter().map(Buffer::new).collect();
-        let Program { mut calls, update_start, .. } = program;
-        for slot in calls.iter_mut().flat_map(|c| c.reads.iter_mut().chain(&mut c.writes)) {
+        let Program {
+            mut calls,
+            update_start,
+            ..
+        } = program;
+        for slot in calls
+            .iter_mut()
+            .flat_map(|c| c.reads.iter_mut().chain(&mut c.writes))
+        {
             if let BufferId::Arena(arena @ Arena::Params, _) = &mut slot.buffer {
                 *arena = weights;
             }
         }
-        Self { calls, update_start, buffers, scratch: Vec::new() }
+        Self {
+            calls,
+            update_start,
+            buffers,
+            scratch: Vec::new(),
+        }
     }
 
     /// Runs the calls, those of the update only if `update`.
-    pub fn run(&mut self, memory: &mut Memory<F>, step: &Step, update: bool, run: fn(&dyn Twin, &mut Io<'_, F>)) {
-        let Self { calls, update_start, buffers, scratch } = self;
+    pub fn run(
+        &mut self,
+        memory: &mut Memory<F>,
+        step: &Step,
+        update: bool,
+        run: fn(&dyn Twin, &mut Io<'_, F>),
+    ) {
+        let Self {
+            calls,
+            update_start,
+            buffers,
+            scratch,
+        } = self;
         let end = if update { calls.len() } else { *update_start };
         for call in &calls[..end] {
             let rows = call.extent.get(step);
@@ -196,7 +222,9 @@ impl<F: Float> Cpu<F> {
             }
             let view = |slot: &Slot| match slot.buffer {
                 BufferId::Local(i) => buffers[i].view(slot),
-                BufferId::Arena(arena, slab) => View::Float(&memory.arenas[arena as usize][slab][slot.range()]),
+                BufferId::Arena(arena, slab) => {
+                    View::Float(&memory.arenas[arena as usize][slab][slot.range()])
+                }
             };
             run(
                 &*call.twin,
@@ -211,7 +239,9 @@ impl<F: Float> Cpu<F> {
             for (id, buffer) in held {
                 match (id, buffer) {
                     (BufferId::Local(i), buffer) => buffers[i] = buffer,
-                    (BufferId::Arena(arena, slab), Buffer::Float(data)) => memory.arenas[arena as usize][slab] = data,
+                    (BufferId::Arena(arena, slab), Buffer::Float(data)) => {
+                        memory.arenas[arena as usize][slab] = data
+                    }
                     (BufferId::Arena(..), Buffer::Uint(_)) => unreachable!("arenas hold numbers"),
                 }
             }
@@ -243,7 +273,11 @@ impl<F: Float> Cpu<F> {
         let range = slot.offset..slot.offset + len.min(slot.len);
         match slot.buffer {
             BufferId::Arena(arena, slab) => {
-                out.extend(memory.arenas[arena as usize][slab][range].iter().map(|x| x.f64()));
+                out.extend(
+                    memory.arenas[arena as usize][slab][range]
+                        .iter()
+                        .map(|x| x.f64()),
+                );
             }
             BufferId::Local(i) => match &self.buffers[i] {
                 Buffer::Float(x) => out.extend(x[range].iter().map(|x| x.f64())),
@@ -255,7 +289,9 @@ impl<F: Float> Cpu<F> {
 
 fn take_buffer<F>(buffers: &mut [Buffer<F>], memory: &mut Memory<F>, id: BufferId) -> Buffer<F> {
     match id {
-        BufferId::Arena(arena, slab) => Buffer::Float(take(&mut memory.arenas[arena as usize][slab])),
+        BufferId::Arena(arena, slab) => {
+            Buffer::Float(take(&mut memory.arenas[arena as usize][slab]))
+        }
         BufferId::Local(i) => match &mut buffers[i] {
             Buffer::Float(x) => Buffer::Float(take(x)),
             Buffer::Uint(x) => Buffer::Uint(take(x)),
@@ -282,13 +318,12 @@ impl<F: Float> Buffer<F> {
 }
 
 /// Disjoint mutable views of the held buffers, in the order of `slots`.
-fn outputs<'a, F>(
-    held: &'a mut Held<F>,
-    slots: &[Slot],
-) -> ArrayVec<Out<'a, F>, MAX_WRITES> {
+fn outputs<'a, F>(held: &'a mut Held<F>, slots: &[Slot]) -> ArrayVec<Out<'a, F>, MAX_WRITES> {
     let mut outs: ArrayVec<Out<'a, F>, MAX_WRITES> = slots.iter().map(|_| Out::Taken).collect();
     for (id, buffer) in held {
-        let mut order: ArrayVec<usize, MAX_WRITES> = (0..slots.len()).filter(|&i| slots[i].buffer == *id).collect();
+        let mut order: ArrayVec<usize, MAX_WRITES> = (0..slots.len())
+            .filter(|&i| slots[i].buffer == *id)
+            .collect();
         order.sort_unstable_by_key(|&i| slots[i].offset);
         match buffer {
             Buffer::Float(data) => split(data, &order, slots, |i, x| outs[i] = Out::Float(x)),
@@ -298,7 +333,12 @@ fn outputs<'a, F>(
     outs
 }
 
-fn split<'a, T>(data: &'a mut [T], order: &[usize], slots: &[Slot], mut give: impl FnMut(usize, &'a mut [T])) {
+fn split<'a, T>(
+    data: &'a mut [T],
+    order: &[usize],
+    slots: &[Slot],
+    mut give: impl FnMut(usize, &'a mut [T]),
+) {
     let (mut rest, mut start) = (data, 0);
     for &i in order {
         let (_, tail) = rest.split_at_mut(slots[i].offset - start);

@@ -23,14 +23,27 @@ pub struct MatMut<'a, F> {
 }
 
 fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
+    if rows == 0 || cols == 0 {
+        0
+    } else {
+        (rows - 1) * row_stride + (cols - 1) * col_stride + 1
+    }
 }
 
 impl<'a, F> MatRef<'a, F> {
     /// A `rows` x `cols` view whose rows begin `row_stride` elements apart.
     pub fn new(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(extent(rows, cols, row_stride, 1) <= data.len(), "matrix view exceeds its slice");
-        Self { data, rows, cols, row_stride, col_stride: 1 }
+        assert!(
+            extent(rows, cols, row_stride, 1) <= data.len(),
+            "matrix view exceeds its slice"
+        );
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// The transposed view.
@@ -48,9 +61,17 @@ impl<'a, F> MatRef<'a, F> {
 impl<'a, F> MatMut<'a, F> {
     /// A `rows` x `cols` view whose rows begin `row_stride` elements apart.
     pub fn new(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(extent(rows, cols, row_stride, 1) <= data.len(), "matrix view exceeds its slice");
+        assert!(
+            extent(rows, cols, row_stride, 1) <= data.len(),
+            "matrix view exceeds its slice"
+        );
         assert!(row_stride >= cols || rows <= 1, "rows of an output overlap");
-        Self { data, rows, cols, row_stride }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+        }
     }
 }
 
@@ -79,7 +100,11 @@ pub(super) fn call<T: 'static + Copy + From<f32>>(
         "matrix shapes do not agree"
     );
     #[cfg(not(target_arch = "wasm32"))]
-    let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    let parallelism = if parallel {
+        gemm::Parallelism::Rayon(0)
+    } else {
+        gemm::Parallelism::None
+    };
     #[cfg(target_arch = "wasm32")]
     let (parallelism, _) = (gemm::Parallelism::None, parallel);
     // SAFETY: the constructors checked that every element the strides reach lies in the slices,

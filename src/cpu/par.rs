@@ -25,10 +25,14 @@ pub fn for_rows<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]
     #[cfg(not(target_arch = "wasm32"))]
     {
         use rayon::prelude::*;
-        out.par_chunks_mut(block * width).enumerate().for_each(|(i, rows)| run(i, rows));
+        out.par_chunks_mut(block * width)
+            .enumerate()
+            .for_each(|(i, rows)| run(i, rows));
     }
     #[cfg(target_arch = "wasm32")]
-    out.chunks_mut(block * width).enumerate().for_each(|(i, rows)| run(i, rows));
+    out.chunks_mut(block * width)
+        .enumerate()
+        .for_each(|(i, rows)| run(i, rows));
 }
 
 /// [`for_rows`] over two outputs with the same number of rows.
@@ -40,7 +44,8 @@ pub fn for_rows2<A: Send, B: Send>(
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
 ) {
     let block = block_rows(width_a.max(width_b));
-    let run = |i: usize, a: &mut [A], b: &mut [B]| pulp::Arch::new().dispatch(|| f(i * block, a, b));
+    let run =
+        |i: usize, a: &mut [A], b: &mut [B]| pulp::Arch::new().dispatch(|| f(i * block, a, b));
     #[cfg(not(target_arch = "wasm32"))]
     {
         use rayon::prelude::*;
@@ -57,7 +62,10 @@ pub fn for_rows2<A: Send, B: Send>(
 }
 
 /// [`for_rows`] over four outputs of one size, element by element.
-pub fn for_rows4<T: Send>([a, b, c, d]: [&mut [T]; 4], f: impl Fn(usize, [&mut [T]; 4]) + Sync + Send) {
+pub fn for_rows4<T: Send>(
+    [a, b, c, d]: [&mut [T]; 4],
+    f: impl Fn(usize, [&mut [T]; 4]) + Sync + Send,
+) {
     let run = |i: usize, parts: [&mut [T]; 4]| pulp::Arch::new().dispatch(|| f(i * GRAIN, parts));
     #[cfg(not(target_arch = "wasm32"))]
     {
@@ -105,7 +113,11 @@ pub fn for_blocks3<T: Send>(
 
 /// `out[c] += sum of f(row, c)` with the columns split over threads and rows in order, so the sum
 /// has one order. `f(first_column, row, out)` adds row `row` into the piece `out`.
-pub fn sum_rows<F: Float>(out: &mut [F], rows: usize, f: impl Fn(usize, usize, &mut [F]) + Sync + Send) {
+pub fn sum_rows<F: Float>(
+    out: &mut [F],
+    rows: usize,
+    f: impl Fn(usize, usize, &mut [F]) + Sync + Send,
+) {
     let piece = out.len().div_ceil(threads()).next_multiple_of(16).max(16);
     let run = |i: usize, out: &mut [F]| {
         pulp::Arch::new().dispatch(|| {
@@ -117,8 +129,12 @@ pub fn sum_rows<F: Float>(out: &mut [F], rows: usize, f: impl Fn(usize, usize, &
     #[cfg(not(target_arch = "wasm32"))]
     {
         use rayon::prelude::*;
-        out.par_chunks_mut(piece).enumerate().for_each(|(i, out)| run(i, out));
+        out.par_chunks_mut(piece)
+            .enumerate()
+            .for_each(|(i, out)| run(i, out));
     }
     #[cfg(target_arch = "wasm32")]
-    out.chunks_mut(piece).enumerate().for_each(|(i, out)| run(i, out));
+    out.chunks_mut(piece)
+        .enumerate()
+        .for_each(|(i, out)| run(i, out));
 }

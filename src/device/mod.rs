@@ -44,7 +44,9 @@ pub struct Device {
 
 impl Device {
     pub(crate) fn new(backend: Backend, info: DeviceInfo) -> Self {
-        Self { inner: Arc::new((backend, info)) }
+        Self {
+            inner: Arc::new((backend, info)),
+        }
     }
 
     /// Hardware GPU if there is one, else the CPU twin; never fails.
@@ -80,13 +82,33 @@ impl Device {
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let limits = device.limits();
         for (what, need, have) in [
-            ("storage buffers per stage", 8, limits.max_storage_buffers_per_shader_stage),
-            ("invocations per workgroup", 256, limits.max_compute_invocations_per_workgroup),
-            ("bytes of workgroup memory", 16384, limits.max_compute_workgroup_storage_size),
-            ("workgroups per dimension", 32768, limits.max_compute_workgroups_per_dimension),
+            (
+                "storage buffers per stage",
+                8,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "invocations per workgroup",
+                256,
+                limits.max_compute_invocations_per_workgroup,
+            ),
+            (
+                "bytes of workgroup memory",
+                16384,
+                limits.max_compute_workgroup_storage_size,
+            ),
+            (
+                "workgroups per dimension",
+                32768,
+                limits.max_compute_workgroups_per_dimension,
+            ),
         ] {
             if have < need {
-                return Err(Error::Unsupported { what: what.into(), need: need.into(), have: have.into() });
+                return Err(Error::Unsupported {
+                    what: what.into(),
+                    need: need.into(),
+                    have: have.into(),
+                });
             }
         }
         let info = DeviceInfo {
@@ -137,9 +159,12 @@ impl Device {
     }
 
     /// Most elements of one parameter slab.
-    pub(crate) fn slab_limit(&self) -> usize {
+    pub fn slab_limit(&self) -> usize {
         self.context().map_or(usize::MAX / 8, |context| {
-            let bytes = context.limits.max_buffer_size.min(context.limits.max_storage_buffer_binding_size);
+            let bytes = context
+                .limits
+                .max_buffer_size
+                .min(context.limits.max_storage_buffer_binding_size);
             (bytes / 4) as usize
         })
     }

@@ -26,7 +26,11 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
     #[cfg(not(target_arch = "wasm32"))]
     let mut found = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     #[cfg(target_arch = "wasm32")]
-    let mut found: Vec<_> = instance.request_adapter(&Default::default()).await.into_iter().collect();
+    let mut found: Vec<_> = instance
+        .request_adapter(&Default::default())
+        .await
+        .into_iter()
+        .collect();
     found.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,
@@ -38,12 +42,19 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
 }
 
 fn describe(info: &wgpu::AdapterInfo) -> String {
-    format!("{} ({:?}, {:?}, {} {})", info.name, info.backend, info.device_type, info.driver, info.driver_info)
+    format!(
+        "{} ({:?}, {:?}, {} {})",
+        info.name, info.backend, info.device_type, info.driver, info.driver_info
+    )
 }
 
 /// Descriptions of the adapters of this machine, best first.
 pub async fn adapters() -> Vec<String> {
-    enumerate().await.iter().map(|a| describe(&a.get_info())).collect()
+    enumerate()
+        .await
+        .iter()
+        .map(|a| describe(&a.get_info()))
+        .collect()
 }
 
 fn class(info: &wgpu::AdapterInfo) -> DeviceClass {
@@ -63,10 +74,14 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()
     };
-    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| Error::NoAdapter {
-        wanted: info.name.clone(),
-        found: format!("{}, which refused: {e}", describe(&info)),
-    })?;
+    let (device, queue) =
+        adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::NoAdapter {
+                wanted: info.name.clone(),
+                found: format!("{}, which refused: {e}", describe(&info)),
+            })?;
     let class = class(&info);
     let described = DeviceInfo {
         name: info.name.clone(),
@@ -74,22 +89,40 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
         hardware_gpu: class != DeviceClass::Software,
         reason: reason.to_owned(),
     };
-    Ok(Device::new(Backend::Gpu(Arc::new(Context::new(device, queue, class, true))), described))
+    Ok(Device::new(
+        Backend::Gpu(Arc::new(Context::new(device, queue, class, true))),
+        described,
+    ))
 }
 
 pub(super) async fn gpu(choice: &AdapterChoice) -> Result<Device> {
     let found = enumerate().await;
-    let names = || found.iter().map(|a| describe(&a.get_info())).collect::<Vec<_>>().join("; ");
+    let names = || {
+        found
+            .iter()
+            .map(|a| describe(&a.get_info()))
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
     let (taken, wanted) = match choice {
         AdapterChoice::Any => (found.first(), "gpu".to_owned()),
         AdapterChoice::Index(i) => (found.get(*i), format!("adapter {i}")),
         AdapterChoice::Name(name) => {
             let wanted = name.to_lowercase();
-            (found.iter().find(|a| describe(&a.get_info()).to_lowercase().contains(&wanted)), name.clone())
+            (
+                found
+                    .iter()
+                    .find(|a| describe(&a.get_info()).to_lowercase().contains(&wanted)),
+                name.clone(),
+            )
         }
     };
     let Some(adapter) = taken else {
-        let found = if found.is_empty() { "none".to_owned() } else { names() };
+        let found = if found.is_empty() {
+            "none".to_owned()
+        } else {
+            names()
+        };
         return Err(Error::NoAdapter { wanted, found });
     };
     open(adapter, "asked for").await
@@ -101,7 +134,10 @@ pub(super) async fn auto() -> Device {
     for adapter in &found {
         let info = adapter.get_info();
         if info.device_type == wgpu::DeviceType::Cpu {
-            reason = format!("the only adapter, {}, is a software driver, slower than the twin", info.name);
+            reason = format!(
+                "the only adapter, {}, is a software driver, slower than the twin",
+                info.name
+            );
             continue;
         }
         match open(adapter, "hardware GPU").await {

@@ -63,7 +63,8 @@ impl Context {
         if owned {
             let lost = lost.clone();
             device.set_device_lost_callback(move |reason, message| {
-                *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
+                *lost.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(format!("{reason:?}: {message}"));
             });
         }
         let step_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -91,7 +92,10 @@ impl Context {
     /// An error if the device is known to be lost.
     pub fn check(&self, during: &'static str) -> Result<()> {
         match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reason) => Err(Error::DeviceLost { reason: reason.clone(), during }),
+            Some(reason) => Err(Error::DeviceLost {
+                reason: reason.clone(),
+                during,
+            }),
             None => Ok(()),
         }
     }
@@ -105,7 +109,8 @@ impl Context {
         f: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
-        let scopes = [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
+        let scopes =
+            [OutOfMemory, Internal, Validation].map(|filter| self.device.push_error_scope(filter));
         let result = f();
         // Scopes are a stack: the last one pushed is popped first, and before any await.
         let [memory, internal, validation] = scopes;
@@ -118,13 +123,21 @@ impl Context {
         self.check(during)?;
         match first {
             None => result,
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.to_owned(), bytes }),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+                what: what.to_owned(),
+                bytes,
+            }),
             Some(error) => Err(Error::Internal(format!("{during} ({what}): {error}"))),
         }
     }
 
     /// A buffer of `bytes`, rounded up to whole words and never empty.
-    pub(super) fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    pub(super) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> wgpu::Buffer {
         count(&self.counters.buffers);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -135,45 +148,68 @@ impl Context {
     }
 
     /// The pipeline of a source whose operands are writable as in `writable`; compiled once.
-    pub(super) fn pipeline(&self, source: &Source, writable: &[Option<bool>]) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(
+        &self,
+        source: &Source,
+        writable: &[Option<bool>],
+    ) -> Result<Arc<Pipeline>> {
         let key = (source.clone(), writable.to_vec());
-        let mut cache = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self
+            .pipelines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = cache.get(&key) {
             return Ok(found.clone());
         }
         count(&self.counters.pipelines);
         let label = source.label();
         let text = source.expand().map_err(Error::Internal)?;
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        });
+        let module = self
+            .device
+            .create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
+            });
         let mut entries: Vec<_> = (0..)
             .zip(writable)
-            .filter_map(|(i, &w)| Some(layout_entry(i, wgpu::BufferBindingType::Storage { read_only: !w? })))
+            .filter_map(|(i, &w)| {
+                Some(layout_entry(
+                    i,
+                    wgpu::BufferBindingType::Storage { read_only: !w? },
+                ))
+            })
             .collect();
-        entries.push(layout_entry(writable.len() as u32, wgpu::BufferBindingType::Uniform));
-        let operands = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(&label),
-            entries: &entries,
-        });
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&label),
-            bind_group_layouts: &[Some(&operands), Some(&self.step_layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some(source.entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // kernels never read workgroup memory before writing it
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
+        entries.push(layout_entry(
+            writable.len() as u32,
+            wgpu::BufferBindingType::Uniform,
+        ));
+        let operands = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(&label),
+                entries: &entries,
+            });
+        let layout = self
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&operands), Some(&self.step_layout)],
+                immediate_size: 0,
+            });
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some(source.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // kernels never read workgroup memory before writing it
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
         let made = Arc::new(Pipeline { pipeline, operands });
         cache.insert(key, made.clone());
         Ok(made)
@@ -184,7 +220,11 @@ fn layout_entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLay
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
         count: None,
     }
 }

@@ -31,12 +31,20 @@ pub struct Grid {
 impl Grid {
     /// `n` workgroups, whatever the step.
     pub fn groups(n: usize) -> Self {
-        Self { extent: Extent::Fixed(n), per_group: 1, repeat: 1 }
+        Self {
+            extent: Extent::Fixed(n),
+            per_group: 1,
+            repeat: 1,
+        }
     }
 
     /// Enough workgroups for `extent` items of `per_group` each.
     pub fn items(extent: Extent, per_group: usize) -> Self {
-        Self { extent, per_group, repeat: 1 }
+        Self {
+            extent,
+            per_group,
+            repeat: 1,
+        }
     }
 
     /// Workgroups along x, y and z; a kernel finds its number as `y * FOLD + x`.
@@ -97,21 +105,32 @@ impl Memory {
                     let wanted = arenas.contains(&arena);
                     let label = format!("{arena:?}");
                     let slabs = slabs.iter().filter(|_| wanted);
-                    slabs.map(|&n| context.buffer(&label, 4 * n as u64, STORAGE)).collect()
+                    slabs
+                        .map(|&n| context.buffer(&label, 4 * n as u64, STORAGE))
+                        .collect()
                 }))
             })
             .await?;
-        Ok(Self { context: context.clone(), arenas })
+        Ok(Self {
+            context: context.clone(),
+            arenas,
+        })
     }
 
     /// Overwrites a slab from its beginning.
     pub fn write(&self, arena: Arena, slab: usize, data: &[f32]) {
-        self.context.queue.write_buffer(&self.arenas[arena as usize][slab], 0, bytemuck::cast_slice(data));
+        self.context.queue.write_buffer(
+            &self.arenas[arena as usize][slab],
+            0,
+            bytemuck::cast_slice(data),
+        );
     }
 
     /// Reads a slab of `len` elements.
     pub async fn read(&self, arena: Arena, slab: usize, len: usize) -> Result<Vec<f32>> {
-        read_buffer(&self.context, &self.arenas[arena as usize][slab], 0, len).await.map(|words| cast(&words))
+        read_buffer(&self.context, &self.arenas[arena as usize][slab], 0, len)
+            .await
+            .map(|words| cast(&words))
     }
 }
 
@@ -119,18 +138,30 @@ fn cast(words: &[u32]) -> Vec<f32> {
     words.iter().map(|&w| f32::from_bits(w)).collect()
 }
 
-async fn read_buffer(context: &Context, buffer: &wgpu::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+async fn read_buffer(
+    context: &Context,
+    buffer: &wgpu::Buffer,
+    offset: usize,
+    len: usize,
+) -> Result<Vec<u32>> {
     let bytes = 4 * len as u64;
     let staging = context
         .guarded("readback", "a staging buffer", bytes, || {
-            let staging = context.buffer("staging", bytes, wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+            let staging = context.buffer(
+                "staging",
+                bytes,
+                wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            );
             let mut encoder = context.device.create_command_encoder(&Default::default());
             encoder.copy_buffer_to_buffer(buffer, 4 * offset as u64, &staging, 0, bytes);
             context.queue.submit([encoder.finish()]);
             Ok(staging)
         })
         .await?;
-    map_read(context, &staging, bytes, |data| bytemuck::pod_collect_to_vec(data)).await
+    map_read(context, &staging, bytes, |data| {
+        bytemuck::pod_collect_to_vec(data)
+    })
+    .await
 }
 
 struct Prepared {
@@ -169,9 +200,12 @@ impl Gpu {
     ) -> Result<Self> {
         check_limits(context, program)?;
         let bytes = program.buffers.iter().map(|b| 4 * b.len as u64).sum();
-        let made = context.guarded("allocation", "the plan's buffers and pipelines", bytes, || {
-            Self::create(context, program, memory, weights, outputs)
-        });
+        let made = context.guarded(
+            "allocation",
+            "the plan's buffers and pipelines",
+            bytes,
+            || Self::create(context, program, memory, weights, outputs),
+        );
         made.await
     }
 
@@ -183,11 +217,17 @@ impl Gpu {
         outputs: &[Slot],
     ) -> Result<Self> {
         let device = &context.device;
-        let buffers: Vec<_> = program.buffers.iter().map(|b| context.buffer("plan", 4 * b.len as u64, STORAGE)).collect();
+        let buffers: Vec<_> = program
+            .buffers
+            .iter()
+            .map(|b| context.buffer("plan", 4 * b.len as u64, STORAGE))
+            .collect();
         for (buffer, spec) in buffers.iter().zip(&program.buffers) {
             if let Some(data) = &spec.constant {
                 let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
-                context.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&data));
+                context
+                    .queue
+                    .write_buffer(buffer, 0, bytemuck::cast_slice(&data));
             }
         }
         let stride = context.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
@@ -200,7 +240,9 @@ impl Gpu {
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let params = context.buffer("params", 4 * words.len() as u64, usage);
-        context.queue.write_buffer(&params, 0, bytemuck::cast_slice(&words));
+        context
+            .queue
+            .write_buffer(&params, 0, bytemuck::cast_slice(&words));
 
         let mut dispatches = Vec::with_capacity(program.dispatches.len());
         let mut offset = 0;
@@ -220,14 +262,19 @@ impl Gpu {
                     size: wgpu::BufferSize::new(4 * slot.len.max(1) as u64),
                 })
             };
-            let mut resources: Vec<_> = d.bindings.iter().map(|b| b.as_ref().map(operand)).collect();
+            let mut resources: Vec<_> =
+                d.bindings.iter().map(|b| b.as_ref().map(operand)).collect();
             resources.push(Some(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &params,
                 offset: offset as u64,
-                size: wgpu::BufferSize::new((4 * d.params.len()).max(16).next_multiple_of(16) as u64),
+                size: wgpu::BufferSize::new(
+                    (4 * d.params.len()).max(16).next_multiple_of(16) as u64
+                ),
             })));
             offset += strides(d);
-            let entry = |(binding, r): (u32, Option<_>)| r.map(|resource| wgpu::BindGroupEntry { binding, resource });
+            let entry = |(binding, r): (u32, Option<_>)| {
+                r.map(|resource| wgpu::BindGroupEntry { binding, resource })
+            };
             let entries: Vec<_> = (0..).zip(resources).filter_map(entry).collect();
             count(&context.counters.bind_groups);
             let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -235,14 +282,23 @@ impl Gpu {
                 layout: &pipeline.operands,
                 entries: &entries,
             });
-            dispatches.push(Prepared { pipeline, bind_group, grid: d.grid, flops: d.flops });
+            dispatches.push(Prepared {
+                pipeline,
+                bind_group,
+                grid: d.grid,
+                flops: d.flops,
+            });
         }
-        let step_buffer = context.buffer("step", size_of_val(&Step::default().words()) as u64, usage);
+        let step_buffer =
+            context.buffer("step", size_of_val(&Step::default().words()) as u64, usage);
         count(&context.counters.bind_groups);
         let step_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &context.step_layout,
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: step_buffer.as_entire_binding() }],
+            entries: &[wgpu::BindGroupEntry {
+                binding: 0,
+                resource: step_buffer.as_entire_binding(),
+            }],
         });
         let staged: usize = outputs.iter().map(|s| s.len).sum();
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
@@ -263,13 +319,21 @@ impl Gpu {
     /// Uploads words to a slot of the program's own buffers.
     pub fn write(&self, slot: &Slot, words: &[u32]) {
         if let BufferId::Local(i) = slot.buffer {
-            self.context.queue.write_buffer(&self.buffers[i], 4 * slot.offset as u64, bytemuck::cast_slice(words));
+            self.context.queue.write_buffer(
+                &self.buffers[i],
+                4 * slot.offset as u64,
+                bytemuck::cast_slice(words),
+            );
         }
     }
 
     /// Number of dispatches of a run.
     pub fn dispatches(&self, update: bool) -> usize {
-        if update { self.dispatches.len() } else { self.update_start }
+        if update {
+            self.dispatches.len()
+        } else {
+            self.update_start
+        }
     }
 
     /// Encodes and submits one run and returns the program's outputs, in order.
@@ -279,14 +343,19 @@ impl Gpu {
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        map_read(&self.context, &self.staging, bytes, |data| bytemuck::pod_collect_to_vec(data)).await
+        map_read(&self.context, &self.staging, bytes, |data| {
+            bytemuck::pod_collect_to_vec(data)
+        })
+        .await
     }
 
     /// Encodes and submits one run without waiting for it.
     async fn submit(&self, step: &Step, update: bool) -> Result<()> {
         let context = &*self.context;
         let run = || {
-            context.queue.write_buffer(&self.step_buffer, 0, bytemuck::cast_slice(&step.words()));
+            context
+                .queue
+                .write_buffer(&self.step_buffer, 0, bytemuck::cast_slice(&step.words()));
             let mut todo = &self.dispatches[..self.dispatches(update)];
             while !todo.is_empty() {
                 let now = self.fitting(todo);
@@ -335,7 +404,13 @@ impl Gpu {
         for slot in &self.staged {
             let bytes = 4 * slot.len as u64;
             if let BufferId::Local(i) = slot.buffer {
-                encoder.copy_buffer_to_buffer(&self.buffers[i], 4 * slot.offset as u64, &self.staging, to, bytes);
+                encoder.copy_buffer_to_buffer(
+                    &self.buffers[i],
+                    4 * slot.offset as u64,
+                    &self.staging,
+                    to,
+                    bytes,
+                );
             }
             to += bytes;
         }
@@ -355,18 +430,34 @@ impl Gpu {
 fn check_limits(context: &Context, program: &Program) -> Result<()> {
     let limits = &context.limits;
     let refuse = |what: String, need: u64, have: u64| {
-        if need > have { Err(Error::Unsupported { what, need, have }) } else { Ok(()) }
+        if need > have {
+            Err(Error::Unsupported { what, need, have })
+        } else {
+            Ok(())
+        }
     };
     for spec in &program.buffers {
-        refuse("bytes in one buffer".into(), 4 * spec.len as u64, limits.max_buffer_size)?;
+        refuse(
+            "bytes in one buffer".into(),
+            4 * spec.len as u64,
+            limits.max_buffer_size,
+        )?;
     }
     for d in &program.dispatches {
         let name = d.source.label();
         let storage = limits.max_storage_buffers_per_shader_stage;
-        refuse(format!("storage buffers of {name}"), d.bindings.iter().flatten().count() as u64, storage.into())?;
+        refuse(
+            format!("storage buffers of {name}"),
+            d.bindings.iter().flatten().count() as u64,
+            storage.into(),
+        )?;
         for binding in d.bindings.iter().flatten() {
             let bytes = 4 * binding.slot.len as u64;
-            refuse(format!("bytes bound to {name}"), bytes, limits.max_storage_buffer_binding_size)?;
+            refuse(
+                format!("bytes bound to {name}"),
+                bytes,
+                limits.max_storage_buffer_binding_size,
+            )?;
         }
     }
     Ok(())

@@ -21,7 +21,9 @@ pub(super) async fn map_read<T>(
     f: impl FnOnce(&[u8]) -> T,
 ) -> Result<T> {
     let shared = Arc::new(Mutex::new(Shared::default()));
-    let lock = |s: &Arc<Mutex<Shared>>, f: &mut dyn FnMut(&mut Shared)| f(&mut s.lock().unwrap_or_else(PoisonError::into_inner));
+    let lock = |s: &Arc<Mutex<Shared>>, f: &mut dyn FnMut(&mut Shared)| {
+        f(&mut s.lock().unwrap_or_else(PoisonError::into_inner))
+    };
     let sender = shared.clone();
     let bytes = bytes.next_multiple_of(4);
     buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -37,7 +39,10 @@ pub(super) async fn map_read<T>(
     #[cfg(not(target_arch = "wasm32"))]
     if let Err(error) = context.device.poll(wgpu::PollType::wait_indefinitely()) {
         context.check("readback")?;
-        return Err(Error::DeviceLost { reason: error.to_string(), during: "readback" });
+        return Err(Error::DeviceLost {
+            reason: error.to_string(),
+            during: "readback",
+        });
     }
     let result = poll_fn(|cx| {
         let mut s = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +56,10 @@ pub(super) async fn map_read<T>(
     })
     .await;
     context.check("readback")?;
-    result.map_err(|e| Error::DeviceLost { reason: e.to_string(), during: "readback" })?;
+    result.map_err(|e| Error::DeviceLost {
+        reason: e.to_string(),
+        during: "readback",
+    })?;
     let view = buffer
         .get_mapped_range(0..bytes)
         .map_err(|e| Error::Internal(format!("mapped range: {e}")))?;

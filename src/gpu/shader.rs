@@ -22,13 +22,22 @@ macro_rules! shader {
     ($name:literal) => {
         $crate::gpu::Shader {
             name: $name,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            text: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/shaders/",
+                $name,
+                ".wgsl"
+            )),
         }
     };
 }
 
-const LIBRARY: [Shader; 4] =
-    [shader!("lib/math"), shader!("lib/reduce"), shader!("lib/step"), shader!("lib/threefry")];
+const LIBRARY: [Shader; 4] = [
+    shader!("lib/math"),
+    shader!("lib/reduce"),
+    shader!("lib/step"),
+    shader!("lib/threefry"),
+];
 
 /// A shader with an entry point, flags and constants: what a pipeline is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +55,12 @@ pub struct Source {
 impl Source {
     /// A shader as it stands, entered at `main`.
     pub fn new(shader: Shader) -> Self {
-        Self { shader, entry: "main", flags: Vec::new(), consts: Vec::new() }
+        Self {
+            shader,
+            entry: "main",
+            flags: Vec::new(),
+            consts: Vec::new(),
+        }
     }
 
     /// Enters at another function.
@@ -86,20 +100,37 @@ impl Source {
         let mut out = String::with_capacity(self.shader.text.len() * 2);
         let mut missing: Vec<&str> = self.consts.iter().map(|(name, _)| *name).collect();
         self.expand_file(self.shader, &mut out, &mut missing)?;
-        if missing.is_empty() { Ok(out) } else { Err(format!("{}: no constant {}", self.shader.name, missing.join(", "))) }
+        if missing.is_empty() {
+            Ok(out)
+        } else {
+            Err(format!(
+                "{}: no constant {}",
+                self.shader.name,
+                missing.join(", ")
+            ))
+        }
     }
 
-    fn expand_file(&self, file: Shader, out: &mut String, missing: &mut Vec<&str>) -> Result<(), String> {
+    fn expand_file(
+        &self,
+        file: Shader,
+        out: &mut String,
+        missing: &mut Vec<&str>,
+    ) -> Result<(), String> {
         let mut enabled = vec![true];
         for (number, line) in file.text.lines().enumerate() {
             let fail = |problem: &str| Err(format!("{}.wgsl:{}: {problem}", file.name, number + 1));
             let trimmed = line.trim();
             if let Some(flag) = trimmed.strip_prefix("//#if ") {
-                let (negated, flag) = flag.strip_prefix('!').map_or((false, flag), |flag| (true, flag));
+                let (negated, flag) = flag
+                    .strip_prefix('!')
+                    .map_or((false, flag), |flag| (true, flag));
                 let on = self.flags.contains(&flag) != negated;
                 enabled.push(on && enabled.iter().all(|&e| e));
             } else if trimmed == "//#else" {
-                let Some(last) = enabled.pop().filter(|_| !enabled.is_empty()) else { return fail("#else without #if") };
+                let Some(last) = enabled.pop().filter(|_| !enabled.is_empty()) else {
+                    return fail("#else without #if");
+                };
                 enabled.push(!last && enabled.iter().all(|&e| e));
             } else if trimmed == "//#endif" {
                 if enabled.len() < 2 {
@@ -108,7 +139,10 @@ impl Source {
                 enabled.pop();
             } else if enabled.iter().all(|&e| e) {
                 if let Some(name) = trimmed.strip_prefix("//#include ") {
-                    let Some(library) = LIBRARY.iter().find(|s| s.name.strip_prefix("lib/") == Some(name)) else {
+                    let Some(library) = LIBRARY
+                        .iter()
+                        .find(|s| s.name.strip_prefix("lib/") == Some(name))
+                    else {
                         return fail("unknown include");
                     };
                     self.expand_file(*library, out, missing)?;
@@ -117,11 +151,17 @@ impl Source {
                 }
             }
         }
-        if enabled.len() == 1 { Ok(()) } else { Err(format!("{}.wgsl: #if without #endif", file.name)) }
+        if enabled.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{}.wgsl: #if without #endif", file.name))
+        }
     }
 
     fn line(&self, line: &str, out: &mut String, missing: &mut Vec<&str>) {
-        if let Some((name, _)) = line.strip_prefix("const ").and_then(|rest| rest.split_once(": u32 ="))
+        if let Some((name, _)) = line
+            .strip_prefix("const ")
+            .and_then(|rest| rest.split_once(": u32 ="))
             && let Some((_, value)) = self.consts.iter().find(|(n, _)| *n == name)
         {
             let _ = writeln!(out, "const {name}: u32 = {value}u;");
@@ -138,21 +178,36 @@ mod tests {
     use super::*;
 
     fn expand(text: &'static str, flag: bool) -> Result<String, String> {
-        Source::new(Shader { name: "t", text }).flag("A", flag).constant("N", 5).expand()
+        Source::new(Shader { name: "t", text })
+            .flag("A", flag)
+            .constant("N", 5)
+            .expand()
     }
 
     #[test]
     fn flags_and_constants() {
         let text = "const N: u32 = 1u;\n//#if A\na\n//#else\nb\n//#endif\n//#if !A\nc\n//#endif\n";
         assert_eq!(expand(text, true).as_deref(), Ok("const N: u32 = 5u;\na\n"));
-        assert_eq!(expand(text, false).as_deref(), Ok("const N: u32 = 5u;\nb\nc\n"));
+        assert_eq!(
+            expand(text, false).as_deref(),
+            Ok("const N: u32 = 5u;\nb\nc\n")
+        );
     }
 
     #[test]
     fn mistakes_are_named() {
         assert_eq!(expand("", true), Err("t: no constant N".into()));
-        assert_eq!(expand("//#endif", true), Err("t.wgsl:1: #endif without #if".into()));
-        assert_eq!(expand("//#if A", true), Err("t.wgsl: #if without #endif".into()));
-        assert_eq!(expand("//#include nothing", true), Err("t.wgsl:1: unknown include".into()));
+        assert_eq!(
+            expand("//#endif", true),
+            Err("t.wgsl:1: #endif without #if".into())
+        );
+        assert_eq!(
+            expand("//#if A", true),
+            Err("t.wgsl: #if without #endif".into())
+        );
+        assert_eq!(
+            expand("//#include nothing", true),
+            Err("t.wgsl:1: unknown include".into())
+        );
     }
 }

@@ -28,7 +28,13 @@ pub struct MatmulTile {
 
 impl MatmulTile {
     const fn new(m: u32, n: u32, k: u32, thread_m: u32, thread_n: u32) -> Self {
-        Self { m, n, k, thread_m, thread_n }
+        Self {
+            m,
+            n,
+            k,
+            thread_m,
+            thread_n,
+        }
     }
 
     /// Invocations of a workgroup.
@@ -73,7 +79,10 @@ impl Tuning {
                 ..portable
             },
             DeviceClass::Portable => portable,
-            DeviceClass::Desktop => Self { matmul: MatmulTile::new(128, 128, 8, 8, 8), ..portable },
+            DeviceClass::Desktop => Self {
+                matmul: MatmulTile::new(128, 128, 8, 8, 8),
+                ..portable
+            },
         }
     }
 }

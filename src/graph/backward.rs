@@ -26,8 +26,13 @@ impl Graph {
         }
         for node in (0..self.nodes.len()).rev() {
             let outputs = &self.nodes[node].writes;
-            let wanted = outputs.iter().any(|&t| t == loss || self.grads[t.index()].is_some());
-            let possible = self.nodes[node].reads.iter().any(|&t| self.info(t).requires_grad);
+            let wanted = outputs
+                .iter()
+                .any(|&t| t == loss || self.grads[t.index()].is_some());
+            let possible = self.nodes[node]
+                .reads
+                .iter()
+                .any(|&t| self.info(t).requires_grad);
             if wanted && possible {
                 let op = self.nodes[node].op.clone();
                 op.backward(&mut Backward { graph: self, node })?;
@@ -46,11 +51,20 @@ impl Graph {
             return None;
         }
         let (in_arena, place) = match info.place {
-            Place::Arena { slab, offset, .. } => (true, Place::Arena { arena: Arena::Grads, slab, offset }),
+            Place::Arena { slab, offset, .. } => (
+                true,
+                Place::Arena {
+                    arena: Arena::Grads,
+                    slab,
+                    offset,
+                },
+            ),
             _ => (false, Place::Pooled),
         };
         let existing = self.grads[tensor.index()];
-        let grad = existing.unwrap_or_else(|| self.add(format!("d {}", info.name), &info.shape, info.dtype, place));
+        let grad = existing.unwrap_or_else(|| {
+            self.add(format!("d {}", info.name), &info.shape, info.dtype, place)
+        });
         self.grads[tensor.index()] = Some(grad);
         Some((grad, in_arena || existing.is_some()))
     }
@@ -79,8 +93,9 @@ impl Backward<'_> {
 
     /// Gradient of output `i`.
     pub fn dy(&self, i: usize) -> Result<Tensor> {
-        self.graph.grads[self.write(i).index()]
-            .ok_or_else(|| Error::Internal(format!("no gradient of {}", self.graph.name(self.write(i)))))
+        self.graph.grads[self.write(i).index()].ok_or_else(|| {
+            Error::Internal(format!("no gradient of {}", self.graph.name(self.write(i))))
+        })
     }
 
     /// Where the gradient of input `i` goes and whether to add to what is there; `None` if nobody

@@ -51,7 +51,10 @@ pub struct Layout {
 impl Layout {
     /// Starts a layout whose slabs hold at most `limit` elements.
     pub fn builder(limit: usize) -> LayoutBuilder {
-        LayoutBuilder { limit, layout: Self::default() }
+        LayoutBuilder {
+            limit,
+            layout: Self::default(),
+        }
     }
 
     /// Elements of each slab.
@@ -91,11 +94,18 @@ impl LayoutBuilder {
     }
 
     /// Adds a tensor that files hold as several, one after the other.
-    pub fn stacked(&mut self, name: &str, shape: &[usize], parts: &[(String, Vec<usize>)]) -> Result<ParamId> {
+    pub fn stacked(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        parts: &[(String, Vec<usize>)],
+    ) -> Result<ParamId> {
         let len: usize = shape.iter().product();
         let total: usize = parts.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
         if total != len {
-            return Err(Error::Internal(format!("{name}: parts of {total} elements, {len} expected")));
+            return Err(Error::Internal(format!(
+                "{name}: parts of {total} elements, {len} expected"
+            )));
         }
         if len > self.limit {
             return Err(Error::Unsupported {
@@ -112,10 +122,20 @@ impl LayoutBuilder {
         let slab = slabs.len() - 1;
         let offset = slabs[slab].next_multiple_of(ALIGN);
         slabs[slab] = offset + len;
-        self.layout.entries.push(Entry { name: name.to_owned(), shape: shape.to_vec(), slab, offset });
+        self.layout.entries.push(Entry {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            slab,
+            offset,
+        });
         let mut at = offset;
         for (key, shape) in parts {
-            let key = Key { key: key.clone(), shape: shape.clone(), slab, offset: at };
+            let key = Key {
+                key: key.clone(),
+                shape: shape.clone(),
+                slab,
+                offset: at,
+            };
             at += key.len();
             self.layout.keys.push(key);
         }

@@ -36,7 +36,11 @@ impl Tensor {
 #[derive(Clone, Debug)]
 enum Place {
     /// In an arena, from an element of a slab on.
-    Arena { arena: Arena, slab: usize, offset: usize },
+    Arena {
+        arena: Arena,
+        slab: usize,
+        offset: usize,
+    },
     /// A buffer of its own that the host writes.
     Input,
     /// A buffer of its own, filled once.
@@ -86,7 +90,14 @@ pub struct Graph {
 impl Graph {
     /// An empty graph over a parameter layout.
     pub fn new(layout: Arc<Layout>) -> Self {
-        Self { layout, tensors: Vec::new(), nodes: Vec::new(), grads: Vec::new(), update_start: None, keep_all: false }
+        Self {
+            layout,
+            tensors: Vec::new(),
+            nodes: Vec::new(),
+            grads: Vec::new(),
+            update_start: None,
+            keep_all: false,
+        }
     }
 
     /// The parameter layout.
@@ -100,9 +111,22 @@ impl Graph {
     }
 
     fn add(&mut self, name: String, shape: &[usize], dtype: Dtype, place: Place) -> Tensor {
-        let requires_grad = matches!(place, Place::Arena { arena: Arena::Params, .. });
+        let requires_grad = matches!(
+            place,
+            Place::Arena {
+                arena: Arena::Params,
+                ..
+            }
+        );
         let keep = self.keep_all;
-        self.tensors.push(Info { name, shape: shape.to_vec(), dtype, place, keep, requires_grad });
+        self.tensors.push(Info {
+            name,
+            shape: shape.to_vec(),
+            dtype,
+            place,
+            keep,
+            requires_grad,
+        });
         self.grads.push(None);
         Tensor(self.tensors.len() as u32 - 1)
     }
@@ -129,15 +153,32 @@ impl Graph {
 
     fn arena_tensor(&mut self, id: ParamId, arena: Arena) -> Tensor {
         let entry = self.layout.entry(id).clone();
-        let name = if arena == Arena::Params { entry.name } else { format!("{arena:?}.{}", entry.name) };
-        let place = Place::Arena { arena, slab: entry.slab, offset: entry.offset };
+        let name = if arena == Arena::Params {
+            entry.name
+        } else {
+            format!("{arena:?}.{}", entry.name)
+        };
+        let place = Place::Arena {
+            arena,
+            slab: entry.slab,
+            offset: entry.offset,
+        };
         self.add(name, &entry.shape, Dtype::Float, place)
     }
 
     /// A whole slab of an arena.
     pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
         let len = self.layout.slabs()[slab];
-        self.add(format!("{arena:?}[{slab}]"), &[len], Dtype::Float, Place::Arena { arena, slab, offset: 0 })
+        self.add(
+            format!("{arena:?}[{slab}]"),
+            &[len],
+            Dtype::Float,
+            Place::Arena {
+                arena,
+                slab,
+                offset: 0,
+            },
+        )
     }
 
     /// An intermediate result.
@@ -162,7 +203,12 @@ impl Graph {
             });
         }
         let (name, dtype, grad) = (info.name.clone(), info.dtype, info.requires_grad);
-        let view = self.add(format!("{name}[{offset}..]"), shape, dtype, Place::View { of, offset });
+        let view = self.add(
+            format!("{name}[{offset}..]"),
+            shape,
+            dtype,
+            Place::View { of, offset },
+        );
         self.tensors[view.index()].requires_grad = grad;
         Ok(view)
     }
@@ -174,13 +220,26 @@ impl Graph {
     }
 
     /// Appends a node. Outputs need a gradient if any input does.
-    pub fn push(&mut self, op: impl Op + 'static, reads: &[Tensor], writes: &[Tensor], temps: &[Tensor], extent: Extent) {
+    pub fn push(
+        &mut self,
+        op: impl Op + 'static,
+        reads: &[Tensor],
+        writes: &[Tensor],
+        temps: &[Tensor],
+        extent: Extent,
+    ) {
         let grad = reads.iter().any(|&t| self.info(t).requires_grad);
         for &t in writes {
             self.tensors[t.index()].requires_grad |= grad;
         }
         let [reads, writes, temps] = [reads, writes, temps].map(<[Tensor]>::to_vec);
-        self.nodes.push(Node { op: Arc::new(op), reads, writes, temps, extent });
+        self.nodes.push(Node {
+            op: Arc::new(op),
+            reads,
+            writes,
+            temps,
+            extent,
+        });
     }
 
     /// Nodes from here on run only when the weights are updated.
@@ -215,7 +274,10 @@ impl Graph {
 
     /// The newest tensor of that name.
     pub fn find(&self, name: &str) -> Option<Tensor> {
-        (0..self.tensors.len() as u32).rev().map(Tensor).find(|&t| self.name(t) == name)
+        (0..self.tensors.len() as u32)
+            .rev()
+            .map(Tensor)
+            .find(|&t| self.name(t) == name)
     }
 
     /// Gradient of a tensor, once `backward` has made one.
@@ -225,11 +287,22 @@ impl Graph {
 
     /// An error unless `tensor` has this shape.
     pub fn expect(&self, op: &'static str, tensor: Tensor, shape: &[usize]) -> Result<()> {
-        self.require(op, tensor, self.shape(tensor) == shape, &format!("{shape:?}"))
+        self.require(
+            op,
+            tensor,
+            self.shape(tensor) == shape,
+            &format!("{shape:?}"),
+        )
     }
 
     /// A shape error that names `tensor` unless `ok`.
-    pub fn require(&self, op: &'static str, tensor: Tensor, ok: bool, expected: &str) -> Result<()> {
+    pub fn require(
+        &self,
+        op: &'static str,
+        tensor: Tensor,
+        ok: bool,
+        expected: &str,
+    ) -> Result<()> {
         if ok {
             return Ok(());
         }

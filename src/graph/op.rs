@@ -102,6 +102,10 @@ macro_rules! twin {
 
 impl Node {
     pub(super) fn operands(&self) -> impl Iterator<Item = Tensor> {
-        self.reads.iter().chain(&self.writes).chain(&self.temps).copied()
+        self.reads
+            .iter()
+            .chain(&self.writes)
+            .chain(&self.temps)
+            .copied()
     }
 }

@@ -5,7 +5,7 @@ use super::{Graph, Lower, Operand, Place, Tensor};
 use crate::cpu;
 use crate::device::program::{BufferId, BufferSpec, Dtype, Slot};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Binding, Dispatch, Tuning};
+use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};
 
 /// Where every tensor of a graph lies.
 ///
@@ -25,11 +25,26 @@ pub struct Plan {
 /// First and last node that touches a tensor.
 type Life = (usize, usize);
 
+impl Graph {
+    /// The shaders that the graph's kernels use on a device class.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the graph cannot be planned.
+    pub fn sources(&self, class: DeviceClass) -> Result<Vec<Source>> {
+        let program = Plan::new(self, true)?.lower_gpu(self, &Tuning::of(class))?;
+        Ok(program.dispatches.into_iter().map(|d| d.source).collect())
+    }
+}
+
 impl Plan {
     /// Plans a graph; `temps`: with the work areas of the GPU kernels.
     pub fn new(graph: &Graph, temps: bool) -> Result<Self> {
-        let mut plan =
-            Self { buffers: Vec::new(), slots: vec![None; graph.tensors.len()], unshared: 0, shared: 0 };
+        let mut plan = Self {
+            buffers: Vec::new(),
+            slots: vec![None; graph.tensors.len()],
+            unshared: 0,
+            shared: 0,
+        };
         plan.place_owned(graph);
         plan.place_pooled(graph, &lives(graph, temps));
         for i in 0..graph.tensors.len() as u32 {
@@ -38,7 +53,11 @@ impl Plan {
                 && let Some(slot) = plan.slots[base.index()]
             {
                 let info = graph.info(Tensor(i));
-                plan.slots[i as usize] = Some(Slot { offset: slot.offset + offset, len: info.len(), ..slot });
+                plan.slots[i as usize] = Some(Slot {
+                    offset: slot.offset + offset,
+                    len: info.len(),
+                    ..slot
+                });
             }
         }
         plan.check(graph)?;
@@ -51,21 +70,38 @@ impl Plan {
     }
 
     fn slot_of(&self, graph: &Graph, tensor: Tensor) -> Result<Slot> {
-        self.slot(tensor).ok_or_else(|| Error::Internal(format!("{} has no place", graph.name(tensor))))
+        self.slot(tensor)
+            .ok_or_else(|| Error::Internal(format!("{} has no place", graph.name(tensor))))
     }
 
     fn local(&mut self, len: usize, dtype: Dtype, constant: Option<Vec<f64>>) -> Slot {
-        self.buffers.push(BufferSpec { len, dtype, constant });
-        Slot { buffer: BufferId::Local(self.buffers.len() - 1), offset: 0, len, dtype }
+        self.buffers.push(BufferSpec {
+            len,
+            dtype,
+            constant,
+        });
+        Slot {
+            buffer: BufferId::Local(self.buffers.len() - 1),
+            offset: 0,
+            len,
+            dtype,
+        }
     }
 
     fn place_owned(&mut self, graph: &Graph) {
         for (i, info) in graph.tensors.iter().enumerate() {
             let (len, dtype) = (info.len(), info.dtype);
             self.slots[i] = match &info.place {
-                Place::Arena { arena, slab, offset } => {
-                    Some(Slot { buffer: BufferId::Arena(*arena, *slab), offset: *offset, len, dtype })
-                }
+                Place::Arena {
+                    arena,
+                    slab,
+                    offset,
+                } => Some(Slot {
+                    buffer: BufferId::Arena(*arena, *slab),
+                    offset: *offset,
+                    len,
+                    dtype,
+                }),
                 Place::Input => Some(self.local(len, dtype, None)),
                 Place::Constant(data) => Some(self.local(len, dtype, Some(data.clone()))),
                 Place::Pooled | Place::View { .. } => None,
@@ -87,9 +123,16 @@ impl Plan {
             let Some(life) = lives[i] else { continue };
             self.unshared += info.len();
             let free = |(slot, taken): &&mut (Slot, Vec<Life>)| {
-                slot.dtype == info.dtype && taken.iter().all(|&(first, last)| life.1 < first || last < life.0)
+                slot.dtype == info.dtype
+                    && taken
+                        .iter()
+                        .all(|&(first, last)| life.1 < first || last < life.0)
             };
-            let found = if info.keep { None } else { pool.iter_mut().find(free) };
+            let found = if info.keep {
+                None
+            } else {
+                pool.iter_mut().find(free)
+            };
             let slot = match found {
                 Some((slot, taken)) => {
                     taken.push(life);
@@ -104,7 +147,10 @@ impl Plan {
                     slot
                 }
             };
-            self.slots[i] = Some(Slot { len: info.len(), ..slot });
+            self.slots[i] = Some(Slot {
+                len: info.len(),
+                ..slot
+            });
         }
     }
 
@@ -116,7 +162,9 @@ impl Plan {
                     if self.slot_of(graph, r)?.buffer == written.buffer {
                         let (w, r) = (graph.name(w), graph.name(r));
                         let op = node.op.name();
-                        return Err(Error::Internal(format!("{op} reads {r} and writes {w} in one buffer")));
+                        return Err(Error::Internal(format!(
+                            "{op} reads {r} and writes {w} in one buffer"
+                        )));
                     }
                 }
             }
@@ -126,7 +174,11 @@ impl Plan {
 
     /// The program of the CPU executor.
     pub fn lower_cpu(&self, graph: &Graph) -> Result<cpu::Program> {
-        let slots = |list: &[Tensor]| list.iter().map(|&t| self.slot_of(graph, t)).collect::<Result<Vec<_>>>();
+        let slots = |list: &[Tensor]| {
+            list.iter()
+                .map(|&t| self.slot_of(graph, t))
+                .collect::<Result<Vec<_>>>()
+        };
         let calls = graph.nodes.iter().map(|node| {
             Ok(cpu::Call {
                 twin: node.op.clone(),
@@ -136,19 +188,32 @@ impl Plan {
             })
         });
         let update_start = graph.update_start.unwrap_or(graph.nodes.len());
-        Ok(cpu::Program { buffers: self.buffers.clone(), calls: calls.collect::<Result<_>>()?, update_start })
+        Ok(cpu::Program {
+            buffers: self.buffers.clone(),
+            calls: calls.collect::<Result<_>>()?,
+            update_start,
+        })
     }
 
     /// The program of the GPU executor.
     pub fn lower_gpu(&self, graph: &Graph, tuning: &Tuning) -> Result<gpu::Program> {
-        let mut program = gpu::Program { buffers: self.buffers.clone(), ..Default::default() };
+        let mut program = gpu::Program {
+            buffers: self.buffers.clone(),
+            ..Default::default()
+        };
         for (i, node) in graph.nodes.iter().enumerate() {
             if Some(i) == graph.update_start {
                 program.update_start = program.dispatches.len();
             }
-            for launch in node.op.kernels(&Lower { graph, node, tuning }) {
+            for launch in node.op.kernels(&Lower {
+                graph,
+                node,
+                tuning,
+            }) {
                 let bindings = launch.operands.iter().map(|&operand| {
-                    let Some(operand) = operand else { return Ok(None) };
+                    let Some(operand) = operand else {
+                        return Ok(None);
+                    };
                     let (tensor, write) = match operand {
                         Operand::Read(i) => (node.reads[i], false),
                         Operand::Write(i) => (node.writes[i], true),
@@ -156,7 +221,10 @@ impl Plan {
                         Operand::Temp(i) => (node.temps[i], true),
                         Operand::TempRead(i) => (node.temps[i], false),
                     };
-                    Ok(Some(Binding { slot: self.slot_of(graph, tensor)?, write }))
+                    Ok(Some(Binding {
+                        slot: self.slot_of(graph, tensor)?,
+                        write,
+                    }))
                 });
                 program.dispatches.push(Dispatch {
                     source: launch.source,
@@ -167,7 +235,10 @@ impl Plan {
                 });
             }
         }
-        if graph.update_start.is_none_or(|start| start == graph.nodes.len()) {
+        if graph
+            .update_start
+            .is_none_or(|start| start == graph.nodes.len())
+        {
             program.update_start = program.dispatches.len();
         }
         check_access(&program)?;
@@ -179,8 +250,15 @@ impl Plan {
 fn check_access(program: &gpu::Program) -> Result<()> {
     for d in &program.dispatches {
         for a in d.bindings.iter().flatten() {
-            if d.bindings.iter().flatten().any(|b| b.slot.buffer == a.slot.buffer && b.write != a.write) {
-                return Err(Error::Internal(format!("{} reads and writes one buffer", d.source.label())));
+            if d.bindings
+                .iter()
+                .flatten()
+                .any(|b| b.slot.buffer == a.slot.buffer && b.write != a.write)
+            {
+                return Err(Error::Internal(format!(
+                    "{} reads and writes one buffer",
+                    d.source.label()
+                )));
             }
         }
     }

@@ -34,7 +34,8 @@ impl Graph {
         let program = plan.lower_gpu(self, &Tuning::of(class))?;
         let bytes = |elements: usize| 4 * elements as u64;
         let buffers: u64 = plan.buffers.iter().map(|b| bytes(b.len)).sum();
-        let arena_bytes = arenas as u64 * self.layout().slabs().iter().map(|&n| bytes(n)).sum::<u64>();
+        let arena_bytes =
+            arenas as u64 * self.layout().slabs().iter().map(|&n| bytes(n)).sum::<u64>();
         Ok(Report {
             nodes: self.nodes.len(),
             dispatches: program.dispatches.len(),

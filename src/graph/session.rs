@@ -38,27 +38,52 @@ impl Session {
             graph.keep(t);
         }
         let plan = Plan::new(graph, matches!(device.backend(), Backend::Gpu(_)))?;
-        let missing = |t: Tensor| Error::Internal(format!("output {} is never computed", graph.name(t)));
-        let slots = outputs.iter().map(|&t| plan.slot(t).ok_or_else(|| missing(t))).collect::<Result<Vec<_>>>()?;
+        let missing =
+            |t: Tensor| Error::Internal(format!("output {} is never computed", graph.name(t)));
+        let slots = outputs
+            .iter()
+            .map(|&t| plan.slot(t).ok_or_else(|| missing(t)))
+            .collect::<Result<Vec<_>>>()?;
         let executor = match (device.backend(), &storage.place) {
             (Backend::Gpu(context), Place::Gpu(memory)) => {
                 let program = plan.lower_gpu(graph, &context.tuning)?;
-                Executor::Gpu(Box::new(Gpu::new(context, &program, memory, weights, &slots).await?))
+                Executor::Gpu(Box::new(
+                    Gpu::new(context, &program, memory, weights, &slots).await?,
+                ))
             }
-            (Backend::CpuF32, Place::F32(_)) => Executor::F32(Cpu::new(plan.lower_cpu(graph)?, weights)),
-            (Backend::CpuF64, Place::F64(_)) => Executor::F64(Cpu::new(plan.lower_cpu(graph)?, weights)),
+            (Backend::CpuF32, Place::F32(_)) => {
+                Executor::F32(Cpu::new(plan.lower_cpu(graph)?, weights))
+            }
+            (Backend::CpuF64, Place::F64(_)) => {
+                Executor::F64(Cpu::new(plan.lower_cpu(graph)?, weights))
+            }
             _ => return Err(Error::Internal("the storage is on another device".into())),
         };
         let names = graph.tensors.iter().map(|t| t.name.clone()).collect();
-        Ok(Self { plan, executor, outputs: slots, results: Vec::new(), names, words: Vec::new() })
+        Ok(Self {
+            plan,
+            executor,
+            outputs: slots,
+            results: Vec::new(),
+            names,
+            words: Vec::new(),
+        })
     }
 
     fn slot(&self, tensor: Tensor, len: usize, dtype: Dtype) -> Result<Slot> {
         let name = || self.names[tensor.index()].clone();
-        let slot = self.plan.slot(tensor).ok_or_else(|| Error::Internal(format!("{} has no place", name())))?;
+        let slot = self
+            .plan
+            .slot(tensor)
+            .ok_or_else(|| Error::Internal(format!("{} has no place", name())))?;
         if len > slot.len || slot.dtype != dtype {
             let expected = format!("at most {} elements of {:?}", slot.len, slot.dtype);
-            return Err(Error::Shape { op: "write", tensor: name(), expected, got: vec![len] });
+            return Err(Error::Shape {
+                op: "write",
+                tensor: name(),
+                expected,
+                got: vec![len],
+            });
         }
         Ok(slot)
     }
@@ -69,7 +94,8 @@ impl Session {
         match &mut self.executor {
             Executor::Gpu(gpu) => {
                 self.words.clear();
-                self.words.extend(data.iter().map(|&x| (x as f32).to_bits()));
+                self.words
+                    .extend(data.iter().map(|&x| (x as f32).to_bits()));
                 gpu.write(&slot, &self.words);
             }
             Executor::F32(cpu) => cpu.write(&slot, data),
@@ -91,7 +117,12 @@ impl Session {
 
     /// Runs the graph, with the nodes after `begin_update` if `update`, and returns the outputs
     /// one after the other (integers widened).
-    pub async fn run(&mut self, storage: &mut Storage, step: &Step, update: bool) -> Result<&[f64]> {
+    pub async fn run(
+        &mut self,
+        storage: &mut Storage,
+        step: &Step,
+        update: bool,
+    ) -> Result<&[f64]> {
         self.results.clear();
         match (&mut self.executor, &mut storage.place) {
             (Executor::Gpu(gpu), Place::Gpu(_)) => {
@@ -99,7 +130,8 @@ impl Session {
                 let mut rest = &words[..];
                 for slot in &self.outputs {
                     let (now, later) = rest.split_at(slot.len);
-                    self.results.extend(now.iter().map(|&w| widen(w, slot.dtype)));
+                    self.results
+                        .extend(now.iter().map(|&w| widen(w, slot.dtype)));
                     rest = later;
                 }
             }
@@ -127,7 +159,12 @@ impl Session {
         let mut out = Vec::new();
         match (&self.executor, &storage.place) {
             (Executor::Gpu(gpu), Place::Gpu(memory)) => {
-                out = gpu.read(memory, &slot, len).await?.into_iter().map(|w| widen(w, slot.dtype)).collect();
+                out = gpu
+                    .read(memory, &slot, len)
+                    .await?
+                    .into_iter()
+                    .map(|w| widen(w, slot.dtype))
+                    .collect();
             }
             (Executor::F32(cpu), Place::F32(memory)) => cpu.read(memory, &slot, len, &mut out),
             (Executor::F64(cpu), Place::F64(memory)) => cpu.read(memory, &slot, len, &mut out),

@@ -30,7 +30,10 @@ impl Storage {
             Backend::CpuF32 => Place::F32(cpu::Memory::new(slabs, arenas)),
             Backend::CpuF64 => Place::F64(cpu::Memory::new(slabs, arenas)),
         };
-        Ok(Self { layout: layout.clone(), place })
+        Ok(Self {
+            layout: layout.clone(),
+            place,
+        })
     }
 
     /// The layout of every arena.
@@ -39,19 +42,32 @@ impl Storage {
     }
 
     /// Overwrites an arena; `tensor` yields the elements of each key.
-    pub fn write(&mut self, arena: Arena, mut tensor: impl FnMut(&Key) -> Result<Vec<f64>>) -> Result<()> {
+    pub fn write(
+        &mut self,
+        arena: Arena,
+        mut tensor: impl FnMut(&Key) -> Result<Vec<f64>>,
+    ) -> Result<()> {
         for (slab, &len) in self.layout.slabs().iter().enumerate() {
             let mut data = vec![0.0; len];
             for key in self.layout.keys().iter().filter(|k| k.slab == slab) {
                 let values = tensor(key)?;
                 if values.len() != key.len() {
                     let (expected, got) = (format!("{} elements", key.len()), vec![values.len()]);
-                    return Err(Error::Shape { op: "write", tensor: key.key.clone(), expected, got });
+                    return Err(Error::Shape {
+                        op: "write",
+                        tensor: key.key.clone(),
+                        expected,
+                        got,
+                    });
                 }
                 data[key.offset..key.offset + key.len()].copy_from_slice(&values);
             }
             match &mut self.place {
-                Place::Gpu(m) => m.write(arena, slab, &data.iter().map(|&x| x as f32).collect::<Vec<_>>()),
+                Place::Gpu(m) => m.write(
+                    arena,
+                    slab,
+                    &data.iter().map(|&x| x as f32).collect::<Vec<_>>(),
+                ),
                 Place::F32(m) => m.write(arena, slab, &data),
                 Place::F64(m) => m.write(arena, slab, &data),
             }
@@ -64,7 +80,12 @@ impl Storage {
         let mut slabs = Vec::new();
         for (slab, &len) in self.layout.slabs().iter().enumerate() {
             slabs.push(match &self.place {
-                Place::Gpu(m) => m.read(arena, slab, len).await?.into_iter().map(f64::from).collect(),
+                Place::Gpu(m) => m
+                    .read(arena, slab, len)
+                    .await?
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
                 Place::F32(m) => m.read(arena, slab),
                 Place::F64(m) => m.read(arena, slab),
             });

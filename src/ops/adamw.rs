@@ -29,9 +29,16 @@ impl Graph {
     pub fn adamw(&mut self, stats: Tensor, config: AdamwConfig) {
         for slab in 0..self.layout().slabs().len() {
             let grads = self.slab(Arena::Grads, slab);
-            let updated = [Arena::Params, Arena::M, Arena::V, Arena::Ema].map(|arena| self.slab(arena, slab));
+            let updated =
+                [Arena::Params, Arena::M, Arena::V, Arena::Ema].map(|arena| self.slab(arena, slab));
             let n = self.len(grads);
-            self.push(Adamw(config), &[grads, stats], &updated, &[], Extent::Fixed(n));
+            self.push(
+                Adamw(config),
+                &[grads, stats],
+                &updated,
+                &[],
+                Extent::Fixed(n),
+            );
             self.zero(grads);
         }
     }
@@ -48,7 +55,11 @@ impl Adamw {
         let (a1, a2) = (F::of(1.0 - c.beta1), F::of(1.0 - c.beta2));
         let (lr, decay) = (F::of(io.step.lr), F::of(io.step.lr * c.weight_decay));
         let rate = lr / F::of(io.step.bias1);
-        let (bias2, eps, keep) = (F::of(io.step.bias2), F::of(c.eps), F::of(1.0 - io.step.ema_decay));
+        let (bias2, eps, keep) = (
+            F::of(io.step.bias2),
+            F::of(c.eps),
+            F::of(1.0 - io.step.ema_decay),
+        );
         let (params, m) = (io.write(0), io.write(1));
         let (v, ema) = (io.write(2), io.write(3));
         crate::cpu::for_rows4([params, m, v, ema], |first, [params, m, v, ema]| {
@@ -76,7 +87,12 @@ impl Op for Adamw {
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
         let n = lower.read_len(0);
-        let AdamwConfig { beta1, beta2, eps, weight_decay } = self.0;
+        let AdamwConfig {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        } = self.0;
         let mut params = vec![n as u32];
         params.extend([beta1, beta2, eps, weight_decay].map(|x| (x as f32).to_bits()));
         params.extend([0; 3]);

@@ -31,15 +31,33 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree or head_dim is not 16, 32, 64 or 128.
-    pub fn attention(&mut self, name: &str, qkv: Tensor, length: usize, heads: usize, causal: bool) -> Result<Tensor> {
+    pub fn attention(
+        &mut self,
+        name: &str,
+        qkv: Tensor,
+        length: usize,
+        heads: usize,
+        causal: bool,
+    ) -> Result<Tensor> {
         let fits = matches!(self.shape(qkv), &[rows, width]
             if rows.is_multiple_of(length) && [16, 32, 64, 128].iter().any(|d| 3 * heads * d == width));
-        self.require("attention", qkv, fits, &format!("[n * {length}, 3 * {heads} * (16, 32, 64 or 128)]"))?;
+        self.require(
+            "attention",
+            qkv,
+            fits,
+            &format!("[n * {length}, 3 * {heads} * (16, 32, 64 or 128)]"),
+        )?;
         let (rows, width) = (self.shape(qkv)[0], self.shape(qkv)[1]);
         let (batch, head_dim) = (rows / length, width / (3 * heads));
         let o = self.activation(name, &[rows, width / 3]);
         let lse = self.activation(&format!("{name}.lse"), &[batch, heads, length]);
-        let op = Attention { batch, length, heads, head_dim, causal };
+        let op = Attention {
+            batch,
+            length,
+            heads,
+            head_dim,
+            causal,
+        };
         self.push(op, &[qkv], &[o, lse], &[], Extent::Fixed(rows));
         Ok(o)
     }
@@ -63,7 +81,11 @@ impl Attention {
 
     fn head<'a, F>(&self, rows: &'a [F], head: usize) -> Head<'a, F> {
         let (width, at) = (self.width(), head * self.head_dim);
-        Head { q: &rows[at..], k: &rows[width + at..], v: &rows[2 * width + at..] }
+        Head {
+            q: &rows[at..],
+            k: &rows[width + at..],
+            v: &rows[2 * width + at..],
+        }
     }
 
     /// Elements of a task's score tile.
@@ -74,7 +96,11 @@ impl Attention {
     /// One task a sequence; with a single one the products inside are parallel instead.
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (qkv, length, dim, width) = (io.read(0), self.length, self.head_dim, self.width());
-        let (o, lse, scores) = (io.write(0), io.write(1), io.scratch(self.batch * self.tile()));
+        let (o, lse, scores) = (
+            io.write(0),
+            io.write(1),
+            io.scratch(self.batch * self.tile()),
+        );
         let sizes = [length * width, self.heads * length, self.tile()];
         let parallel = self.batch == 1;
         for_blocks3(o, lse, scores, sizes, |b, o, lse, scores| {
@@ -86,7 +112,14 @@ impl Attention {
                     let s = &mut scores[..n * length];
                     let q = MatRef::new(&head.q[first * 3 * width..], n, dim, 3 * width);
                     let k = MatRef::new(head.k, length, dim, 3 * width);
-                    gemm(MatMut::new(s, n, length, length), q, k.t(), false, self.scale(), parallel);
+                    gemm(
+                        MatMut::new(s, n, length, length),
+                        q,
+                        k.t(),
+                        false,
+                        self.scale(),
+                        parallel,
+                    );
                     pulp::Arch::new().dispatch(|| {
                         for (i, row) in s.chunks_exact_mut(length).enumerate() {
                             let seen = if self.causal { first + i + 1 } else { length };
@@ -97,7 +130,14 @@ impl Attention {
                     });
                     let v = MatRef::new(head.v, length, dim, 3 * width);
                     let out = MatMut::new(&mut o[first * width + h * dim..], n, dim, width);
-                    gemm(out, MatRef::new(s, n, length, length), v, false, F::ONE, parallel);
+                    gemm(
+                        out,
+                        MatRef::new(s, n, length, length),
+                        v,
+                        false,
+                        F::ONE,
+                        parallel,
+                    );
                 }
             }
         });
@@ -107,7 +147,19 @@ impl Attention {
         let blocks = self.length.div_ceil(tuning.attention_rows as usize);
         let total = self.batch * self.heads * blocks;
         let scale = self.scale::<f32>().to_bits();
-        (vec![self.length as u32, self.heads as u32, blocks as u32, scale, total as u32, 0, 0, 0], total)
+        (
+            vec![
+                self.length as u32,
+                self.heads as u32,
+                blocks as u32,
+                scale,
+                total as u32,
+                0,
+                0,
+                0,
+            ],
+            total,
+        )
     }
 
     fn source(&self, shader: crate::gpu::Shader, tuning: &crate::gpu::Tuning) -> Source {
@@ -150,8 +202,16 @@ impl Op for Attention {
         let (qkv, o, lse, dy, extent) = (b.read(0), b.write(0), b.write(1), b.dy(0)?, b.extent());
         let shape = b.graph.shape(qkv).to_vec();
         let dqkv = b.graph.activation("d qkv_rot", &shape);
-        let delta = b.graph.activation("delta", &[self.batch, self.heads, self.length]);
-        b.graph.push(AttentionBackward(self.clone()), &[qkv, o, lse, dy], &[dqkv], &[delta], extent);
+        let delta = b
+            .graph
+            .activation("delta", &[self.batch, self.heads, self.length]);
+        b.graph.push(
+            AttentionBackward(self.clone()),
+            &[qkv, o, lse, dy],
+            &[dqkv],
+            &[delta],
+            extent,
+        );
         b.pass(0, dqkv);
         Ok(())
     }
@@ -160,7 +220,11 @@ impl Op for Attention {
         let (params, total) = self.params(lower.tuning);
         vec![Launch {
             source: self.source(shader!("attention"), lower.tuning),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Write(0)), Some(Operand::Write(1))],
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Write(0)),
+                Some(Operand::Write(1)),
+            ],
             params,
             grid: Grid::groups(total),
             flops: 2 * self.product_flops(),
@@ -177,7 +241,9 @@ impl AttentionBackward {
         let op = &self.0;
         let (qkv, o, lse, dy) = (io.read(0), io.read(1), io.read(2), io.read(3));
         let (length, dim, width) = (op.length, op.head_dim, op.width());
-        let (p, ds) = io.scratch(2 * op.batch * op.tile()).split_at_mut(op.batch * op.tile());
+        let (p, ds) = io
+            .scratch(2 * op.batch * op.tile())
+            .split_at_mut(op.batch * op.tile());
         let parallel = op.batch == 1;
         let sizes = [length * 3 * width, op.tile(), op.tile()];
         for_blocks3(io.write(0), p, ds, sizes, |b, dqkv, p, ds| {
@@ -193,12 +259,33 @@ impl AttentionBackward {
                     let v = MatRef::new(head.v, length, dim, 3 * width);
                     let from = (b * length + first) * width + at;
                     let g = MatRef::new(&dy[from..], n, dim, width);
-                    gemm(MatMut::new(p, n, length, length), q, k.t(), false, op.scale(), parallel);
-                    gemm(MatMut::new(ds, n, length, length), g, v.t(), false, F::ONE, parallel);
+                    gemm(
+                        MatMut::new(p, n, length, length),
+                        q,
+                        k.t(),
+                        false,
+                        op.scale(),
+                        parallel,
+                    );
+                    gemm(
+                        MatMut::new(ds, n, length, length),
+                        g,
+                        v.t(),
+                        false,
+                        F::ONE,
+                        parallel,
+                    );
                     pulp::Arch::new().dispatch(|| {
-                        for (i, (p, ds)) in p.chunks_exact_mut(length).zip(ds.chunks_exact_mut(length)).enumerate() {
+                        for (i, (p, ds)) in p
+                            .chunks_exact_mut(length)
+                            .zip(ds.chunks_exact_mut(length))
+                            .enumerate()
+                        {
                             let row = &lse[(b * op.heads + h) * length + first + i];
-                            let (o, g) = (&o[from + i * width..][..dim], &dy[from + i * width..][..dim]);
+                            let (o, g) = (
+                                &o[from + i * width..][..dim],
+                                &dy[from + i * width..][..dim],
+                            );
                             let delta = math::sum(dim, |d| o[d] * g[d]);
                             let seen = if op.causal { first + i + 1 } else { length };
                             for j in 0..length {
@@ -210,7 +297,10 @@ impl AttentionBackward {
                             }
                         }
                     });
-                    let (p, ds) = (MatRef::new(p, n, length, length), MatRef::new(ds, n, length, length));
+                    let (p, ds) = (
+                        MatRef::new(p, n, length, length),
+                        MatRef::new(ds, n, length, length),
+                    );
                     let stride = 3 * width;
                     let accumulate = first > 0;
                     let dv = MatMut::new(&mut dqkv[2 * width + at..], length, dim, stride);

@@ -45,11 +45,16 @@ impl Graph {
         chunk: usize,
     ) -> Result<Draws> {
         let &[n, width] = self.shape(hidden) else {
-            return Err(self.require("categorical", hidden, false, "[rows, width]").unwrap_err());
+            return Err(self
+                .require("categorical", hidden, false, "[rows, width]")
+                .unwrap_err());
         };
         let vocab = self.len(bias);
         let tokens = self.activation_uint("tokens", &[n]);
-        let (probability, entropy) = (self.activation("probability", &[n]), self.activation("entropy", &[n]));
+        let (probability, entropy) = (
+            self.activation("probability", &[n]),
+            self.activation("entropy", &[n]),
+        );
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
             let extent = Extent::Rows { base, max: most };
@@ -57,10 +62,29 @@ impl Graph {
             let logits = self.linear_rows("logits", hidden, weight, Some(bias), extent)?;
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
             let numbers = part(self, rows)?;
-            let outs = [part(self, tokens)?, part(self, probability)?, part(self, entropy)?];
-            self.push(Categorical { vocab, mask_index, base, most }, &[logits, numbers], &outs, &[], extent);
+            let outs = [
+                part(self, tokens)?,
+                part(self, probability)?,
+                part(self, entropy)?,
+            ];
+            self.push(
+                Categorical {
+                    vocab,
+                    mask_index,
+                    base,
+                    most,
+                },
+                &[logits, numbers],
+                &outs,
+                &[],
+                extent,
+            );
         }
-        Ok(Draws { tokens, probability, entropy })
+        Ok(Draws {
+            tokens,
+            probability,
+            entropy,
+        })
     }
 }
 
@@ -74,7 +98,11 @@ fn log_exponential<F: Float>(words: [u32; 2]) -> F {
     }
     let s = u / (F::of(2.0) - u);
     let q = s * s;
-    let series = [15, 13, 11, 9, 7, 5, 3].iter().fold(F::of(1.0 / 17.0), |sum, &k| sum * q + F::of(1.0 / f64::from(k)));
+    let series = [15, 13, 11, 9, 7, 5, 3]
+        .iter()
+        .fold(F::of(1.0 / 17.0), |sum, &k| {
+            sum * q + F::of(1.0 / f64::from(k))
+        });
     (F::of(2.0) * s * (F::ONE + q * series)).ln()
 }
 
@@ -96,9 +124,21 @@ impl Categorical {
                     (token, best) = (v, z[v] - noise);
                 }
             }
-            let keep = |v: usize| if v == self.mask_index as usize { F::LOWEST } else { z[v] };
+            let keep = |v: usize| {
+                if v == self.mask_index as usize {
+                    F::LOWEST
+                } else {
+                    z[v]
+                }
+            };
             let top = math::maximum(n, keep);
-            let p = |v: usize| if v == self.mask_index as usize { F::ZERO } else { (z[v] - top).exp() };
+            let p = |v: usize| {
+                if v == self.mask_index as usize {
+                    F::ZERO
+                } else {
+                    (z[v] - top).exp()
+                }
+            };
             let sum = math::sum(n, p);
             let mean = math::sum(n, |v| p(v) * (z[v] - top)) / sum;
             tokens[row] = token as u32;
@@ -126,7 +166,12 @@ impl Op for Categorical {
                 Some(Operand::Write(1)),
                 Some(Operand::Write(2)),
             ],
-            params: vec![self.vocab as u32, self.mask_index, self.base as u32, self.most as u32],
+            params: vec![
+                self.vocab as u32,
+                self.mask_index,
+                self.base as u32,
+                self.most as u32,
+            ],
             grid: Grid::items(lower.extent(), 1),
             flops: 0,
         }]
@@ -142,12 +187,17 @@ mod tests {
     fn exponential_variates_have_the_right_law() {
         // E < x with probability 1 - exp(-x), also deep in the small tail
         let n = 200_000u32;
-        let draws: Vec<f64> = (0..n).map(|i| log_exponential::<f32>(threefry2x32([3, 4], [i, 0])).into()).collect();
+        let draws: Vec<f64> = (0..n)
+            .map(|i| log_exponential::<f32>(threefry2x32([3, 4], [i, 0])).into())
+            .collect();
         for x in [1e-4, 1e-3, 0.1, 0.7, 1.0, 3.0f64] {
             let p = -(-x).exp_m1();
             let seen = draws.iter().filter(|&&l| l < x.ln()).count() as f64;
             let deviation = (seen - f64::from(n) * p).abs() / (f64::from(n) * p * (1.0 - p)).sqrt();
-            assert!(deviation < 4.5, "P(E < {x}): {deviation} standard deviations off");
+            assert!(
+                deviation < 4.5,
+                "P(E < {x}): {deviation} standard deviations off"
+            );
         }
     }
 
@@ -155,8 +205,14 @@ mod tests {
     fn series_and_logarithm_agree_with_f64() {
         for i in 0..10_000 {
             let words = threefry2x32([1, 2], [i, 0]);
-            let (single, double) = (f64::from(log_exponential::<f32>(words)), log_exponential::<f64>(words));
-            assert!((single - double).abs() < 2e-6 * double.abs().max(1.0), "{words:?}: {single} {double}");
+            let (single, double) = (
+                f64::from(log_exponential::<f32>(words)),
+                log_exponential::<f64>(words),
+            );
+            assert!(
+                (single - double).abs() < 2e-6 * double.abs().max(1.0),
+                "{words:?}: {single} {double}"
+            );
         }
     }
 }

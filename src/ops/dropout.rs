@@ -49,7 +49,13 @@ impl<F: Float> Mask<F> {
             out.fill(F::ONE);
             return;
         }
-        let factor = |word: u32| if word >= self.threshold { self.scale } else { F::ZERO };
+        let factor = |word: u32| {
+            if word >= self.threshold {
+                self.scale
+            } else {
+                F::ZERO
+            }
+        };
         let mut at = 0;
         if first % 2 == 1 && !out.is_empty() {
             out[0] = factor(threefry2x32(self.key, [(first >> 1) as u32, self.site])[1]);

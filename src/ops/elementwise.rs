@@ -54,11 +54,21 @@ impl Elementwise {
         let x = io.read(0);
         match self {
             Self::Silu => {
-                for_rows(y, 1, |i, y| y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y = math::silu(x)));
+                for_rows(y, 1, |i, y| {
+                    y.iter_mut()
+                        .zip(&x[i..])
+                        .for_each(|(y, &x)| *y = math::silu(x))
+                });
             }
-            Self::Add => for_rows(y, 1, |i, y| y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y += x)),
+            Self::Add => for_rows(y, 1, |i, y| {
+                y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y += x)
+            }),
             Self::GeluBackward => {
-                for_rows(y, 1, |i, y| y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y *= math::gelu_backward(x)));
+                for_rows(y, 1, |i, y| {
+                    y.iter_mut()
+                        .zip(&x[i..])
+                        .for_each(|(y, &x)| *y *= math::gelu_backward(x))
+                });
             }
             Self::SiluBackward { accumulate } => {
                 let u = io.read(1);
@@ -87,11 +97,20 @@ impl Op for Elementwise {
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
         if *self != Self::Silu {
-            return Err(crate::Error::Internal(format!("{} has no gradient", self.name())));
+            return Err(crate::Error::Internal(format!(
+                "{} has no gradient",
+                self.name()
+            )));
         }
         let (dy, u, extent) = (b.dy(0)?, b.read(0), b.extent());
         if let Some((dx, accumulate)) = b.target(0) {
-            b.graph.push(Self::SiluBackward { accumulate }, &[dy, u], &[dx], &[], extent);
+            b.graph.push(
+                Self::SiluBackward { accumulate },
+                &[dy, u],
+                &[dx],
+                &[],
+                extent,
+            );
         }
         Ok(())
     }
@@ -106,7 +125,9 @@ impl Op for Elementwise {
             Self::Zero => ("ZERO", false),
         };
         vec![Launch {
-            source: Source::new(shader!("elementwise")).flag(flag, true).flag("ACCUMULATE", accumulate),
+            source: Source::new(shader!("elementwise"))
+                .flag(flag, true)
+                .flag("ACCUMULATE", accumulate),
             operands: vec![
                 (*self != Self::Zero).then_some(Operand::Read(0)),
                 matches!(self, Self::SiluBackward { .. }).then_some(Operand::Read(1)),

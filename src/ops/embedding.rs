@@ -36,7 +36,11 @@ impl Segments {
 
 /// Groups the rows of `ids` by token; reuses the memory of `out`.
 pub fn embedding_segments(ids: &[u32], out: &mut Segments) {
-    let Segments { order, parts, segments } = out;
+    let Segments {
+        order,
+        parts,
+        segments,
+    } = out;
     order.clear();
     order.extend(0..ids.len() as u32);
     order.sort_by_key(|&row| ids[row as usize]);
@@ -45,7 +49,10 @@ pub fn embedding_segments(ids: &[u32], out: &mut Segments) {
     let mut first = 0;
     while first < order.len() {
         let token = ids[order[first] as usize];
-        let count = order[first..].iter().take_while(|&&row| ids[row as usize] == token).count();
+        let count = order[first..]
+            .iter()
+            .take_while(|&&row| ids[row as usize] == token)
+            .count();
         let first_part = (parts.len() / 2) as u32;
         for at in (0..count).step_by(PART) {
             parts.extend([(first + at) as u32, PART.min(count - at) as u32]);
@@ -98,11 +105,23 @@ impl Graph {
         segments: Option<SegmentInputs>,
     ) -> Result<Tensor> {
         let &[_, width] = self.shape(table) else {
-            return Err(self.require("embedding", table, false, "[vocab, width]").unwrap_err());
+            return Err(self
+                .require("embedding", table, false, "[vocab, width]")
+                .unwrap_err());
         };
         let rows = self.len(ids);
         let x = self.activation(name, &[rows, width]);
-        self.push(Embedding { rows, width, segments }, &[ids, table], &[x], &[], Extent::Fixed(rows));
+        self.push(
+            Embedding {
+                rows,
+                width,
+                segments,
+            },
+            &[ids, table],
+            &[x],
+            &[],
+            Extent::Fixed(rows),
+        );
         Ok(x)
     }
 }
@@ -135,18 +154,30 @@ impl Op for Embedding {
         let dx = b.dy(0)?;
         if let Some((dtable, _)) = b.target(1) {
             let parts = b.graph.shape(s.parts)[0];
-            let partials = b.graph.activation("embedding partials", &[parts, self.width]);
-            let op = EmbeddingBackward { rows: self.rows, width: self.width };
+            let partials = b
+                .graph
+                .activation("embedding partials", &[parts, self.width]);
+            let op = EmbeddingBackward {
+                rows: self.rows,
+                width: self.width,
+            };
             let reads = [dx, s.order, s.parts, s.segments];
-            b.graph.push(op, &reads, &[dtable], &[partials], Extent::Fixed(self.rows));
+            b.graph
+                .push(op, &reads, &[dtable], &[partials], Extent::Fixed(self.rows));
         }
         Ok(())
     }
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
         vec![Launch {
-            source: Source::new(shader!("embedding")).entry("gather").flag("GATHER", true),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
+            source: Source::new(shader!("embedding"))
+                .entry("gather")
+                .flag("GATHER", true),
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                Some(Operand::Write(0)),
+            ],
             params: params(self.rows, self.width),
             grid: Grid::items(Extent::Fixed(self.rows * self.width), 256),
             flops: 0,
@@ -163,7 +194,12 @@ struct EmbeddingBackward {
 
 impl EmbeddingBackward {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (dx, order, parts, segments) = (io.read(0), io.read_uint(1), io.read_uint(2), io.read_uint(3));
+        let (dx, order, parts, segments) = (
+            io.read(0),
+            io.read_uint(1),
+            io.read_uint(2),
+            io.read_uint(3),
+        );
         let (dtable, n) = (io.write(0), self.width);
         for segment in segments.chunks_exact(3).take(io.step.segments as usize) {
             let row = &mut dtable[segment[0] as usize * n..][..n];
@@ -187,7 +223,11 @@ impl Op for EmbeddingBackward {
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
         let source = Source::new(shader!("embedding"));
-        let grid = |extent| Grid { extent, per_group: 1, repeat: self.width.div_ceil(64) };
+        let grid = |extent| Grid {
+            extent,
+            per_group: 1,
+            repeat: self.width.div_ceil(64),
+        };
         let read = |i: usize| Some(Operand::Read(i));
         vec![
             Launch {

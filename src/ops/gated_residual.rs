@@ -29,16 +29,24 @@ impl GatedResidualBackward {
         rows: usize,
         width: usize,
     ) -> Result<Tensor> {
-        let op = Self { residual: residual.clone(), rows, width };
+        let op = Self {
+            residual: residual.clone(),
+            rows,
+            width,
+        };
         let dbranch = b.graph.activation("d branch", &[rows, width]);
         let (mut reads, mut writes, mut temps) = (vec![dy, branch], vec![dbranch], vec![]);
         if let Some(m) = &residual.modulation {
             reads.push(b.read(modulation));
             writes.push(modulation_target(b, modulation)?);
             let groups = rows / m.sample_rows;
-            temps.push(b.graph.activation("gate partials", &[groups * m.sample_rows.div_ceil(BLOCK), width]));
+            temps.push(b.graph.activation(
+                "gate partials",
+                &[groups * m.sample_rows.div_ceil(BLOCK), width],
+            ));
         }
-        b.graph.push(op, &reads, &writes, &temps, Extent::Fixed(rows));
+        b.graph
+            .push(op, &reads, &writes, &temps, Extent::Fixed(rows));
         Ok(dbranch)
     }
 
@@ -72,13 +80,17 @@ impl GatedResidualBackward {
             let (dmod, factors) = (io.write(1), &*factors);
             for group in 0..self.rows / g.sample_rows {
                 let first = group * g.sample_rows;
-                sum_rows(&mut dmod[g.at(first)..][..n], g.sample_rows, |col, row, out| {
-                    let at = (first + row) * n + col;
-                    let (d, b) = (&factors[at..][..out.len()], &branch[at..][..out.len()]);
-                    for j in 0..out.len() {
-                        out[j] += d[j] * b[j];
-                    }
-                });
+                sum_rows(
+                    &mut dmod[g.at(first)..][..n],
+                    g.sample_rows,
+                    |col, row, out| {
+                        let at = (first + row) * n + col;
+                        let (d, b) = (&factors[at..][..out.len()], &branch[at..][..out.len()]);
+                        for j in 0..out.len() {
+                            out[j] += d[j] * b[j];
+                        }
+                    },
+                );
             }
         }
     }
@@ -93,12 +105,20 @@ impl Op for GatedResidualBackward {
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
         let (gate, dropout) = (self.residual.modulation.as_ref(), self.residual.dropout);
-        let (group_rows, stride, column) = gate.map_or((self.rows, 0, 0), |g| (g.sample_rows, g.stride, g.column));
+        let (group_rows, stride, column) =
+            gate.map_or((self.rows, 0, 0), |g| (g.sample_rows, g.stride, g.column));
         let groups = self.rows / group_rows;
         let (blocks, tiles) = (group_rows.div_ceil(BLOCK), self.width.div_ceil(64));
         let sizes = [self.width, group_rows, blocks, groups, stride, column];
         let mut params: Vec<u32> = sizes.iter().map(|&x| x as u32).collect();
-        params.extend([dropout.threshold(), dropout.scale().to_bits(), dropout.site, tiles as u32, 0, 0]);
+        params.extend([
+            dropout.threshold(),
+            dropout.scale().to_bits(),
+            dropout.site,
+            tiles as u32,
+            0,
+            0,
+        ]);
         let source = Source::new(shader!("gated_residual"));
         let mut launches = vec![Launch {
             source: source

@@ -21,17 +21,28 @@ struct GradNorm {
 impl Graph {
     /// `[4]`: norm, clip factor, 1 if every gradient is finite, unused. `clip` 0: no clipping.
     pub fn grad_norm(&mut self, clip: f64) -> Tensor {
-        let slabs: Vec<_> = (0..self.layout().slabs().len()).map(|i| self.slab(Arena::Grads, i)).collect();
+        let slabs: Vec<_> = (0..self.layout().slabs().len())
+            .map(|i| self.slab(Arena::Grads, i))
+            .collect();
         let stats = self.activation("grad_norm", &[4]);
         let partials = self.activation("norm partials", &[slabs.len() * GROUPS, 2]);
-        self.push(GradNorm { clip }, &slabs, &[stats], &[partials], Extent::Fixed(1));
+        self.push(
+            GradNorm { clip },
+            &slabs,
+            &[stats],
+            &[partials],
+            Extent::Fixed(1),
+        );
         stats
     }
 }
 
 impl GradNorm {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let shares = (0..io.read_count()).map(|i| io.read(i).len().div_ceil(TWIN_SHARE)).max().unwrap_or(0);
+        let shares = (0..io.read_count())
+            .map(|i| io.read(i).len().div_ceil(TWIN_SHARE))
+            .max()
+            .unwrap_or(0);
         let shares = io.scratch(shares);
         let mut sum = F::ZERO;
         for i in 0..io.read_count() {
@@ -48,9 +59,14 @@ impl GradNorm {
         }
         let norm = sum.sqrt();
         let clip = F::of(self.clip);
-        let factor = if self.clip > 0.0 { F::ONE.min(clip / (norm + F::of(1e-6))) } else { F::ONE };
+        let factor = if self.clip > 0.0 {
+            F::ONE.min(clip / (norm + F::of(1e-6)))
+        } else {
+            F::ONE
+        };
         let finite = if norm.finite() { F::ONE } else { F::ZERO };
-        io.write(0).copy_from_slice(&[norm, factor, finite, F::ZERO]);
+        io.write(0)
+            .copy_from_slice(&[norm, factor, finite, F::ZERO]);
     }
 }
 
@@ -63,11 +79,14 @@ impl Op for GradNorm {
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
         let slabs = lower.read_count();
-        let source = || Source::new(shader!("grad_norm")).constant("THREADS", lower.tuning.row_threads);
+        let source =
+            || Source::new(shader!("grad_norm")).constant("THREADS", lower.tuning.row_threads);
         let mut launches: Vec<Launch> = (0..slabs)
             .map(|i| {
                 let n = lower.read_len(i);
-                let share = n.div_ceil(GROUPS).next_multiple_of(lower.tuning.row_threads as usize);
+                let share = n
+                    .div_ceil(GROUPS)
+                    .next_multiple_of(lower.tuning.row_threads as usize);
                 Launch {
                     source: source().entry("partial"),
                     operands: vec![Some(Operand::Read(i)), Some(Operand::Temp(0))],

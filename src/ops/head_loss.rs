@@ -52,14 +52,19 @@ impl Graph {
     /// [`crate::Error::Shape`] if the shapes do not agree.
     pub fn head_loss(&mut self, head: &HeadLoss) -> Result<[Tensor; 2]> {
         let &[rows, width] = self.shape(head.hidden) else {
-            return Err(self.require("head_loss", head.hidden, false, "[rows, width]").unwrap_err());
+            return Err(self
+                .require("head_loss", head.hidden, false, "[rows, width]")
+                .unwrap_err());
         };
         let vocab = self.len(head.bias);
         self.expect("head_loss", head.weight, &[vocab, width])?;
         self.expect("head_loss", head.targets, &[rows])?;
         self.expect("head_loss", head.weights, &[rows])?;
         let nll = self.activation("nll", &[rows]);
-        let dhidden = head.gradient.then(|| self.gradient_of(head.hidden)).flatten();
+        let dhidden = head
+            .gradient
+            .then(|| self.gradient_of(head.hidden))
+            .flatten();
         for base in (0..rows).step_by(head.chunk) {
             let max = head.chunk.min(rows - base);
             let extent = Extent::Rows { base, max };
@@ -67,9 +72,20 @@ impl Graph {
             let targets = self.view(head.targets, base, &[max])?;
             let weights = self.view(head.weights, base, &[max])?;
             let part = self.view(nll, base, &[max])?;
-            let logits = self.linear_rows("logits", hidden, head.weight, Some(head.bias), extent)?;
-            let HeadLoss { mask_index, gradient, .. } = *head;
-            let op = HeadLossRows { vocab, mask_index, base, most: max, gradient };
+            let logits =
+                self.linear_rows("logits", hidden, head.weight, Some(head.bias), extent)?;
+            let HeadLoss {
+                mask_index,
+                gradient,
+                ..
+            } = *head;
+            let op = HeadLossRows {
+                vocab,
+                mask_index,
+                base,
+                most: max,
+                gradient,
+            };
             self.push(op, &[targets, weights], &[logits, part], &[], extent);
             if let Some((dhidden, _)) = dhidden {
                 let mut writes = Vec::new();
@@ -85,7 +101,12 @@ impl Graph {
         }
         // the gradients are complete: the backward walk must not look behind the row losses
         self.detach(nll);
-        let loss = self.weighted_sum("loss", nll, head.weights, Extent::Rows { base: 0, max: rows })?;
+        let loss = self.weighted_sum(
+            "loss",
+            nll,
+            head.weights,
+            Extent::Rows { base: 0, max: rows },
+        )?;
         Ok([loss, nll])
     }
 }
@@ -134,14 +155,21 @@ impl Op for HeadLossRows {
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
         let threads = (self.vocab.next_power_of_two() as u32).clamp(32, lower.tuning.row_threads);
         vec![Launch {
-            source: Source::new(shader!("head_loss")).flag("GRADIENT", self.gradient).constant("THREADS", threads),
+            source: Source::new(shader!("head_loss"))
+                .flag("GRADIENT", self.gradient)
+                .constant("THREADS", threads),
             operands: vec![
                 Some(Operand::Read(0)),
                 self.gradient.then_some(Operand::Read(1)),
                 Some(Operand::Write(0)),
                 Some(Operand::Write(1)),
             ],
-            params: vec![self.vocab as u32, self.mask_index, self.base as u32, self.most as u32],
+            params: vec![
+                self.vocab as u32,
+                self.mask_index,
+                self.base as u32,
+                self.most as u32,
+            ],
             grid: Grid::items(lower.extent(), 1),
             flops: 0,
         }]

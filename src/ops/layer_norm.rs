@@ -56,19 +56,33 @@ impl Graph {
         modulation: Option<(Tensor, Modulation)>,
     ) -> Result<Tensor> {
         let width = self.len(weight);
-        self.require("layer_norm", x, self.shape(x).last() == Some(&width), &format!("[.., {width}]"))?;
+        self.require(
+            "layer_norm",
+            x,
+            self.shape(x).last() == Some(&width),
+            &format!("[.., {width}]"),
+        )?;
         let rows = self.len(x) / width;
         let mut reads = vec![x, weight];
         if let Some((t, m)) = modulation {
             let fits = m.column + 2 * width <= m.stride
                 && rows.is_multiple_of(m.sample_rows)
                 && self.len(t) == rows / m.sample_rows * m.stride;
-            self.require("layer_norm", t, fits, &format!("[{rows} / {}, {}]", m.sample_rows, m.stride))?;
+            self.require(
+                "layer_norm",
+                t,
+                fits,
+                &format!("[{rows} / {}, {}]", m.sample_rows, m.stride),
+            )?;
             reads.push(t);
         }
         let y = self.activation(name, &[rows, width]);
         let stats = self.activation(&format!("{name}.stats"), &[rows, 2]);
-        let op = LayerNorm { rows, width, modulation: modulation.map(|m| m.1) };
+        let op = LayerNorm {
+            rows,
+            width,
+            modulation: modulation.map(|m| m.1),
+        };
         self.push(op, &reads, &[y, stats], &[], Extent::Fixed(rows));
         Ok(y)
     }
@@ -90,7 +104,11 @@ impl LayerNorm {
         let modulation = self.modulation.map(|m| (m, io.read(2)));
         let inverse = F::ONE / F::of(n as f64);
         for_rows2(io.write(0), n, io.write(1), 2, |first, y, stats| {
-            for (i, (y, stats)) in y.chunks_exact_mut(n).zip(stats.chunks_exact_mut(2)).enumerate() {
+            for (i, (y, stats)) in y
+                .chunks_exact_mut(n)
+                .zip(stats.chunks_exact_mut(2))
+                .enumerate()
+            {
                 let x = &x[(first + i) * n..][..n];
                 let mean = math::sum(n, |d| x[d]) * inverse;
                 let var = math::sum(n, |d| (x[d] - mean) * (x[d] - mean)) * inverse;
@@ -110,11 +128,26 @@ impl LayerNorm {
     }
 
     fn params(&self) -> Vec<u32> {
-        let m = self.modulation.unwrap_or(Modulation { sample_rows: self.rows, stride: 0, column: 0 });
+        let m = self.modulation.unwrap_or(Modulation {
+            sample_rows: self.rows,
+            stride: 0,
+            column: 0,
+        });
         let blocks = m.sample_rows.div_ceil(BLOCK);
         let scale = m.column + self.width;
         let tiles = self.width.div_ceil(64);
-        [self.rows, self.width, m.sample_rows, m.stride, m.column, scale, blocks, tiles].map(|x| x as u32).to_vec()
+        [
+            self.rows,
+            self.width,
+            m.sample_rows,
+            m.stride,
+            m.column,
+            scale,
+            blocks,
+            tiles,
+        ]
+        .map(|x| x as u32)
+        .to_vec()
     }
 
     fn threads(&self, lower: &Lower<'_>) -> u32 {
@@ -141,15 +174,24 @@ impl Op for LayerNorm {
         let (dw, _) = b.target(1).ok_or_else(missing)?;
         let (dx, accumulate) = match b.target(0) {
             Some(target) => target,
-            None => (b.graph.activation("d x, unused", &[self.rows, self.width]), false),
+            None => (
+                b.graph.activation("d x, unused", &[self.rows, self.width]),
+                false,
+            ),
         };
         let groups = self.modulation.map_or(1, |m| self.rows / m.sample_rows);
         let blocks = groups * (self.rows / groups).div_ceil(BLOCK);
-        let partials = b.graph.activation("norm partials", &[blocks, 2, self.width]);
+        let partials = b
+            .graph
+            .activation("norm partials", &[blocks, 2, self.width]);
         let mut writes = vec![dx, dw];
         writes.extend(modulated);
-        let op = LayerNormBackward { norm: self.clone(), accumulate };
-        b.graph.push(op, &reads, &writes, &[partials], Extent::Fixed(self.rows));
+        let op = LayerNormBackward {
+            norm: self.clone(),
+            accumulate,
+        };
+        b.graph
+            .push(op, &reads, &writes, &[partials], Extent::Fixed(self.rows));
         Ok(())
     }
 
@@ -190,7 +232,11 @@ impl LayerNormBackward {
         let (normal, sums) = scratch.split_at_mut(rows * n);
         for_rows(normal, n, |first, normal| {
             for (i, normal) in normal.chunks_exact_mut(n).enumerate() {
-                let (x, mean, rstd) = (&x[(first + i) * n..][..n], stats[2 * (first + i)], stats[2 * (first + i) + 1]);
+                let (x, mean, rstd) = (
+                    &x[(first + i) * n..][..n],
+                    stats[2 * (first + i)],
+                    stats[2 * (first + i) + 1],
+                );
                 for d in 0..n {
                     normal[d] = (x[d] - mean) * rstd;
                 }
@@ -200,7 +246,11 @@ impl LayerNormBackward {
         for_rows(io.write(0), n, |first, dx| {
             for (i, dx) in dx.chunks_exact_mut(n).enumerate() {
                 let row = first + i;
-                let (normal, dy, rstd) = (&normal[row * n..][..n], &dy[row * n..][..n], stats[2 * row + 1]);
+                let (normal, dy, rstd) = (
+                    &normal[row * n..][..n],
+                    &dy[row * n..][..n],
+                    stats[2 * row + 1],
+                );
                 let scale = modulation.map(|(m, values)| &values[m.at(row) + n..][..n]);
                 let dn = |d: usize| match scale {
                     Some(scale) => dy[d] * w[d] * (F::ONE + scale[d]),
@@ -234,7 +284,10 @@ impl LayerNormBackward {
                 }
             });
             sum_rows(s2, sample_rows, |col, row, out| {
-                let (dy, normal) = (&dy[piece(col, row)..][..out.len()], &normal[piece(col, row)..][..out.len()]);
+                let (dy, normal) = (
+                    &dy[piece(col, row)..][..out.len()],
+                    &normal[piece(col, row)..][..out.len()],
+                );
                 for j in 0..out.len() {
                     out[j] += dy[j] * normal[j];
                 }
@@ -265,7 +318,9 @@ impl Op for LayerNormBackward {
         let params = self.norm.params();
         let modulated = self.norm.modulation.is_some();
         let modulation = modulated.then_some(Operand::Read(4));
-        let [rows, width, sample_rows, .., blocks, tiles] = params[..] else { return Vec::new() };
+        let [rows, width, sample_rows, .., blocks, tiles] = params[..] else {
+            return Vec::new();
+        };
         let source = Source::new(shader!("layer_norm_backward")).flag("MODULATED", modulated);
         let samples = (rows / sample_rows) as usize;
         let read = |i: usize| Some(Operand::Read(i));
@@ -277,7 +332,14 @@ impl Op for LayerNormBackward {
                     .flag("ROWS", true)
                     .flag("ACCUMULATE", self.accumulate)
                     .constant("THREADS", self.norm.threads(lower)),
-                operands: vec![read(0), read(1), read(2), read(3), modulation, Some(Operand::Write(0))],
+                operands: vec![
+                    read(0),
+                    read(1),
+                    read(2),
+                    read(3),
+                    modulation,
+                    Some(Operand::Write(0)),
+                ],
                 params: params.clone(),
                 grid: Grid::groups(rows as usize),
                 flops: 0,

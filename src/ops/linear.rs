@@ -36,7 +36,13 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
-    pub fn linear(&mut self, name: &str, x: Tensor, w: Tensor, bias: Option<Tensor>) -> Result<Tensor> {
+    pub fn linear(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        w: Tensor,
+        bias: Option<Tensor>,
+    ) -> Result<Tensor> {
         let rows = self.rows(x);
         self.linear_rows(name, x, w, bias, Extent::Fixed(rows))
     }
@@ -60,7 +66,13 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::linear`].
-    pub fn linear_gelu(&mut self, name: [&str; 2], x: Tensor, w: Tensor, bias: Option<Tensor>) -> Result<[Tensor; 2]> {
+    pub fn linear_gelu(
+        &mut self,
+        name: [&str; 2],
+        x: Tensor,
+        w: Tensor,
+        bias: Option<Tensor>,
+    ) -> Result<[Tensor; 2]> {
         let extent = Extent::Fixed(self.rows(x));
         let [u, y] = self.linear_with(name[0], x, w, bias, Epilogue::Gelu, None, extent)?;
         self.rename(y, name[1]);
@@ -83,7 +95,15 @@ impl Graph {
     ) -> Result<[Tensor; 2]> {
         let extent = Extent::Fixed(self.rows(x));
         let rest = Some((residual, modulation));
-        let [branch, y] = self.linear_with(name[0], x, w, bias, Epilogue::Residual(options), rest, extent)?;
+        let [branch, y] = self.linear_with(
+            name[0],
+            x,
+            w,
+            bias,
+            Epilogue::Residual(options),
+            rest,
+            extent,
+        )?;
         self.rename(y, name[1]);
         Ok([branch, y])
     }
@@ -107,7 +127,12 @@ impl Graph {
             return Err(self.require("linear", w, false, "[n, k]").unwrap_err());
         };
         let rows = self.rows(x);
-        self.require("linear", x, self.shape(x).last() == Some(&k), &format!("[.., {k}]"))?;
+        self.require(
+            "linear",
+            x,
+            self.shape(x).last() == Some(&k),
+            &format!("[.., {k}]"),
+        )?;
         let mut reads = vec![x, w];
         if let Some(bias) = bias {
             self.expect("linear", bias, &[n])?;
@@ -116,14 +141,23 @@ impl Graph {
         let y = self.activation(name, &[rows, n]);
         let mut writes = vec![y];
         if let Some((residual, modulation)) = rest {
-            self.require("linear", residual, self.len(residual) == rows * n, &format!("[{rows}, {n}]"))?;
+            self.require(
+                "linear",
+                residual,
+                self.len(residual) == rows * n,
+                &format!("[{rows}, {n}]"),
+            )?;
             reads.push(residual);
             reads.extend(modulation);
         }
         if epilogue != Epilogue::None {
             writes.push(self.activation(name, &[rows, n]));
         }
-        let op = Matmul { bias: bias.is_some(), epilogue, ..Matmul::new(Form::Nt, rows, n, k) };
+        let op = Matmul {
+            bias: bias.is_some(),
+            epilogue,
+            ..Matmul::new(Form::Nt, rows, n, k)
+        };
         self.push(op, &reads, &writes, &[], extent);
         Ok([y, *writes.last().unwrap_or(&y)])
     }
@@ -138,7 +172,13 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
         Epilogue::Gelu => {
             // in place: nobody else reads the gradient of gelu(u)
             let (dy, u) = (b.dy(1)?, b.write(0));
-            b.graph.push(Elementwise::GeluBackward, &[u], &[dy], &[], Extent::Fixed(rows * n));
+            b.graph.push(
+                Elementwise::GeluBackward,
+                &[u],
+                &[dy],
+                &[],
+                Extent::Fixed(rows * n),
+            );
             dy
         }
         Epilogue::Residual(r) => {
@@ -150,7 +190,10 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
     };
     if let Some((dw, _)) = b.target(1) {
         let mut writes = vec![dw];
-        let mut product = Matmul { accumulate: true, ..Matmul::new(Form::Tn, n, k, rows) };
+        let mut product = Matmul {
+            accumulate: true,
+            ..Matmul::new(Form::Tn, n, k, rows)
+        };
         if op.bias
             && let Some((db, _)) = b.target(2)
         {
@@ -161,7 +204,10 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
         b.graph.push(product, &[dy, x], &writes, &[], extent);
     }
     if let Some((dx, accumulate)) = b.target(0) {
-        let product = Matmul { accumulate, ..Matmul::new(Form::Nn, rows, k, n) };
+        let product = Matmul {
+            accumulate,
+            ..Matmul::new(Form::Nn, rows, k, n)
+        };
         let extent = b.extent();
         b.graph.push(product, &[dy, w], &[dx], &[], extent);
     }

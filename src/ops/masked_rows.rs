@@ -31,7 +31,10 @@ struct MaskedRows {
 impl Graph {
     /// Inputs for a list of up to `rows` rows.
     pub fn row_list(&mut self, rows: usize) -> RowList {
-        RowList { rows: self.input_uint("rows", &[rows]), row_of: self.input_uint("row_of", &[rows]) }
+        RowList {
+            rows: self.input_uint("rows", &[rows]),
+            row_of: self.input_uint("row_of", &[rows]),
+        }
     }
 
     /// The listed rows of `x [rows, width]`, at the beginning of a tensor of the same shape.
@@ -40,12 +43,25 @@ impl Graph {
     /// [`crate::Error::Shape`] if x is no matrix.
     pub fn masked_rows(&mut self, name: &str, x: Tensor, list: RowList) -> Result<Tensor> {
         let &[rows, width] = self.shape(x) else {
-            return Err(self.require("masked_rows", x, false, "[rows, width]").unwrap_err());
+            return Err(self
+                .require("masked_rows", x, false, "[rows, width]")
+                .unwrap_err());
         };
         self.expect("masked_rows", list.rows, &[rows])?;
         let y = self.activation(name, &[rows, width]);
-        let op = MaskedRows { rows, width, scatter: Some(list.row_of), backward: false };
-        self.push(op, &[x, list.rows], &[y], &[], Extent::Rows { base: 0, max: rows });
+        let op = MaskedRows {
+            rows,
+            width,
+            scatter: Some(list.row_of),
+            backward: false,
+        };
+        self.push(
+            op,
+            &[x, list.rows],
+            &[y],
+            &[],
+            Extent::Rows { base: 0, max: rows },
+        );
         Ok(y)
     }
 }
@@ -68,15 +84,24 @@ twin!(MaskedRows);
 
 impl Op for MaskedRows {
     fn name(&self) -> &'static str {
-        if self.backward { "masked_rows_backward" } else { "masked_rows" }
+        if self.backward {
+            "masked_rows_backward"
+        } else {
+            "masked_rows"
+        }
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
         let missing = || crate::Error::Internal("scattered rows have no gradient".into());
         let (dy, row_of) = (b.dy(0)?, self.scatter.ok_or_else(missing)?);
         let dx = b.graph.activation("d rows", &[self.rows, self.width]);
-        let op = Self { scatter: None, backward: true, ..self.clone() };
-        b.graph.push(op, &[dy, row_of], &[dx], &[], Extent::Fixed(self.rows));
+        let op = Self {
+            scatter: None,
+            backward: true,
+            ..self.clone()
+        };
+        b.graph
+            .push(op, &[dy, row_of], &[dx], &[], Extent::Fixed(self.rows));
         b.pass(0, dx);
         Ok(())
     }
@@ -84,7 +109,11 @@ impl Op for MaskedRows {
     fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
         vec![Launch {
             source: Source::new(shader!("masked_rows")).flag("SCATTER", self.backward),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                Some(Operand::Write(0)),
+            ],
             params: vec![self.rows as u32, self.width as u32, 0, 0],
             grid: Grid::items(Extent::Fixed(self.rows * self.width), 256),
             flops: 0,

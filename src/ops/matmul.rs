@@ -37,7 +37,16 @@ pub(crate) struct Matmul {
 impl Matmul {
     pub(crate) fn new(form: Form, m: usize, n: usize, k: usize) -> Self {
         let epilogue = Epilogue::None;
-        Self { form, m, n, k, bias: false, epilogue, accumulate: false, column_sum: false }
+        Self {
+            form,
+            m,
+            n,
+            k,
+            bias: false,
+            epilogue,
+            accumulate: false,
+            column_sum: false,
+        }
     }
 
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
@@ -55,9 +64,19 @@ impl Matmul {
         let c = &mut io.write(0)[..m * n];
         if self.bias {
             let bias = io.read(2);
-            for_rows(c, n, |_, rows| rows.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias)));
+            for_rows(c, n, |_, rows| {
+                rows.chunks_exact_mut(n)
+                    .for_each(|row| row.copy_from_slice(bias))
+            });
         }
-        gemm(MatMut::new(c, m, n, n), a, b, self.accumulate || self.bias, F::ONE, true);
+        gemm(
+            MatMut::new(c, m, n, n),
+            a,
+            b,
+            self.accumulate || self.bias,
+            F::ONE,
+            true,
+        );
         if self.column_sum {
             let a = io.read(0);
             let width = self.m;
@@ -70,40 +89,60 @@ impl Matmul {
         match &self.epilogue {
             Epilogue::None => {}
             Epilogue::Gelu => for_rows(&mut io.write(1)[..m * n], n, |row, out| {
-                out.iter_mut().zip(&c[row * n..]).for_each(|(y, &u)| *y = math::gelu(u));
+                out.iter_mut()
+                    .zip(&c[row * n..])
+                    .for_each(|(y, &u)| *y = math::gelu(u));
             }),
             Epilogue::Residual(r) => {
                 let at = 2 + usize::from(self.bias);
-                let (x, gates) = (io.read(at), r.modulation.as_ref().map(|g| (g, io.read(at + 1))));
+                let (x, gates) = (
+                    io.read(at),
+                    r.modulation.as_ref().map(|g| (g, io.read(at + 1))),
+                );
                 let mask = r.dropout.mask::<F>(io.step);
-                for_rows2(&mut io.write(1)[..m * n], n, io.scratch(m * n), n, |first, out, factor| {
-                    mask.fill(first * n, factor);
-                    for (i, out) in out.chunks_exact_mut(n).enumerate() {
-                        let from = (first + i) * n;
-                        let (x, c, f) = (&x[from..from + n], &c[from..from + n], &factor[i * n..][..n]);
-                        match &gates {
-                            Some((g, values)) => {
-                                let gate = &values[g.at(first + i)..][..n];
-                                for j in 0..n {
-                                    out[j] = x[j] + gate[j] * (f[j] * c[j]);
+                for_rows2(
+                    &mut io.write(1)[..m * n],
+                    n,
+                    io.scratch(m * n),
+                    n,
+                    |first, out, factor| {
+                        mask.fill(first * n, factor);
+                        for (i, out) in out.chunks_exact_mut(n).enumerate() {
+                            let from = (first + i) * n;
+                            let (x, c, f) = (
+                                &x[from..from + n],
+                                &c[from..from + n],
+                                &factor[i * n..][..n],
+                            );
+                            match &gates {
+                                Some((g, values)) => {
+                                    let gate = &values[g.at(first + i)..][..n];
+                                    for j in 0..n {
+                                        out[j] = x[j] + gate[j] * (f[j] * c[j]);
+                                    }
                                 }
-                            }
-                            None => {
-                                for j in 0..n {
-                                    out[j] = x[j] + f[j] * c[j];
+                                None => {
+                                    for j in 0..n {
+                                        out[j] = x[j] + f[j] * c[j];
+                                    }
                                 }
                             }
                         }
-                    }
-                });
+                    },
+                );
             }
         }
     }
 
     fn tile(&self, lower: &Lower<'_>) -> MatmulTile {
         let tuning = lower.tuning;
-        let tiles = self.m.div_ceil(tuning.matmul.m as usize) * self.n.div_ceil(tuning.matmul.n as usize);
-        if tiles < tuning.matmul_small_below as usize { tuning.matmul_small } else { tuning.matmul }
+        let tiles =
+            self.m.div_ceil(tuning.matmul.m as usize) * self.n.div_ceil(tuning.matmul.n as usize);
+        if tiles < tuning.matmul_small_below as usize {
+            tuning.matmul_small
+        } else {
+            tuning.matmul
+        }
     }
 }
 
@@ -153,9 +192,16 @@ impl Op for Matmul {
         let at = 2 + usize::from(self.bias);
         let dropout = residual.map(|r| r.dropout).unwrap_or_default();
         let sizes = [self.m, self.n, self.k, tiles_n, dynamic.unwrap_or(0)];
-        let gates = gate.map_or([self.m.max(1), 0, 0], |g| [g.sample_rows, g.stride, g.column]);
+        let gates = gate.map_or([self.m.max(1), 0, 0], |g| {
+            [g.sample_rows, g.stride, g.column]
+        });
         let mut params: Vec<u32> = sizes.iter().chain(&gates).map(|&x| x as u32).collect();
-        params.extend([dropout.threshold(), dropout.scale().to_bits(), dropout.site, 0]);
+        params.extend([
+            dropout.threshold(),
+            dropout.scale().to_bits(),
+            dropout.site,
+            0,
+        ]);
         vec![Launch {
             source,
             operands: vec![
@@ -170,7 +216,11 @@ impl Op for Matmul {
             ],
             params,
             grid: Grid {
-                extent: if tn { Extent::Fixed(self.m) } else { lower.extent() },
+                extent: if tn {
+                    Extent::Fixed(self.m)
+                } else {
+                    lower.extent()
+                },
                 per_group: tile.m as usize,
                 repeat: tiles_n,
             },

@@ -18,8 +18,8 @@ mod subs;
 mod weighted_sum;
 
 pub use adamw::AdamwConfig;
-pub use dropout::Dropout;
 pub use categorical::Draws;
+pub use dropout::Dropout;
 pub use embedding::{SegmentInputs, Segments, embedding_segments};
 pub use head_loss::HeadLoss;
 pub use layer_norm::Modulation;

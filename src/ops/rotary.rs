@@ -39,14 +39,33 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
-    pub fn rotary(&mut self, name: &str, qkv: Tensor, table: Tensor, heads: usize) -> Result<Tensor> {
+    pub fn rotary(
+        &mut self,
+        name: &str,
+        qkv: Tensor,
+        table: Tensor,
+        heads: usize,
+    ) -> Result<Tensor> {
         let (&[rows, width], &[length, half, 2]) = (self.shape(qkv), self.shape(table)) else {
-            return Err(self.require("rotary", qkv, false, "[rows, 3 * heads * head_dim]").unwrap_err());
+            return Err(self
+                .require("rotary", qkv, false, "[rows, 3 * heads * head_dim]")
+                .unwrap_err());
         };
         let fits = width == 6 * heads * half && rows.is_multiple_of(length);
-        self.require("rotary", qkv, fits, &format!("[n * {length}, {}]", 6 * heads * half))?;
+        self.require(
+            "rotary",
+            qkv,
+            fits,
+            &format!("[n * {length}, {}]", 6 * heads * half),
+        )?;
         let y = self.activation(name, &[rows, width]);
-        let op = Rotary { rows, length, heads, head_dim: 2 * half, inverse: false };
+        let op = Rotary {
+            rows,
+            length,
+            heads,
+            head_dim: 2 * half,
+            inverse: false,
+        };
         self.push(op, &[qkv, table], &[y], &[], Extent::Fixed(rows));
         Ok(y)
     }
@@ -64,7 +83,11 @@ impl Rotary {
                 let x = &x[row * width..][..width];
                 let table = &table[row % self.length * dim..][..dim];
                 let rotated = 2 * self.heads * dim;
-                for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).take(2 * self.heads) {
+                for (x, y) in x
+                    .chunks_exact(dim)
+                    .zip(y.chunks_exact_mut(dim))
+                    .take(2 * self.heads)
+                {
                     for d in 0..half {
                         let (cos, sin) = (table[2 * d], table[2 * d + 1] * sign);
                         y[d] = x[d] * cos - x[d + half] * sin;
@@ -88,7 +111,16 @@ impl Op for Rotary {
         let (dy, table, extent) = (b.dy(0)?, b.read(1), b.extent());
         let shape = b.graph.shape(dy).to_vec();
         let dx = b.graph.activation("d qkv", &shape);
-        b.graph.push(Self { inverse: !self.inverse, ..self.clone() }, &[dy, table], &[dx], &[], extent);
+        b.graph.push(
+            Self {
+                inverse: !self.inverse,
+                ..self.clone()
+            },
+            &[dy, table],
+            &[dx],
+            &[],
+            extent,
+        );
         b.pass(0, dx);
         Ok(())
     }
@@ -97,8 +129,14 @@ impl Op for Rotary {
         let pairs = self.rows * 3 * self.heads * self.head_dim / 2;
         vec![Launch {
             source: Source::new(shader!("rotary")).flag("INVERSE", self.inverse),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
-            params: [pairs, self.heads, self.head_dim / 2, self.length].map(|x| x as u32).to_vec(),
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                Some(Operand::Write(0)),
+            ],
+            params: [pairs, self.heads, self.head_dim / 2, self.length]
+                .map(|x| x as u32)
+                .to_vec(),
             grid: Grid::items(Extent::Fixed(pairs), 256),
             flops: 0,
         }]

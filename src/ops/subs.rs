@@ -22,13 +22,36 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
-    pub fn subs(&mut self, name: &str, logits: Tensor, xt: Tensor, mask_index: u32) -> Result<Tensor> {
+    pub fn subs(
+        &mut self,
+        name: &str,
+        logits: Tensor,
+        xt: Tensor,
+        mask_index: u32,
+    ) -> Result<Tensor> {
         let &[rows, vocab] = self.shape(logits) else {
-            return Err(self.require("subs", logits, false, "[rows, vocab]").unwrap_err());
+            return Err(self
+                .require("subs", logits, false, "[rows, vocab]")
+                .unwrap_err());
         };
-        self.require("subs", xt, self.len(xt) == rows, &format!("{rows} elements"))?;
+        self.require(
+            "subs",
+            xt,
+            self.len(xt) == rows,
+            &format!("{rows} elements"),
+        )?;
         let y = self.activation(name, &[rows, vocab]);
-        self.push(Subs { rows, vocab, mask_index }, &[logits, xt], &[y], &[], Extent::Fixed(rows));
+        self.push(
+            Subs {
+                rows,
+                vocab,
+                mask_index,
+            },
+            &[logits, xt],
+            &[y],
+            &[],
+            Extent::Fixed(rows),
+        );
         Ok(y)
     }
 }
@@ -66,7 +89,11 @@ impl Op for Subs {
         let threads = (self.vocab.next_power_of_two() as u32).clamp(32, lower.tuning.row_threads);
         vec![Launch {
             source: Source::new(shader!("subs")).constant("THREADS", threads),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                Some(Operand::Write(0)),
+            ],
             params: vec![self.rows as u32, self.vocab as u32, self.mask_index, 0],
             grid: Grid::groups(self.rows),
             flops: 0,

@@ -18,9 +18,20 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if x and w differ in size.
-    pub fn weighted_sum(&mut self, name: &str, x: Tensor, w: Tensor, extent: Extent) -> Result<Tensor> {
+    pub fn weighted_sum(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        w: Tensor,
+        extent: Extent,
+    ) -> Result<Tensor> {
         let n = self.len(x);
-        self.require("weighted_sum", w, self.len(w) == n, &format!("{n} elements"))?;
+        self.require(
+            "weighted_sum",
+            w,
+            self.len(w) == n,
+            &format!("{n} elements"),
+        )?;
         let y = self.activation(name, &[1]);
         self.push(WeightedSum { n }, &[x, w], &[y], &[], extent);
         Ok(y)
@@ -57,7 +68,11 @@ impl Op for WeightedSum {
             source: Source::new(shader!("weighted_sum"))
                 .flag("DYNAMIC", !matches!(lower.extent(), Extent::Fixed(_)))
                 .constant("THREADS", lower.tuning.row_threads),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Read(1)), Some(Operand::Write(0))],
+            operands: vec![
+                Some(Operand::Read(0)),
+                Some(Operand::Read(1)),
+                Some(Operand::Write(0)),
+            ],
             params: vec![self.n as u32, 0, 0, 0],
             grid: Grid::groups(1),
             flops: 0,

@@ -1,0 +1,80 @@
+//! The forward process q(xt | x0) and what the loss needs of it.
+
+use crate::error::{Error, Result};
+use crate::ops::NOT_LISTED;
+use crate::rng::Rng;
+
+/// Replaces each token by the mask with probability `move_chance`, independently; BOS, EOS and
+/// pads too (reference `q_xt`).
+pub fn q_xt(x0: &[u32], move_chance: f64, mask_index: u32, rng: &mut Rng, xt: &mut Vec<u32>) {
+    xt.extend(x0.iter().map(|&token| {
+        if rng.uniform() < move_chance {
+            mask_index
+        } else {
+            token
+        }
+    }));
+}
+
+/// A noised batch: the masked rows with their targets and weights.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Noised {
+    /// Noisy tokens, [rows].
+    pub xt: Vec<u32>,
+    /// The masked rows.
+    pub rows: Vec<u32>,
+    /// Place of each row in `rows`, or [`NOT_LISTED`].
+    pub row_of: Vec<u32>,
+    /// Clean token of each masked row.
+    pub targets: Vec<u32>,
+    /// Weight of each masked row.
+    pub weights: Vec<f64>,
+}
+
+impl Noised {
+    /// Lists the masked rows of `xt`. The weight of a row is `row_weight(row)`.
+    ///
+    /// # Errors
+    /// [`Error::Token`] if a token is outside the vocabulary, [`Error::Shape`] if x0 and xt differ in
+    /// size.
+    pub fn new(
+        x0: &[u32],
+        xt: Vec<u32>,
+        vocab_size: usize,
+        mask_index: u32,
+        row_weight: impl Fn(usize) -> f64,
+    ) -> Result<Self> {
+        if x0.len() != xt.len() {
+            let (expected, got) = (format!("{} tokens, as x0", x0.len()), vec![xt.len()]);
+            return Err(Error::Shape {
+                op: "noise",
+                tensor: "xt".into(),
+                expected,
+                got,
+            });
+        }
+        for tokens in [x0, &xt[..]] {
+            if let Some(position) = tokens.iter().position(|&id| id as usize >= vocab_size) {
+                return Err(Error::Token {
+                    id: tokens[position],
+                    vocab_size,
+                    position,
+                });
+            }
+        }
+        let mut out = Self {
+            row_of: vec![NOT_LISTED; xt.len()],
+            ..Self::default()
+        };
+        for (row, &token) in xt.iter().enumerate() {
+            if token == mask_index {
+                out.row_of[row] = out.rows.len() as u32;
+                out.rows.push(row as u32);
+                out.targets.push(x0[row]);
+                out.weights.push(row_weight(row));
+            }
+        }
+        out.xt = xt;
+        Ok(out)
+    }
+}

@@ -1,0 +1,9 @@
+//! The forward process as plain functions of numbers: schedule, times, masking, loss weights.
+
+mod forward;
+mod schedule;
+mod time;
+
+pub use forward::{Noised, q_xt};
+pub use schedule::Loglinear;
+pub use time::{sample_times, stratified};

@@ -1,0 +1,166 @@
+//! The DiT encoder of the reference: pre-norm blocks with adaLN modulation, rotary attention and
+//! GELU MLP.
+
+use std::sync::Arc;
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Layout, Tensor};
+use crate::model::{DitParams, TIME_FEATURES};
+use crate::ops::{Dropout, Modulation, Residual, SegmentInputs};
+
+/// Configuration, parameters and their layout.
+#[derive(Clone, Debug)]
+pub struct Dit {
+    /// Shape of the model.
+    pub config: ModelConfig,
+    /// Handles of the parameters.
+    pub params: DitParams,
+    /// Where they lie.
+    pub layout: Arc<Layout>,
+}
+
+/// How to build the trunk.
+#[derive(Clone, Copy, Debug)]
+pub struct TrunkOptions {
+    /// Sequences B.
+    pub batch: usize,
+    /// Tokens of each, at most the model's length.
+    pub length: usize,
+    /// Dropout and embedding gradient: for training.
+    pub training: bool,
+}
+
+/// Inputs and result of the trunk; rows are B * length.
+#[derive(Clone, Copy, Debug)]
+pub struct Trunk {
+    /// Noisy tokens, [rows].
+    pub xt: Tensor,
+    /// Embedded sigma: [B, 256] with time conditioning, else [1, 256].
+    pub time: Tensor,
+    /// For the gradient of the embedding.
+    pub segments: Option<SegmentInputs>,
+    /// Last hidden states, normalised and modulated: [rows, D].
+    pub hidden: Tensor,
+}
+
+impl Dit {
+    /// Checks the configuration and lays the parameters out in slabs of at most `limit` elements.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::Unsupported`] if a tensor does not fit a slab.
+    pub fn new(config: &ModelConfig, limit: usize) -> Result<Self> {
+        config.validate()?;
+        let (params, layout) = DitParams::new(config, limit)?;
+        Ok(Self {
+            config: config.clone(),
+            params,
+            layout: Arc::new(layout),
+        })
+    }
+
+    /// Rows of the conditioning: one for each sequence, or one for all without time conditioning.
+    pub fn cond_rows(&self, batch: usize) -> usize {
+        if self.config.time_conditioning {
+            batch
+        } else {
+            1
+        }
+    }
+
+    /// Appends the network up to the output layer's modulation.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the length is above the model's.
+    pub fn trunk(&self, g: &mut Graph, options: TrunkOptions) -> Result<Trunk> {
+        let TrunkOptions {
+            batch,
+            length,
+            training,
+        } = options;
+        let c = &self.config;
+        if batch == 0 || length == 0 || length > c.length {
+            return Err(Error::config(
+                "batch x length",
+                format!("{batch} x {length}"),
+                format!(
+                    "both must be positive, and the length at most the model's {}",
+                    c.length
+                ),
+            ));
+        }
+        let (rows, d, heads) = (batch * length, c.hidden_size, c.n_heads);
+        let xt = g.input_uint("xt", &[rows]);
+        let segments = training.then(|| g.segment_inputs(rows, c.vocab_size));
+        let table = g.param(self.params.vocab_embed);
+        let mut x = g.embedding("vocab_embed", xt, table, segments)?;
+
+        let time = g.input(
+            "timestep_embedding",
+            &[self.cond_rows(batch), TIME_FEATURES],
+        );
+        let modulation = self.modulation(g, time)?;
+        let stride = (6 * c.n_blocks + 2) * d;
+        let sample_rows = if c.time_conditioning { length } else { rows };
+        let at = |column: usize| Modulation {
+            sample_rows,
+            stride,
+            column: column * d,
+        };
+        let rotary = g.rotary_table(length, c.head_dim());
+        let p = if training { c.dropout } else { 0.0 };
+        let residual = |site: usize, column: usize| Residual {
+            modulation: Some(at(column)),
+            dropout: Dropout {
+                p,
+                site: site as u32,
+            },
+        };
+        for (i, block) in self.params.blocks.iter().enumerate() {
+            let name = |part: &str| format!("blocks.{i}.{part}");
+            let first = 6 * i; // shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
+            let [norm1, qkv, out, norm2] =
+                [block.norm1, block.attn_qkv, block.attn_out, block.norm2].map(|id| g.param(id));
+            let [w0, b0, w2, b2] = [
+                block.mlp_0[0],
+                block.mlp_0[1],
+                block.mlp_2[0],
+                block.mlp_2[1],
+            ]
+            .map(|id| g.param(id));
+            let h = g.layer_norm(&name("attn_in"), x, norm1, Some((modulation, at(first))))?;
+            let qkv = g.linear(&name("qkv"), h, qkv, None)?;
+            let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
+            let a = g.attention(&name("attn"), qkv, length, heads, false)?;
+            let names = [&name("attn_out")[..], &name("x_mid")[..]];
+            let gate = residual(2 * i, first + 2);
+            [_, x] = g.linear_residual(names, a, out, None, x, Some(modulation), gate)?;
+            let h = g.layer_norm(&name("mlp_in"), x, norm2, Some((modulation, at(first + 3))))?;
+            let [_, h] = g.linear_gelu([&name("mlp_0"), &name("mlp_gelu")], h, w0, Some(b0))?;
+            let names = [&name("mlp_out")[..], &name("out")[..]];
+            let gate = residual(2 * i + 1, first + 5);
+            [_, x] = g.linear_residual(names, h, w2, Some(b2), x, Some(modulation), gate)?;
+        }
+        let norm = g.param(self.params.norm_final);
+        let last = Some((modulation, at(6 * c.n_blocks)));
+        let hidden = g.layer_norm("final_modulated", x, norm, last)?;
+        Ok(Trunk {
+            xt,
+            time,
+            segments,
+            hidden,
+        })
+    }
+
+    /// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.
+    fn modulation(&self, g: &mut Graph, time: Tensor) -> Result<Tensor> {
+        let [w0, b0] = self.params.sigma_map_0.map(|id| g.param(id));
+        let [w2, b2] = self.params.sigma_map_2.map(|id| g.param(id));
+        let [w, b] = self.params.adaln.map(|id| g.param(id));
+        let u = g.linear("sigma_map.mlp.0", time, w0, Some(b0))?;
+        let u = g.silu("sigma_map.mlp.1", u);
+        let u = g.linear("sigma_map", u, w2, Some(b2))?;
+        let c = g.silu("c", u);
+        g.linear("adaLN", c, w, Some(b))
+    }
+}

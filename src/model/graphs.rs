@@ -1,0 +1,234 @@
+//! The graphs that training, evaluation, sampling and inspection run.
+
+use crate::error::Result;
+use crate::graph::{Graph, Tensor};
+use crate::model::{Dit, Trunk, TrunkOptions};
+use crate::ops::{AdamwConfig, Draws, HeadLoss, RowList};
+
+/// Elements of a chunk's logits.
+const CHUNK_LOGITS: usize = 1 << 24;
+
+/// Rows of a chunk of the output head: a multiple of 64, so that chunks keep the alignment of
+/// their tensors.
+fn chunk_rows(vocab: usize, rows: usize) -> usize {
+    let most = (CHUNK_LOGITS / vocab).max(64) / 64 * 64;
+    most.min(rows.next_multiple_of(64))
+}
+
+/// Inputs of the loss.
+#[derive(Clone, Copy, Debug)]
+pub struct LossInputs {
+    /// The masked rows.
+    pub list: RowList,
+    /// x0 of each masked row.
+    pub targets: Tensor,
+    /// Weight of each masked row's nll in the loss.
+    pub weights: Tensor,
+}
+
+fn loss(
+    dit: &Dit,
+    g: &mut Graph,
+    trunk: &Trunk,
+    chunk: Option<usize>,
+    gradient: bool,
+) -> Result<(LossInputs, [Tensor; 2])> {
+    let rows = g.shape(trunk.hidden)[0];
+    let list = g.row_list(rows);
+    let inputs = LossInputs {
+        list,
+        targets: g.input_uint("x0", &[rows]),
+        weights: g.input("weights", &[rows]),
+    };
+    let hidden = g.masked_rows("masked", trunk.hidden, list)?;
+    let [weight, bias] = dit.params.output.map(|id| g.param(id));
+    let outputs = g.head_loss(&HeadLoss {
+        hidden,
+        weight,
+        bias,
+        targets: inputs.targets,
+        weights: inputs.weights,
+        mask_index: dit.config.mask_index,
+        chunk: chunk.unwrap_or_else(|| chunk_rows(dit.config.vocab_size, rows)),
+        gradient,
+    })?;
+    Ok((inputs, outputs))
+}
+
+/// One micro-step of training and the optimiser's update.
+pub struct TrainGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Its network.
+    pub trunk: Trunk,
+    /// Inputs of the loss.
+    pub inputs: LossInputs,
+    /// [1]
+    pub loss: Tensor,
+    /// Unweighted nll of each masked row, [rows].
+    pub nll: Tensor,
+    /// [4]: gradient norm, clip factor, 1 if finite.
+    pub stats: Tensor,
+}
+
+impl TrainGraph {
+    /// Builds it for micro-batches of `batch` sequences of `length` tokens; `chunk`: rows of an
+    /// output chunk (a multiple of 64), by default what fits 64 MiB.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the length is above the model's.
+    pub fn new(
+        dit: &Dit,
+        batch: usize,
+        length: usize,
+        chunk: Option<usize>,
+        clip: f64,
+        adamw: AdamwConfig,
+    ) -> Result<Self> {
+        let mut graph = Graph::new(dit.layout.clone());
+        let trunk = dit.trunk(
+            &mut graph,
+            TrunkOptions {
+                batch,
+                length,
+                training: true,
+            },
+        )?;
+        let (inputs, [loss, nll]) = loss(dit, &mut graph, &trunk, chunk, true)?;
+        graph.keep(nll);
+        graph.backward(loss)?;
+        graph.begin_update();
+        let stats = graph.grad_norm(clip);
+        graph.adamw(stats, adamw);
+        Ok(Self {
+            graph,
+            trunk,
+            inputs,
+            loss,
+            nll,
+            stats,
+        })
+    }
+}
+
+/// The loss without gradients.
+pub struct EvalGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Its network.
+    pub trunk: Trunk,
+    /// Inputs of the loss.
+    pub inputs: LossInputs,
+    /// Unweighted nll of each masked row, [rows].
+    pub nll: Tensor,
+}
+
+impl EvalGraph {
+    /// Builds it for `batch` sequences of `length` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the length is above the model's.
+    pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
+        let mut graph = Graph::new(dit.layout.clone());
+        let trunk = dit.trunk(
+            &mut graph,
+            TrunkOptions {
+                batch,
+                length,
+                training: false,
+            },
+        )?;
+        let (inputs, [_, nll]) = loss(dit, &mut graph, &trunk, None, false)?;
+        Ok(Self {
+            graph,
+            trunk,
+            inputs,
+            nll,
+        })
+    }
+}
+
+/// Logits at every position, and their SUBS log-probabilities.
+pub struct LogitsGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Its network.
+    pub trunk: Trunk,
+    /// [rows, V]
+    pub logits: Tensor,
+    /// [rows, V]
+    pub log_probs: Tensor,
+}
+
+impl LogitsGraph {
+    /// Builds it for `batch` sequences of `length` tokens; `keep_all` keeps every activation
+    /// readable.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the length is above the model's.
+    pub fn new(dit: &Dit, batch: usize, length: usize, keep_all: bool) -> Result<Self> {
+        let mut graph = Graph::new(dit.layout.clone());
+        if keep_all {
+            graph.keep_all();
+        }
+        let trunk = dit.trunk(
+            &mut graph,
+            TrunkOptions {
+                batch,
+                length,
+                training: false,
+            },
+        )?;
+        let [w, b] = dit.params.output.map(|id| graph.param(id));
+        let logits = graph.linear("logits", trunk.hidden, w, Some(b))?;
+        let log_probs = graph.subs("subs_log_probs", logits, trunk.xt, dit.config.mask_index)?;
+        Ok(Self {
+            graph,
+            trunk,
+            logits,
+            log_probs,
+        })
+    }
+}
+
+/// Draws of tokens at listed rows.
+pub struct DrawGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Its network.
+    pub trunk: Trunk,
+    /// The rows to draw at.
+    pub list: RowList,
+    /// What is drawn there.
+    pub draws: Draws,
+}
+
+impl DrawGraph {
+    /// Builds it for `batch` sequences of `length` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the length is above the model's.
+    pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
+        let mut graph = Graph::new(dit.layout.clone());
+        let trunk = dit.trunk(
+            &mut graph,
+            TrunkOptions {
+                batch,
+                length,
+                training: false,
+            },
+        )?;
+        let rows = batch * length;
+        let list = graph.row_list(rows);
+        let hidden = graph.masked_rows("revealed", trunk.hidden, list)?;
+        let [w, b] = dit.params.output.map(|id| graph.param(id));
+        let chunk = chunk_rows(dit.config.vocab_size, rows);
+        let draws = graph.categorical(hidden, w, b, list.rows, dit.config.mask_index, chunk)?;
+        Ok(Self {
+            graph,
+            trunk,
+            list,
+            draws,
+        })
+    }
+}

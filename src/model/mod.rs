@@ -1,0 +1,17 @@
+//! The denoiser: parameters, initialisation, the DiT encoder and the graphs built from it.
+
+mod dit;
+#[cfg(not(target_arch = "wasm32"))]
+mod files;
+mod graphs;
+mod init;
+mod params;
+mod time_embedding;
+
+pub use dit::{Dit, Trunk, TrunkOptions};
+#[cfg(not(target_arch = "wasm32"))]
+pub use files::{fill, load_published, read_weights, write_weights};
+pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
+pub use init::initial;
+pub use params::DitParams;
+pub use time_embedding::{TIME_FEATURES, time_embedding};

@@ -1,0 +1,105 @@
+//! The optimiser step on a device: uploads, micro-steps and the update.
+
+use crate::config::OptimConfig;
+use crate::device::Device;
+use crate::device::program::{Arena, Step};
+use crate::error::Result;
+use crate::graph::{Session, Storage};
+use crate::model::{Dit, TrainGraph};
+use crate::ops::AdamwConfig;
+use crate::train::Batch;
+
+/// What a run of the training graph reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepOutcome {
+    /// The micro-batch's share of the loss.
+    pub loss: f64,
+    /// Gradient norm before clipping; only after an update.
+    pub grad_norm: f64,
+    /// Whether every gradient was finite, so the weights were updated; only after an update.
+    pub finite: bool,
+}
+
+/// The training graph of a model on its device.
+pub struct TrainSession {
+    /// The graph and its handles.
+    pub graph: TrainGraph,
+    session: Session,
+}
+
+impl TrainSession {
+    /// Builds the graph for micro-batches of `batch` sequences and creates everything it needs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for impossible sizes, [`crate::Error::Unsupported`] or
+    /// [`crate::Error::OutOfMemory`] if the device cannot hold it.
+    pub async fn new(
+        device: &Device,
+        dit: &Dit,
+        storage: &Storage,
+        optim: &OptimConfig,
+        batch: usize,
+        length: usize,
+        chunk: Option<usize>,
+    ) -> Result<Self> {
+        let &OptimConfig {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            ..
+        } = optim;
+        let adamw = AdamwConfig {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        };
+        let mut graph = TrainGraph::new(dit, batch, length, chunk, optim.clip, adamw)?;
+        let outputs = [graph.loss, graph.stats];
+        let session =
+            Session::new(device, &mut graph.graph, storage, Arena::Params, &outputs).await?;
+        Ok(Self { graph, session })
+    }
+
+    /// Uploads a micro-batch, adds its gradients, and with `update` applies them. `step` holds the
+    /// learning rate and keys; the batch's counts are filled in.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`] and its kin.
+    pub async fn run(
+        &mut self,
+        storage: &mut Storage,
+        batch: &Batch,
+        mut step: Step,
+        update: bool,
+    ) -> Result<StepOutcome> {
+        let (noised, segments) = (&batch.noised, &batch.segments);
+        let (inputs, trunk, s) = (&self.graph.inputs, &self.graph.trunk, &mut self.session);
+        s.write_uint(trunk.xt, &noised.xt)?;
+        s.write(trunk.time, &batch.time)?;
+        s.write_uint(inputs.list.rows, &noised.rows)?;
+        s.write_uint(inputs.list.row_of, &noised.row_of)?;
+        s.write_uint(inputs.targets, &noised.targets)?;
+        s.write(inputs.weights, &noised.weights)?;
+        if let Some(t) = trunk.segments {
+            s.write_uint(t.order, &segments.order)?;
+            s.write_uint(t.parts, &segments.parts)?;
+            s.write_uint(t.segments, &segments.segments)?;
+        }
+        step.rows = noised.rows.len() as u32;
+        step.parts = segments.part_count();
+        step.segments = segments.segment_count();
+        let results = s.run(storage, &step, update).await?;
+        Ok(StepOutcome {
+            loss: results[0],
+            grad_norm: results[1],
+            finite: results[3] != 0.0,
+        })
+    }
+
+    /// The session, to read tensors from.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}

@@ -1,0 +1,154 @@
+//! Numbers of the reference implementation, in `tests/golden` or the folder `MDLM_GOLDEN` names.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use mdlm::config::ModelConfig;
+use mdlm::device::Device;
+use mdlm::device::program::Arena;
+use mdlm::graph::Storage;
+use mdlm::model::Dit;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+/// A fixture: its description and its tensors, widened.
+pub struct Fixture {
+    pub name: String,
+    pub json: Value,
+    tensors: HashMap<String, Vec<f64>>,
+    custom: bool,
+}
+
+fn folder() -> (PathBuf, bool) {
+    match std::env::var_os("MDLM_GOLDEN") {
+        Some(folder) => (folder.into(), true),
+        None => (
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+            false,
+        ),
+    }
+}
+
+impl Fixture {
+    /// Loads a fixture. One that a folder given by the user lacks is named and `None`; an absent
+    /// or empty folder, or a fixture missing from the default one, fails.
+    pub fn load(name: &str) -> Option<Self> {
+        let (folder, custom) = folder();
+        let listing =
+            std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let any = listing
+            .filter_map(Result::ok)
+            .any(|f| f.path().extension().is_some_and(|e| e == "safetensors"));
+        assert!(any, "{} holds no fixture", folder.display());
+        let path = |end: &str| folder.join(format!("{name}.{end}"));
+        if custom && !(path("json").exists() && path("safetensors").exists()) {
+            println!("{name}: not in {}, skipped", folder.display());
+            return None;
+        }
+        let json =
+            std::fs::read_to_string(path("json")).unwrap_or_else(|e| panic!("{name}.json: {e}"));
+        let bytes = std::fs::read(path("safetensors"))
+            .unwrap_or_else(|e| panic!("{name}.safetensors: {e}"));
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file
+            .iter()
+            .map(|(key, view)| {
+                let words = view.data().as_chunks::<4>().0.iter();
+                let values = match view.dtype() {
+                    Dtype::F32 => words.map(|&w| f32::from_le_bytes(w).into()).collect(),
+                    Dtype::I32 => words.map(|&w| i32::from_le_bytes(w).into()).collect(),
+                    other => panic!("{key}: {other:?}"),
+                };
+                (key.to_owned(), values)
+            })
+            .collect();
+        let json = serde_json::from_str(&json).unwrap();
+        Some(Self {
+            name: name.to_owned(),
+            json,
+            tensors,
+            custom,
+        })
+    }
+
+    /// A folder beside the fixtures; one that a folder given by the user lacks is named and `None`.
+    pub fn folder_of(name: &str) -> Option<PathBuf> {
+        let (folder, custom) = folder();
+        let path = folder.join(name);
+        if !path.is_dir() {
+            assert!(custom, "no folder {}", path.display());
+            println!("{name}: not in {}, skipped", folder.display());
+            return None;
+        }
+        Some(path)
+    }
+
+    /// A tensor; one that a folder given by the user lacks is named and `None`.
+    pub fn get(&self, key: &str) -> Option<&[f64]> {
+        let found = self.tensors.get(key).map(Vec::as_slice);
+        if found.is_none() {
+            assert!(self.custom, "{} has no tensor {key}", self.name);
+            println!("{}: no tensor {key}, skipped", self.name);
+        }
+        found
+    }
+
+    /// A tensor of token ids.
+    pub fn tokens(&self, key: &str) -> Option<Vec<u32>> {
+        Some(self.get(key)?.iter().map(|&x| x as u32).collect())
+    }
+
+    /// All tensor names.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A number of the description.
+    pub fn number(&self, path: &[&str]) -> f64 {
+        let value = path.iter().fold(&self.json, |v, &key| &v[key]);
+        value
+            .as_f64()
+            .unwrap_or_else(|| panic!("{}: no number {path:?}", self.name))
+    }
+
+    /// A size of the configuration.
+    pub fn size(&self, key: &str) -> usize {
+        self.number(&["config", key]) as usize
+    }
+
+    /// The fixture's model.
+    pub fn model(&self, time_conditioning: bool) -> ModelConfig {
+        ModelConfig {
+            vocab_size: self.size("vocab_size_with_mask"),
+            mask_index: self.size("mask_index") as u32,
+            hidden_size: self.size("hidden"),
+            n_blocks: self.size("blocks"),
+            n_heads: self.size("heads"),
+            cond_dim: self.size("cond_dim"),
+            length: self.size("length"),
+            dropout: self.number(&["config", "dropout"]),
+            time_conditioning,
+        }
+    }
+}
+
+/// A checkpoint key without its prefix.
+pub fn short(key: &str) -> &str {
+    key.strip_prefix("backbone.").unwrap_or(key)
+}
+
+/// The fixture's model with the parameters of `params`, EMA included.
+pub async fn load(device: &Device, params: &Fixture, time_conditioning: bool) -> (Dit, Storage) {
+    let dit = Dit::new(&params.model(time_conditioning), device.slab_limit()).unwrap();
+    let mut storage = Storage::new(device, &dit.layout, &Arena::ALL)
+        .await
+        .unwrap();
+    for arena in [Arena::Params, Arena::Ema] {
+        storage
+            .write(arena, |key| {
+                Ok(params.get(short(&key.key)).unwrap().to_vec())
+            })
+            .unwrap();
+    }
+    (dit, storage)
+}
