@@ -6,6 +6,7 @@ pub mod data;
 pub mod device;
 pub mod diffusion;
 pub mod error;
+pub mod eval;
 pub mod gpu;
 pub mod graph;
 pub mod io;
@@ -13,6 +14,7 @@ pub mod model;
 pub mod ops;
 pub mod progress;
 pub mod rng;
+pub mod sample;
 pub mod train;
 
 pub use error::{Error, Result};

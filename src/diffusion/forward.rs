@@ -1,6 +1,7 @@
 //! The forward process q(xt | x0) and what the loss needs of it.
 
 use crate::error::{Error, Result};
+use crate::model::check_tokens;
 use crate::ops::NOT_LISTED;
 use crate::rng::Rng;
 
@@ -54,13 +55,7 @@ impl Noised {
             });
         }
         for tokens in [x0, &xt[..]] {
-            if let Some(position) = tokens.iter().position(|&id| id as usize >= vocab_size) {
-                return Err(Error::Token {
-                    id: tokens[position],
-                    vocab_size,
-                    position,
-                });
-            }
+            check_tokens(tokens, vocab_size)?;
         }
         let mut out = Self {
             row_of: vec![NOT_LISTED; xt.len()],

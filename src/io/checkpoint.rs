@@ -30,8 +30,6 @@ pub struct TrainState {
     pub skipped: u64,
     /// How many of them were the last ones in a row.
     pub skipped_in_a_row: u64,
-    /// Updates of the moving average, which its decay depends on.
-    pub ema_updates: u64,
     /// Seed of the run.
     pub seed: u64,
     /// Digest of the corpus, see [`crate::data::Corpus::digest`].
@@ -140,7 +138,6 @@ mod tests {
             tokens: 10 * step,
             skipped: 1,
             skipped_in_a_row: 0,
-            ema_updates: step - 1,
             seed: 3,
             corpus_digest: "ab".to_owned(),
             device: "cpu".to_owned(),

@@ -4,6 +4,7 @@ mod dit;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod graphs;
+mod handle;
 mod init;
 mod params;
 mod time_embedding;
@@ -12,6 +13,8 @@ pub use dit::{Dit, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{fill, load_published, read_weights, write_weights};
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
+pub use handle::{Model, ModelInfo};
+pub(crate) use handle::{check_tokens, initialise};
 pub use init::initial;
 pub use params::DitParams;
 pub use time_embedding::{TIME_FEATURES, time_embedding};

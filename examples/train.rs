@@ -1,0 +1,277 @@
+//! Trains a masked diffusion language model and ends with text that it generated.
+//!
+//! `cargo run --release --example train` needs no arguments, no GPU and no download.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use mdlm::config::{ModelConfig, TrainConfig};
+use mdlm::data::Corpus;
+use mdlm::device::Device;
+use mdlm::io::checkpoint;
+use mdlm::progress::{Event, Flow};
+use mdlm::sample::Canvas;
+use mdlm::train::{Summary, Trainer};
+use pollster::block_on;
+
+/// Train a masked diffusion language model.
+///
+/// Without arguments: children's stories with a 2,048-token vocabulary, a preset that suits the
+/// device, a few minutes on two CPU cores. Settings: flag over --set over --config over default.
+#[derive(Parser)]
+struct Args {
+    /// TOML file with the run's settings; see examples/configs.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Model size: nano, mini, tiny, small or medium.
+    #[arg(long)]
+    preset: Option<String>,
+    /// Training text, plain or .gz; documents end at a line <|endoftext|>. A tenth is held out.
+    #[arg(long)]
+    data: Option<String>,
+    /// char, byte, or a Hugging Face tokenizer.json (plain or .gz).
+    #[arg(long)]
+    tokenizer: Option<String>,
+    /// Optimiser steps in all.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Sequences of a micro-batch.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Tokens of a sequence.
+    #[arg(long)]
+    length: Option<usize>,
+    /// Seed of everything random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder of the run; default: runs/<preset>-<number>.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Steps between checkpoints.
+    #[arg(long)]
+    save_every: Option<u64>,
+    /// Continue the newest whole checkpoint in the folder, if there is one.
+    #[arg(long)]
+    resume: bool,
+    /// Any setting, as section.key=value, for example optim.lr=1e-3; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    device: support::DeviceArgs,
+}
+
+/// The run that suits a device.
+fn default_config(device: &Device) -> TrainConfig {
+    let hardware = device.info().hardware_gpu;
+    let text = if hardware {
+        include_str!("configs/stories-gpu.toml")
+    } else {
+        include_str!("configs/stories.toml")
+    };
+    TrainConfig::from_toml(text).expect("the bundled configurations are tested")
+}
+
+impl Args {
+    /// The settings: flag over --set over file over the saved run over default.
+    fn resolve(&self, device: &Device, saved: Option<TrainConfig>) -> mdlm::Result<TrainConfig> {
+        let mut config = match (&self.config, saved) {
+            (Some(path), _) => TrainConfig::from_toml(&checkpoint::read_text(path, 1 << 16)?)?,
+            (None, Some(saved)) => saved,
+            (None, None) => default_config(device),
+        };
+        if let Some(preset) = &self.preset {
+            let ModelConfig {
+                vocab_size,
+                mask_index,
+                ..
+            } = config.model;
+            config.model = ModelConfig {
+                vocab_size,
+                mask_index,
+                ..ModelConfig::preset(preset)?
+            };
+        }
+        for assignment in &self.set {
+            config.set(assignment)?;
+        }
+        if let Some(data) = &self.data {
+            (config.data.train, config.data.valid) = (data.clone(), String::new());
+        }
+        let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
+        set(&mut config.training.steps, self.steps);
+        set(&mut config.training.save_every, self.save_every);
+        set(&mut config.seed, self.seed);
+        config.training.batch = self.batch.unwrap_or(config.training.batch);
+        config.model.length = self.length.unwrap_or(config.model.length);
+        if let Some(tokenizer) = &self.tokenizer {
+            config.data.tokenizer.clone_from(tokenizer);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn bar(steps: u64, at: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps).with_position(at);
+    let style = ProgressStyle::with_template("{bar:30} step {pos}/{len}  {msg}  {eta} left");
+    bar.set_style(style.expect("the template is a constant"));
+    bar
+}
+
+fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // a second Ctrl-C ends the program at once: checkpoints are whole at any instant
+    if let Err(e) = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    }) {
+        log::warn!("Ctrl-C will not save: {e}");
+    }
+    let config = trainer.config().training.clone();
+    let tokens = (config.global_batch() * trainer.config().model.length) as f64;
+    let bar = bar(config.steps, trainer.steps_done());
+    let (begin, first) = (std::time::Instant::now(), trainer.steps_done());
+    let summary = block_on(trainer.run(out, &mut |event: &Event| {
+        match event {
+            Event::Step(s) => {
+                let rate = (s.step - first) as f64 * tokens / begin.elapsed().as_secs_f64();
+                bar.set_position(s.step);
+                bar.set_message(format!(
+                    "loss {:.3}  lr {:.1e}  |g| {:.2}  {rate:.0} tokens/s{}",
+                    s.loss,
+                    s.lr,
+                    s.grad_norm,
+                    if s.skipped > 0 {
+                        format!("  {} skipped", s.skipped)
+                    } else {
+                        String::new()
+                    }
+                ));
+            }
+            Event::Progress { what, done, total } => {
+                bar.set_message(format!("{what} {done}/{total}"))
+            }
+            Event::Validation { step, ppl, std_err } => {
+                bar.println(format!(
+                    "step {step}: validation perplexity {ppl:.2} ± {std_err:.2}"
+                ));
+            }
+            Event::Saved { path, .. } => bar.println(format!("saved {}", path.display())),
+            _ => {}
+        }
+        if stop.load(Ordering::SeqCst) {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
+    }));
+    bar.finish_and_clear();
+    summary
+}
+
+fn samples(trainer: &Trainer) -> mdlm::Result<String> {
+    let mut model = block_on(trainer.model())?;
+    let (config, tokenizer) = (trainer.config(), &trainer.corpus().tokenizer);
+    let mut text = String::new();
+    for i in 0..3 {
+        let mut sampling = config.sampling.clone();
+        sampling.seed += i;
+        let canvas = Canvas::prompt(&[tokenizer.bos()], config.model.length)?;
+        let sampler = model.sampler(canvas, &sampling)?;
+        let canvas = block_on(sampler.finish(|_| std::ops::ControlFlow::Continue(())))?;
+        text += &format!(
+            "--- sample {} ---\n{}\n\n",
+            i + 1,
+            canvas.text(tokenizer).trim()
+        );
+    }
+    Ok(text)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let device = args.device.open()?;
+    let name = args.preset.as_deref().unwrap_or("stories");
+    let (newest, next) = support::numbered_runs(name);
+    let out = args.out.clone().unwrap_or(if args.resume {
+        newest.unwrap_or(next)
+    } else {
+        next
+    });
+    let found = if args.resume {
+        checkpoint::newest_whole(&out)?
+    } else {
+        None
+    };
+    let saved = found.as_ref().map(|dir| {
+        TrainConfig::from_toml(&checkpoint::read_text(&dir.join("config.toml"), 1 << 16)?)
+    });
+    let config = args.resolve(&device, saved.transpose()?)?;
+    let mut files = config.data.clone();
+    for path in [&mut files.train, &mut files.valid, &mut files.tokenizer] {
+        *path = support::find(path);
+    }
+    let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
+    let mut trainer = match &found {
+        Some(dir) => block_on(Trainer::resume(&device, &config, corpus, dir))?,
+        None => block_on(Trainer::new(&device, &config, corpus))?,
+    };
+    let resolved = trainer.config().clone();
+    if trainer.steps_done() >= resolved.training.steps {
+        println!(
+            "{} is complete at step {}",
+            out.display(),
+            trainer.steps_done()
+        );
+        return Ok(());
+    }
+    println!("{}", resolved.to_toml()?);
+    let (train_blocks, valid_blocks) = (
+        trainer.corpus().train.count(),
+        trainer.corpus().valid.count(),
+    );
+    println!(
+        "{} parameters; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{}\nwriting to {}",
+        trainer.parameters(),
+        resolved.model.length,
+        trainer.report()?,
+        out.display(),
+    );
+    let begin = std::time::Instant::now();
+    let summary = train(&mut trainer, &out)?;
+    println!(
+        "{} steps in {:.0} s",
+        summary.step,
+        begin.elapsed().as_secs_f64()
+    );
+    if let Some(p) = summary.validation {
+        let [low, high] = p.interval();
+        println!(
+            "validation perplexity {:.2} (95 %: {low:.2} to {high:.2}); unigram model {:.2}",
+            p.ppl, summary.unigram_ppl
+        );
+    }
+    if summary.stopped {
+        println!("stopped; continue with --resume --out {}", out.display());
+        return Ok(());
+    }
+    let text = samples(&trainer)?;
+    mdlm::io::atomic::write_file(&out.join("samples.txt"), text.as_bytes())?;
+    println!("\n{text}loss curve: {}", out.join("loss.svg").display());
+    println!(
+        "more text: cargo run --release --example sample -- --checkpoint {} --watch",
+        out.display()
+    );
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    support::main(run)
+}

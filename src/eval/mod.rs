@@ -1,0 +1,5 @@
+//! Evaluation on held-out text.
+
+mod perplexity;
+
+pub use perplexity::{Evaluator, Perplexity};

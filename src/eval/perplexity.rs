@@ -1,0 +1,182 @@
+//! The bound on perplexity (reference `val/ppl`): one diffusion time for each sequence, stratified
+//! over a batch, sums in f64.
+
+use crate::data::Blocks;
+use crate::device::Device;
+use crate::device::program::{Arena, Step};
+use crate::diffusion::{Loglinear, Noised, q_xt, sample_times};
+use crate::error::{Error, Result};
+use crate::graph::{Session, Storage};
+use crate::model::{Dit, EvalGraph, time_embedding};
+use crate::rng::{Rng, Stream};
+
+/// An upper bound on perplexity, estimated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Perplexity {
+    /// exp of `nats_per_token`.
+    pub ppl: f64,
+    /// Mean NELBO of a token, nats.
+    pub nats_per_token: f64,
+    /// Standard error of `nats_per_token`.
+    pub nats_std_err: f64,
+    /// Tokens evaluated.
+    pub tokens: u64,
+}
+
+impl Perplexity {
+    /// Standard error of the perplexity, to first order.
+    pub fn std_err(&self) -> f64 {
+        self.ppl * self.nats_std_err
+    }
+
+    /// The 95 % confidence interval of the perplexity.
+    pub fn interval(&self) -> [f64; 2] {
+        [-1.96, 1.96].map(|z: f64| (self.nats_per_token + z * self.nats_std_err).exp())
+    }
+}
+
+/// Evaluates one arena of a model; keeps its graph from call to call.
+pub struct Evaluator {
+    graph: EvalGraph,
+    session: Session,
+    batch: usize,
+}
+
+impl Evaluator {
+    /// Builds the graph for batches of `batch` blocks; `weights`: the arena to evaluate.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub async fn new(
+        device: &Device,
+        dit: &Dit,
+        storage: &Storage,
+        weights: Arena,
+        batch: usize,
+        length: usize,
+    ) -> Result<Self> {
+        let mut graph = EvalGraph::new(dit, batch, length)?;
+        let outputs = [graph.nll];
+        let session = Session::new(device, &mut graph.graph, storage, weights, &outputs).await?;
+        Ok(Self {
+            graph,
+            session,
+            batch,
+        })
+    }
+
+    /// Evaluates the first `most` blocks (0: all), in whole batches; the last one is filled up with
+    /// blocks that do not count. `progress(done, total)` is called after each batch. The same seed
+    /// gives the same times and masks, so that two evaluations differ by the weights alone.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and its kin.
+    pub async fn perplexity(
+        &mut self,
+        dit: &Dit,
+        storage: &mut Storage,
+        blocks: &Blocks,
+        most: usize,
+        seed: u64,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Perplexity> {
+        let count = if most == 0 {
+            blocks.count()
+        } else {
+            most.min(blocks.count())
+        };
+        if count == 0 {
+            return Err(Error::config(
+                "training.val_blocks",
+                most,
+                "there is no held-out block",
+            ));
+        }
+        let length = blocks.length();
+        let (mut sequences, mut batches) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(self.batch) {
+            let real = self.batch.min(count - first);
+            let sums = self
+                .batch_nelbo(dit, storage, blocks, first, real, seed)
+                .await?;
+            let means = sums.iter().map(|sum| sum / length as f64);
+            sequences.extend(means.clone());
+            if real == self.batch {
+                batches.push(means.sum::<f64>() / real as f64);
+            }
+            progress((first + real) as u64, count as u64);
+        }
+        let mean = sequences.iter().sum::<f64>() / sequences.len() as f64;
+        // Times are stratified within a batch, so batches are the independent samples; with few of
+        // them the sequences give a wider, still valid, interval.
+        let samples = if batches.len() >= 8 {
+            &batches
+        } else {
+            &sequences
+        };
+        let n = samples.len() as f64;
+        let centre = samples.iter().sum::<f64>() / n;
+        let squares = samples.iter().map(|x| (x - centre).powi(2)).sum::<f64>();
+        let nats_std_err = (squares / (n - 1.0).max(1.0) / n).sqrt();
+        let tokens = (count * length) as u64;
+        Ok(Perplexity {
+            ppl: mean.exp(),
+            nats_per_token: mean,
+            nats_std_err,
+            tokens,
+        })
+    }
+
+    /// Sum over tokens of the weighted nll, for each of the `real` sequences from `first` on.
+    async fn batch_nelbo(
+        &mut self,
+        dit: &Dit,
+        storage: &mut Storage,
+        blocks: &Blocks,
+        first: usize,
+        real: usize,
+        seed: u64,
+    ) -> Result<Vec<f64>> {
+        let (length, c) = (blocks.length(), &dit.config);
+        let mut rng = Rng::new(seed, Stream::Validation, first as u64);
+        let t = sample_times(&mut rng, self.batch, 1e-3, true);
+        let (mut x0, mut xt, mut time) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, &t) in t.iter().enumerate() {
+            let block = blocks.block(first + i.min(real - 1));
+            x0.extend_from_slice(block);
+            q_xt(
+                block,
+                Loglinear.move_chance(t),
+                c.mask_index,
+                &mut rng,
+                &mut xt,
+            );
+            if c.time_conditioning {
+                time_embedding(Loglinear.sigma(t), &mut time);
+            }
+        }
+        if !c.time_conditioning {
+            time_embedding(0.0, &mut time);
+        }
+        let noised = Noised::new(&x0, xt, c.vocab_size, c.mask_index, |row| {
+            Loglinear.weight(t[row / length])
+        })?;
+        let (inputs, s) = (&self.graph.inputs, &mut self.session);
+        s.write_uint(self.graph.trunk.xt, &noised.xt)?;
+        s.write(self.graph.trunk.time, &time)?;
+        s.write_uint(inputs.list.rows, &noised.rows)?;
+        s.write_uint(inputs.targets, &noised.targets)?;
+        let step = Step {
+            rows: noised.rows.len() as u32,
+            ..Step::default()
+        };
+        let nll = s.run(storage, &step, false).await?;
+        let mut sums = vec![0.0; real];
+        for (i, &row) in noised.rows.iter().enumerate() {
+            if let Some(sum) = sums.get_mut(row as usize / length) {
+                *sum += nll[i] * noised.weights[i];
+            }
+        }
+        Ok(sums)
+    }
+}

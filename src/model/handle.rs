@@ -1,0 +1,195 @@
+//! A model ready for use: weights on a device, tokenizer, and the graphs it has been asked for.
+
+use crate::config::ModelConfig;
+use crate::data::Tokenizer;
+use crate::device::Device;
+use crate::device::program::{Arena, Step};
+use crate::error::{Error, Result};
+use crate::graph::{Session, Storage};
+use crate::model::{Dit, DrawGraph, LogitsGraph, initial, time_embedding};
+
+/// Size of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Parameters.
+    pub parameters: usize,
+    /// Bytes of the weights on the device.
+    pub bytes: u64,
+}
+
+/// A denoiser with its weights on a device.
+pub struct Model {
+    pub(crate) device: Device,
+    pub(crate) dit: Dit,
+    pub(crate) storage: Storage,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) draw: Option<(usize, DrawGraph, Session)>,
+    logits: Option<([usize; 2], LogitsGraph, Session)>,
+}
+
+impl Model {
+    /// A freshly initialised model.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or what the device refuses.
+    pub async fn new(device: &Device, config: &ModelConfig, seed: u64) -> Result<Self> {
+        let dit = Dit::new(config, device.slab_limit())?;
+        let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
+        initialise(&dit, &mut storage, &[Arena::Params], seed)?;
+        Ok(Self::from_parts(device, dit, storage, None))
+    }
+
+    pub(crate) fn from_parts(
+        device: &Device,
+        dit: Dit,
+        storage: Storage,
+        tokenizer: Option<Tokenizer>,
+    ) -> Self {
+        Self {
+            device: device.clone(),
+            dit,
+            storage,
+            tokenizer,
+            draw: None,
+            logits: None,
+        }
+    }
+
+    /// Loads a model from disk: one of our checkpoints (its moving average), a run's folder (its
+    /// newest whole checkpoint), or a folder in the published layout.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names file and tensor, [`Error::Io`], or what the device refuses.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
+        use crate::config::TrainConfig;
+        use crate::io::checkpoint::{read_text, resolve};
+        use crate::model::{fill, load_published, read_weights};
+
+        if path.join("config.json").is_file() {
+            let (dit, storage) = load_published(device, path).await?;
+            let tokenizer = path.join("tokenizer.json");
+            let tokenizer = tokenizer
+                .is_file()
+                .then(|| Tokenizer::from_file(&tokenizer))
+                .transpose()?;
+            return Ok(Self::from_parts(device, dit, storage, tokenizer));
+        }
+        let dir = resolve(path)?;
+        let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
+        let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
+        let dit = Dit::new(&config.model, device.slab_limit())?;
+        let weights = read_weights(&dir.join("ema.safetensors"), &dit.layout)?;
+        let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
+        fill(&mut storage, Arena::Params, &weights)?;
+        Ok(Self::from_parts(device, dit, storage, Some(tokenizer)))
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.dit.config
+    }
+
+    /// Its tokenizer, if it came with one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// Its size.
+    pub fn info(&self) -> ModelInfo {
+        let bytes = self.dit.layout.slabs().iter().map(|&n| 4 * n as u64).sum();
+        ModelInfo {
+            parameters: self.dit.layout.parameters(),
+            bytes,
+        }
+    }
+
+    /// Raw logits [batch, length, V] of noisy sequences `xt` [batch, length], one sigma for each
+    /// sequence (ignored without time conditioning).
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Shape`], [`Error::Config`] for a length above the model's.
+    pub async fn logits(&mut self, xt: &[u32], sigma: &[f64]) -> Result<Vec<f32>> {
+        let batch = sigma.len();
+        if batch == 0 || xt.is_empty() || !xt.len().is_multiple_of(batch) {
+            let expected = format!("a positive multiple of {batch} sequences");
+            return Err(Error::Shape {
+                op: "logits",
+                tensor: "xt".into(),
+                expected,
+                got: vec![xt.len()],
+            });
+        }
+        check_tokens(xt, self.dit.config.vocab_size)?;
+        let key = [batch, xt.len() / batch];
+        let (_, graph, session) = match &mut self.logits {
+            Some(made) if made.0 == key => made,
+            slot => {
+                let mut g = LogitsGraph::new(&self.dit, batch, key[1], false)?;
+                let outputs = [g.logits];
+                let session = Session::new(
+                    &self.device,
+                    &mut g.graph,
+                    &self.storage,
+                    Arena::Params,
+                    &outputs,
+                )
+                .await?;
+                slot.insert((key, g, session))
+            }
+        };
+        let mut time = Vec::new();
+        for &sigma in &sigma[..self.dit.cond_rows(batch)] {
+            time_embedding(
+                if self.dit.config.time_conditioning {
+                    sigma
+                } else {
+                    0.0
+                },
+                &mut time,
+            );
+        }
+        session.write_uint(graph.trunk.xt, xt)?;
+        session.write(graph.trunk.time, &time)?;
+        let logits = session
+            .run(&mut self.storage, &Step::default(), false)
+            .await?;
+        Ok(logits.iter().map(|&x| x as f32).collect())
+    }
+}
+
+/// Writes initial values to each of `arenas`.
+pub(crate) fn initialise(
+    dit: &Dit,
+    storage: &mut Storage,
+    arenas: &[Arena],
+    seed: u64,
+) -> Result<()> {
+    let keys = dit.layout.keys();
+    for &arena in arenas {
+        storage.write(arena, |key| {
+            let index = keys.iter().position(|k| k == key).unwrap_or_default();
+            // a bias has the bound of its layer's weight, which stands before it
+            let weight = if key.shape.len() == 1 && index > 0 {
+                &keys[index - 1]
+            } else {
+                key
+            };
+            let fan_in = weight.shape.last().copied().unwrap_or(1);
+            Ok(initial(key, index, fan_in, seed))
+        })?;
+    }
+    Ok(())
+}
+
+/// An error that names the first token outside the vocabulary.
+pub(crate) fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<()> {
+    match tokens.iter().position(|&id| id as usize >= vocab_size) {
+        Some(position) => Err(Error::Token {
+            id: tokens[position],
+            vocab_size,
+            position,
+        }),
+        None => Ok(()),
+    }
+}

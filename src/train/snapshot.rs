@@ -1,0 +1,148 @@
+//! Checkpoints of a run: what is in one, and continuing from it bit by bit.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::TrainConfig;
+use crate::data::Corpus;
+use crate::device::Device;
+use crate::device::program::Arena;
+use crate::error::{Error, Result};
+use crate::graph::{Key, Layout};
+use crate::io::checkpoint::{self, TrainState, read_text, write_bytes};
+use crate::io::safetensors::{TensorSpec, read_file, write_file};
+use crate::model::{fill, read_weights, write_weights};
+use crate::train::Trainer;
+use crate::train::trainer::Progress;
+
+const CONFIG: &str = "config.toml";
+const MODEL: &str = "model.safetensors";
+const EMA: &str = "ema.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const TOKENIZER: &str = "tokenizer.json";
+const MAX_CONFIG_BYTES: u64 = 1 << 16;
+
+/// Names of the optimiser's tensors: the two moments of each parameter.
+fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
+    let of = |prefix: &str| {
+        let spec =
+            move |key: &Key| TensorSpec::new(format!("{prefix}.{}", key.key), key.shape.clone());
+        layout.keys().iter().map(spec).collect::<Vec<_>>()
+    };
+    [of("m"), of("v")].concat()
+}
+
+impl Trainer {
+    /// Writes a checkpoint into the run's folder; a kill at any instant leaves the older ones whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names path and action; nothing half-written stays visible.
+    pub async fn save(&self, run_dir: &Path) -> Result<PathBuf> {
+        // everything is read from the device before a file is touched
+        let head_dim = self.config.model.head_dim();
+        let params = self.storage.read(Arena::Params).await?;
+        let ema = self.storage.read(Arena::Ema).await?;
+        let config = self.config.to_toml()?;
+        let Progress {
+            step,
+            tokens,
+            skipped,
+            skipped_in_a_row,
+        } = self.at;
+        let state = TrainState {
+            step,
+            tokens,
+            skipped,
+            skipped_in_a_row,
+            seed: self.config.seed,
+            corpus_digest: self.corpus.digest.clone(),
+            device: self.device.info().name.clone(),
+            threads: crate::cpu::threads(),
+        };
+        let layout = &self.dit.layout;
+        let mut moments = self.storage.read(Arena::M).await?;
+        moments.extend(self.storage.read(Arena::V).await?);
+        let path = checkpoint::save(run_dir, step, |dir| {
+            write_bytes(&dir.join(CONFIG), config.as_bytes())?;
+            write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
+            write_weights(&dir.join(MODEL), layout, head_dim, &params)?;
+            write_weights(&dir.join(EMA), layout, head_dim, &ema)?;
+            write_file(&dir.join(OPTIMIZER), &moment_specs(layout), |i| {
+                Ok(moments[i].iter().map(|&x| x as f32).collect())
+            })?;
+            state.write(dir)
+        })?;
+        checkpoint::prune(run_dir, self.config.training.keep, step)?;
+        Ok(path)
+    }
+
+    /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only
+    /// `training.steps` and `training.save_every` of `config` may differ from what was saved.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key that differs, [`Error::Checkpoint`], [`Error::Io`].
+    pub async fn resume(
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+        checkpoint: &Path,
+    ) -> Result<Self> {
+        checkpoint::verify(checkpoint)?;
+        let saved =
+            TrainConfig::from_toml(&read_text(&checkpoint.join(CONFIG), MAX_CONFIG_BYTES)?)?;
+        let mut config = config.clone();
+        config.model.vocab_size = corpus.tokenizer.vocab_size();
+        config.model.mask_index = corpus.tokenizer.mask_index();
+        // the default warm-up depends on the number of steps, which may have changed
+        config.optim.warmup = config.optim.warmup.or(saved.optim.warmup);
+        if let Some(key) = config.difference(&saved) {
+            let problem = format!("differs from the saved run in {}", checkpoint.display());
+            return Err(Error::config(key, "(given)", problem));
+        }
+        let state = TrainState::read(checkpoint)?;
+        if state.corpus_digest != corpus.digest {
+            let problem = "the saved run was trained on other text, or packed otherwise";
+            return Err(Error::config("data.train", &config.data.train, problem));
+        }
+        let TrainState {
+            step,
+            tokens,
+            skipped,
+            skipped_in_a_row,
+            ..
+        } = state;
+        let at = Progress {
+            step,
+            tokens,
+            skipped,
+            skipped_in_a_row,
+        };
+        let mut trainer = Self::assemble(device, config, corpus, at).await?;
+        let layout = trainer.dit.layout.clone();
+        let storage = &mut trainer.storage;
+        fill(
+            storage,
+            Arena::Params,
+            &read_weights(&checkpoint.join(MODEL), &layout)?,
+        )?;
+        fill(
+            storage,
+            Arena::Ema,
+            &read_weights(&checkpoint.join(EMA), &layout)?,
+        )?;
+        let mut m = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
+        let v = m.split_off(layout.keys().len());
+        fill(storage, Arena::M, &m)?;
+        fill(storage, Arena::V, &v)?;
+        let here = (device.info().name.clone(), crate::cpu::threads());
+        if here != (state.device.clone(), state.threads) {
+            log::warn!(
+                "the run was saved on {} with {} threads and goes on on {} with {}: its numbers will round differently",
+                state.device,
+                state.threads,
+                here.0,
+                here.1
+            );
+        }
+        Ok(trainer)
+    }
+}

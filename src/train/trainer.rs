@@ -1,0 +1,299 @@
+//! The trainer: batches in, optimiser steps out.
+
+use std::sync::Arc;
+
+use crate::config::TrainConfig;
+use crate::data::{Blocks, Corpus, Loader, Prefetch};
+use crate::device::Device;
+use crate::device::program::{Arena, Step};
+use crate::diffusion::{Loglinear, q_xt, sample_times};
+use crate::error::{Error, Result};
+use crate::eval::{Evaluator, Perplexity};
+use crate::graph::Storage;
+use crate::model::{Dit, Model, initialise};
+use crate::progress::StepStats;
+use crate::rng::{Rng, Stream, stream_key};
+use crate::train::{Batch, TrainSession, ema_decay, learning_rate};
+
+/// Steps in a row that may be skipped before training gives up.
+const MOST_SKIPPED: u64 = 10;
+
+/// Where training stands, apart from the tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) step: u64,
+    pub(super) tokens: u64,
+    pub(super) skipped: u64,
+    pub(super) skipped_in_a_row: u64,
+}
+
+/// Trains a model on a corpus.
+pub struct Trainer {
+    pub(super) device: Device,
+    pub(super) config: TrainConfig,
+    pub(super) corpus: Corpus,
+    pub(super) dit: Dit,
+    pub(super) storage: Storage,
+    pub(super) at: Progress,
+    session: TrainSession,
+    evaluator: Option<Evaluator>,
+    batches: Prefetch<Result<Vec<Batch>>>,
+}
+
+impl Trainer {
+    /// A fresh run. The vocabulary comes from the corpus, the warm-up is resolved.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key, [`Error::Unsupported`] or [`Error::OutOfMemory`] if the
+    /// device cannot hold the run.
+    pub async fn new(device: &Device, config: &TrainConfig, corpus: Corpus) -> Result<Self> {
+        let mut config = config.clone();
+        config.model.vocab_size = corpus.tokenizer.vocab_size();
+        config.model.mask_index = corpus.tokenizer.mask_index();
+        config.resolve_warmup();
+        let mut trainer = Self::assemble(device, config, corpus, Progress::default()).await?;
+        let seed = trainer.config.seed;
+        initialise(
+            &trainer.dit,
+            &mut trainer.storage,
+            &[Arena::Params, Arena::Ema],
+            seed,
+        )?;
+        Ok(trainer)
+    }
+
+    /// Everything but the weights, which are 0.
+    pub(super) async fn assemble(
+        device: &Device,
+        config: TrainConfig,
+        corpus: Corpus,
+        at: Progress,
+    ) -> Result<Self> {
+        config.validate()?;
+        let length = corpus.train.length();
+        if length != config.model.length {
+            let problem = format!("the corpus is packed to blocks of {length}");
+            return Err(Error::config("model.length", config.model.length, problem));
+        }
+        let dit = Dit::new(&config.model, device.slab_limit())?;
+        let storage = Storage::new(device, &dit.layout, &Arena::ALL).await?;
+        let batch = config.training.batch;
+        let session =
+            TrainSession::new(device, &dit, &storage, &config.optim, batch, length, None).await?;
+        let batches = Prefetch::new(
+            at.step,
+            batch_maker(&config, Arc::new(corpus.train.clone())),
+        )?;
+        Ok(Self {
+            device: device.clone(),
+            config,
+            corpus,
+            dit,
+            storage,
+            at,
+            session,
+            evaluator: None,
+            batches,
+        })
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The corpus.
+    pub fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
+    /// Optimiser steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.at.step
+    }
+
+    /// What the training graph costs on the device.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the graph cannot be planned.
+    pub fn report(&self) -> Result<crate::graph::Report> {
+        let class = if self.device.info().hardware_gpu {
+            crate::gpu::DeviceClass::Desktop
+        } else {
+            crate::gpu::DeviceClass::Portable
+        };
+        self.session.graph.graph.report(class, Arena::ALL.len())
+    }
+
+    /// Parameters of the model.
+    pub fn parameters(&self) -> usize {
+        self.dit.layout.parameters()
+    }
+
+    /// Does one optimiser step.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] after ten skipped steps in a row, [`Error::DeviceLost`] and its kin.
+    pub async fn step(&mut self) -> Result<StepStats> {
+        let k = self.at.step;
+        let (optim, training) = (&self.config.optim, &self.config.training);
+        let batches = self.batches.next()??;
+        let lr = learning_rate(optim, training.steps, k);
+        let n = (k + 1) as f64;
+        let (mut loss, mut norm, mut finite) = (0.0, 0.0, true);
+        for (j, batch) in batches.iter().enumerate() {
+            let micro = k * training.accumulation as u64 + j as u64;
+            let step = Step {
+                dropout_key: stream_key(self.config.seed, Stream::Dropout, micro),
+                lr,
+                bias1: 1.0 - optim.beta1.powf(n),
+                bias2: 1.0 - optim.beta2.powf(n),
+                ema_decay: ema_decay(training.ema, k + 1),
+                ..Step::default()
+            };
+            let last = j + 1 == batches.len();
+            let outcome = self
+                .session
+                .run(&mut self.storage, batch, step, last)
+                .await?;
+            loss += outcome.loss;
+            if last {
+                (norm, finite) = (outcome.grad_norm, outcome.finite);
+            }
+        }
+        self.at.step += 1;
+        self.at.tokens += (training.global_batch() * self.config.model.length) as u64;
+        self.at.skipped_in_a_row = if finite {
+            0
+        } else {
+            self.at.skipped_in_a_row + 1
+        };
+        self.at.skipped += u64::from(!finite);
+        if self.at.skipped_in_a_row >= MOST_SKIPPED {
+            let (step, skipped) = (self.at.step, self.at.skipped_in_a_row);
+            return Err(Error::NonFinite {
+                step,
+                quantity: "gradient",
+                skipped,
+            });
+        }
+        let Progress {
+            step,
+            tokens,
+            skipped,
+            ..
+        } = self.at;
+        Ok(StepStats {
+            step,
+            loss,
+            lr,
+            grad_norm: norm,
+            tokens,
+            skipped,
+        })
+    }
+
+    /// Perplexity of the moving average on the held-out blocks.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and its kin.
+    pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
+        let (training, length) = (&self.config.training, self.config.model.length);
+        let evaluator = match &mut self.evaluator {
+            Some(made) => made,
+            slot => {
+                let batch = training.batch.min(self.corpus.valid.count().max(1));
+                slot.insert(
+                    Evaluator::new(
+                        &self.device,
+                        &self.dit,
+                        &self.storage,
+                        Arena::Ema,
+                        batch,
+                        length,
+                    )
+                    .await?,
+                )
+            }
+        };
+        let (blocks, most, seed) = (&self.corpus.valid, training.val_blocks, self.config.seed);
+        evaluator
+            .perplexity(&self.dit, &mut self.storage, blocks, most, seed, progress)
+            .await
+    }
+
+    /// The moving average as a model of its own, for sampling.
+    ///
+    /// # Errors
+    /// What the device refuses.
+    pub async fn model(&self) -> Result<Model> {
+        let mut storage = Storage::new(&self.device, &self.dit.layout, &[Arena::Params]).await?;
+        let weights = self.storage.read(Arena::Ema).await?;
+        let mut weights = self
+            .dit
+            .layout
+            .keys()
+            .iter()
+            .zip(weights)
+            .collect::<Vec<_>>();
+        storage.write(Arena::Params, |key| {
+            let found = weights.iter().position(|(k, _)| *k == key);
+            let missing = || Error::Internal(format!("no values for {}", key.key));
+            Ok(weights.swap_remove(found.ok_or_else(missing)?).1)
+        })?;
+        let tokenizer = Some(self.corpus.tokenizer.clone());
+        Ok(Model::from_parts(
+            &self.device,
+            self.dit.clone(),
+            storage,
+            tokenizer,
+        ))
+    }
+}
+
+/// Makes the micro-batches of a step: a pure function of seed and step. Times are stratified over
+/// the global batch and dealt out so that every micro-batch sees early and late ones.
+fn batch_maker(
+    config: &TrainConfig,
+    blocks: Arc<Blocks>,
+) -> impl FnMut(u64) -> Result<Vec<Batch>> + Send + 'static {
+    let (seed, model, training) = (config.seed, config.model.clone(), config.training.clone());
+    let (n, length) = (training.global_batch(), model.length);
+    let mut loader = Loader::new(blocks, seed, n);
+    let (mut x0, mut xt) = (Vec::new(), Vec::new());
+    move |k| {
+        loader.ids(k, &mut x0);
+        let eps = training.sampling_eps;
+        let t = sample_times(
+            &mut Rng::new(seed, Stream::Time, k),
+            n,
+            eps,
+            training.antithetic_sampling,
+        );
+        let mut rng = Rng::new(seed, Stream::Mask, k);
+        xt.clear();
+        for (x0, &t) in x0.chunks_exact(length).zip(&t) {
+            q_xt(
+                x0,
+                Loglinear.move_chance(t),
+                model.mask_index,
+                &mut rng,
+                &mut xt,
+            );
+        }
+        let total = (n * length) as f64;
+        let micro = |j: usize| {
+            let members = (0..training.batch).map(|s| s * training.accumulation + j);
+            let pick = |ids: &[u32]| -> Vec<u32> {
+                members
+                    .clone()
+                    .flat_map(|i| &ids[i * length..(i + 1) * length])
+                    .copied()
+                    .collect()
+            };
+            let t: Vec<f64> = members.clone().map(|i| t[i]).collect();
+            Batch::new(&model, &pick(&x0), pick(&xt), &t, None, total)
+        };
+        (0..training.accumulation).map(micro).collect()
+    }
+}
