@@ -45,10 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row_vectors = p.heads * VECTORS; // of one of q, k, v in a row
   let first = sequence * p.length;
   let i = block * ROWS + lane;
-  let active = i < p.length;
+  let live = i < p.length;
   var q: array<vec4<f32>, VECTORS>;
   var acc: array<vec4<f32>, VECTORS>;
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       q[d] = qkv[(first + i) * 3u * row_vectors + head * VECTORS + d] * p.scale;
     }
@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       v_tile[e] = v;
     }
     workgroupBarrier();
-    if (active) {
+    if (live) {
       var scores: array<f32, TILE>;
       var tile_top = top;
       for (var j = 0u; j < TILE; j++) {
@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       o[(first + i) * row_vectors + head * VECTORS + d] = acc[d] / sum;
     }

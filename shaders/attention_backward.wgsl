@@ -90,13 +90,13 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
   }
   let w = place(index);
   let i = w.block * ROWS + lane;
-  let active = i < p.length;
+  let live = i < p.length;
   var q: array<vec4<f32>, VECTORS>;
   var g: array<vec4<f32>, VECTORS>;
   var sum: array<vec4<f32>, VECTORS>;
   var row_lse = 0.0;
   var row_delta = 0.0;
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       q[d] = qkv[at(w, i, 0u, d)] * p.scale;
       g[d] = do_[at_output(w, i, d)];
@@ -125,9 +125,9 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
     for (var j = 0u; j < TILE; j++) {
       //#if CAUSAL
-      let seen = active && j0 + j <= i;
+      let seen = live && j0 + j <= i;
       //#else
-      let seen = active && j0 + j < p.length;
+      let seen = live && j0 + j < p.length;
       //#endif
       if (seen) {
         var s = 0.0;
@@ -143,7 +143,7 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
       }
     }
   }
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       dqkv[at(w, i, 0u, d)] = sum[d] * p.scale;
     }
@@ -158,13 +158,13 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
   }
   let w = place(index);
   let j = w.block * ROWS + lane;
-  let active = j < p.length;
+  let live = j < p.length;
   var k: array<vec4<f32>, VECTORS>;
   //#if !DV
   var v: array<vec4<f32>, VECTORS>;
   //#endif
   var sum: array<vec4<f32>, VECTORS>;
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       k[d] = qkv[at(w, j, 1u, d)];
       //#if !DV
@@ -199,9 +199,9 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     workgroupBarrier();
     for (var i = 0u; i < TILE; i++) {
       //#if CAUSAL
-      let seen = active && i0 + i < p.length && j <= i0 + i;
+      let seen = live && i0 + i < p.length && j <= i0 + i;
       //#else
-      let seen = active && i0 + i < p.length;
+      let seen = live && i0 + i < p.length;
       //#endif
       if (seen) {
         var s = 0.0;
@@ -226,7 +226,7 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
       }
     }
   }
-  if (active) {
+  if (live) {
     for (var d = 0u; d < VECTORS; d++) {
       //#if DV
       dqkv[at(w, j, 2u, d)] = sum[d];

@@ -25,10 +25,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (row >= p.rows) {
     return;
   }
-  let from = list[row];
+  let source = list[row];
   var value = 0.0;
-  if (from != 0xffffffffu) {
-    value = x[from * p.width + i % p.width];
+  if (source != 0xffffffffu) {
+    value = x[source * p.width + i % p.width];
   }
   y[i] = value;
   //#else

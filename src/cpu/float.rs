@@ -34,6 +34,8 @@ pub trait Float:
     fn f64(self) -> f64;
     /// e^x; vectorised by the compiler for f32.
     fn exp(self) -> Self;
+    /// `self * a + b`, rounded once.
+    fn mul_add(self, a: Self, b: Self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
     /// Square root.
@@ -69,6 +71,10 @@ macro_rules! common {
         #[inline(always)]
         fn f64(self) -> f64 {
             self.into()
+        }
+        #[inline(always)]
+        fn mul_add(self, a: Self, b: Self) -> Self {
+            <$t>::mul_add(self, a, b)
         }
         #[inline(always)]
         fn ln(self) -> Self {

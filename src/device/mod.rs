@@ -154,6 +154,12 @@ impl Device {
         }
     }
 
+    /// Device class whose kernels it runs; the twin's reports are those of a portable GPU.
+    pub fn class(&self) -> DeviceClass {
+        self.context()
+            .map_or(DeviceClass::Portable, |context| context.class)
+    }
+
     pub(crate) fn backend(&self) -> &Backend {
         &self.inner.0
     }

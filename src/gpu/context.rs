@@ -46,7 +46,9 @@ pub struct Context {
     pub(super) step_layout: wgpu::BindGroupLayout,
     /// Limits of the device, not only of the adapter.
     pub limits: wgpu::Limits,
-    /// Kernel constants for this device.
+    /// What kind of adapter it is.
+    pub class: DeviceClass,
+    /// Kernel constants for it.
     pub tuning: Tuning,
     /// Whether a system watchdog may kill long submissions.
     pub watchdog: bool,
@@ -76,6 +78,7 @@ impl Context {
             device,
             queue,
             step_layout,
+            class,
             tuning: Tuning::of(class),
             watchdog: class != DeviceClass::Software,
             counters: Counters::default(),

@@ -182,6 +182,8 @@ pub struct Gpu {
     /// Staging of the words every run reads back.
     staging: wgpu::Buffer,
     staged: Vec<Slot>,
+    /// Milliseconds that encoding the last run took.
+    pub host_ms: f64,
     /// Work that fits one submission where a watchdog could strike.
     flops_per_submission: u64,
 }
@@ -312,6 +314,7 @@ impl Gpu {
             step_group,
             staging,
             staged: outputs.to_vec(),
+            host_ms: 0.0,
             flops_per_submission: PESSIMISTIC_FLOPS_PER_SUBMISSION,
         })
     }
@@ -338,7 +341,9 @@ impl Gpu {
 
     /// Encodes and submits one run and returns the program's outputs, in order.
     pub async fn run(&mut self, step: &Step, update: bool) -> Result<Vec<u32>> {
+        let begin = web_time::Instant::now();
         self.submit(step, update).await?;
+        self.host_ms = begin.elapsed().as_secs_f64() * 1e3;
         let bytes = 4 * self.staged.iter().map(|s| s.len as u64).sum::<u64>();
         if bytes == 0 {
             return Ok(Vec::new());

@@ -152,6 +152,14 @@ impl Session {
         Ok(&self.results)
     }
 
+    /// Milliseconds of CPU time that encoding the last run took; 0 on the twin.
+    pub fn host_ms(&self) -> f64 {
+        match &self.executor {
+            Executor::Gpu(gpu) => gpu.host_ms,
+            _ => 0.0,
+        }
+    }
+
     /// Reads the first `len` elements of any tensor that is still in its buffer.
     pub async fn read(&self, storage: &Storage, tensor: Tensor, len: usize) -> Result<Vec<f64>> {
         let name = || Error::Internal(format!("{} has no place", self.names[tensor.index()]));

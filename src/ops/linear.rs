@@ -4,7 +4,7 @@
 //! `db += sum over rows of dY`.
 
 use crate::device::program::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Backward, Graph, Tensor};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::gated_residual::GatedResidualBackward;
@@ -164,6 +164,11 @@ impl Graph {
 }
 
 pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
+    if op.form != Form::Nt {
+        return Err(Error::Internal(
+            "only the forward form of a product has a gradient".into(),
+        ));
+    }
     let (rows, n, k) = (op.m, op.n, op.k);
     let (x, w) = (b.read(0), b.read(1));
     let at = 2 + usize::from(op.bias);

@@ -3,7 +3,7 @@
 use crate::cpu::{Float, Io, MatMut, MatRef, for_rows, for_rows2, gemm, math};
 use crate::device::program::Extent;
 use crate::gpu::{Grid, MatmulTile, Source};
-use crate::graph::{Backward, Launch, Lower, Op, Operand};
+use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::ops::linear::Epilogue;
 use crate::{shader, twin};
 
@@ -32,6 +32,39 @@ pub(crate) struct Matmul {
     pub(crate) accumulate: bool,
     /// Adds the sums over k of A to the last output: the gradient of a bias.
     pub(crate) column_sum: bool,
+}
+
+impl Graph {
+    /// The product of two matrices stored as `form` says, [m, n].
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the shapes do not agree.
+    pub fn matmul(
+        &mut self,
+        name: &str,
+        form: Form,
+        a: Tensor,
+        b: Tensor,
+    ) -> crate::Result<Tensor> {
+        let (&[a0, a1], &[b0, b1]) = (self.shape(a), self.shape(b)) else {
+            return Err(self
+                .require("matmul", a, false, "two matrices")
+                .unwrap_err());
+        };
+        let (m, k) = if form == Form::Tn { (a1, a0) } else { (a0, a1) };
+        let (n, kb) = if form == Form::Nt { (b0, b1) } else { (b1, b0) };
+        self.require("matmul", b, k == kb, &format!("{k} along the summed side"))?;
+        let c = self.activation(name, &[m, n]);
+        let rows = if form == Form::Tn { k } else { m };
+        self.push(
+            Matmul::new(form, m, n, k),
+            &[a, b],
+            &[c],
+            &[],
+            Extent::Fixed(rows),
+        );
+        Ok(c)
+    }
 }
 
 impl Matmul {

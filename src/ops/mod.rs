@@ -13,6 +13,7 @@ mod layer_norm;
 mod linear;
 mod masked_rows;
 mod matmul;
+mod roofline;
 mod rotary;
 mod subs;
 mod weighted_sum;

@@ -117,12 +117,10 @@ impl Trainer {
     /// # Errors
     /// [`Error::Internal`] if the graph cannot be planned.
     pub fn report(&self) -> Result<crate::graph::Report> {
-        let class = if self.device.info().hardware_gpu {
-            crate::gpu::DeviceClass::Desktop
-        } else {
-            crate::gpu::DeviceClass::Portable
-        };
-        self.session.graph.graph.report(class, Arena::ALL.len())
+        self.session
+            .graph
+            .graph
+            .report(self.device.class(), Arena::ALL.len())
     }
 
     /// Parameters of the model.
