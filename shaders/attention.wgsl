@@ -6,10 +6,9 @@
 // being overwritten while others read it, the second makes it visible. CAUSAL: a query sees keys up
 // to itself. Memory is linear in length.
 
-const HEAD_DIM: u32 = 64u;
 const ROWS: u32 = 64u;
 const TILE: u32 = 16u;
-const VECTORS: u32 = HEAD_DIM / 4u;
+const VECTORS: u32 = 16u; // of 4 elements in a head
 const LOWEST: f32 = -1e30;
 
 struct Params {
@@ -49,9 +48,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var q: array<vec4<f32>, VECTORS>;
   var acc: array<vec4<f32>, VECTORS>;
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       q[d] = qkv[(first + i) * 3u * row_vectors + head * VECTORS + d] * p.scale;
     }
+    //#end
   }
   var top = LOWEST;
   var sum = 0.0;
@@ -76,40 +77,48 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     if (live) {
-      var scores: array<f32, TILE>;
-      var tile_top = top;
-      for (var j = 0u; j < TILE; j++) {
-        var s = 0.0;
+      // four keys at a time: their scores fit a vector, so that no array is indexed at run time
+      for (var j = 0u; j < TILE; j += 4u) {
+        var s = vec4<f32>();
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          s += dot(q[d], k_tile[j * VECTORS + d]);
+          s += vec4<f32>(
+            dot(q[d], k_tile[j * VECTORS + d]),
+            dot(q[d], k_tile[(j + 1u) * VECTORS + d]),
+            dot(q[d], k_tile[(j + 2u) * VECTORS + d]),
+            dot(q[d], k_tile[(j + 3u) * VECTORS + d]),
+          );
         }
+        //#end
+        let key = vec4<u32>(j0 + j) + vec4<u32>(0u, 1u, 2u, 3u);
         //#if CAUSAL
-        let seen = j0 + j <= i;
+        s = select(vec4<f32>(LOWEST), s, key <= vec4<u32>(i));
         //#else
-        let seen = j0 + j < p.length;
+        s = select(vec4<f32>(LOWEST), s, key < vec4<u32>(p.length));
         //#endif
-        scores[j] = select(LOWEST, s, seen);
-        tile_top = max(tile_top, scores[j]);
-      }
-      let shrink = exp(top - tile_top);
-      top = tile_top;
-      sum *= shrink;
-      for (var d = 0u; d < VECTORS; d++) {
-        acc[d] *= shrink;
-      }
-      for (var j = 0u; j < TILE; j++) {
-        let e = exp(scores[j] - top);
-        sum += e;
+        let higher = max(max(top, max(s.x, s.y)), max(s.z, s.w));
+        let shrink = exp(top - higher);
+        let e = exp(s - higher);
+        top = higher;
+        sum = sum * shrink + ((e.x + e.y) + (e.z + e.w));
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          acc[d] += e * v_tile[j * VECTORS + d];
+          acc[d] = acc[d] * shrink
+            + e.x * v_tile[j * VECTORS + d]
+            + e.y * v_tile[(j + 1u) * VECTORS + d]
+            + e.z * v_tile[(j + 2u) * VECTORS + d]
+            + e.w * v_tile[(j + 3u) * VECTORS + d];
         }
+        //#end
       }
     }
   }
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       o[(first + i) * row_vectors + head * VECTORS + d] = acc[d] / sum;
     }
+    //#end
     lse[(sequence * p.heads + head) * p.length + i] = top + log(sum);
   }
 }

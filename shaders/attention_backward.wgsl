@@ -6,10 +6,9 @@
 // passes, so that neither runs out of registers.
 // Barriers are those of attention.wgsl. All write disjoint parts of dqkv.
 
-const HEAD_DIM: u32 = 64u;
 const ROWS: u32 = 64u;
 const TILE: u32 = 16u;
-const VECTORS: u32 = HEAD_DIM / 4u;
+const VECTORS: u32 = 16u; // of 4 elements in a head
 
 struct Params {
   length: u32,
@@ -37,9 +36,11 @@ fn delta_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     return;
   }
   var sum = 0.0;
+  //#unroll d VECTORS
   for (var d = 0u; d < VECTORS; d++) {
     sum += dot(o[i * VECTORS + d], do_[i * VECTORS + d]);
   }
+  //#end
   let row = i / p.heads;
   delta[((row / p.length) * p.heads + i % p.heads) * p.length + row % p.length] = sum;
 }
@@ -97,10 +98,12 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
   var row_lse = 0.0;
   var row_delta = 0.0;
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       q[d] = qkv[at(w, i, 0u, d)] * p.scale;
       g[d] = do_[at_output(w, i, d)];
     }
+    //#end
     row_lse = lse[w.stats + i];
     row_delta = delta[w.stats + i];
   }
@@ -132,21 +135,27 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
       if (seen) {
         var s = 0.0;
         var dp = 0.0;
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           s += dot(q[d], a_tile[j * VECTORS + d]);
           dp += dot(g[d], b_tile[j * VECTORS + d]);
         }
+        //#end
         let ds = exp(s - row_lse) * (dp - row_delta);
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] += ds * a_tile[j * VECTORS + d];
         }
+        //#end
       }
     }
   }
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       dqkv[at(w, i, 0u, d)] = sum[d] * p.scale;
     }
+    //#end
   }
 }
 //#else
@@ -165,12 +174,14 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
   //#endif
   var sum: array<vec4<f32>, VECTORS>;
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       k[d] = qkv[at(w, j, 1u, d)];
       //#if !DV
       v[d] = qkv[at(w, j, 2u, d)];
       //#endif
     }
+    //#end
   }
   //#if CAUSAL
   let queries = (w.block * ROWS / TILE) * TILE;
@@ -205,28 +216,37 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
       //#endif
       if (seen) {
         var s = 0.0;
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           s += dot(a_tile[i * VECTORS + d], k[d]);
         }
+        //#end
         let probability = exp(s - lse_tile[i]);
         //#if DV
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] += probability * b_tile[i * VECTORS + d];
         }
+        //#end
         //#else
         var dp = 0.0;
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           dp += dot(b_tile[i * VECTORS + d], v[d]);
         }
+        //#end
         let ds = probability * (dp - delta_tile[i]);
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] += ds * a_tile[i * VECTORS + d];
         }
+        //#end
         //#endif
       }
     }
   }
   if (live) {
+    //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       //#if DV
       dqkv[at(w, j, 2u, d)] = sum[d];
@@ -234,6 +254,7 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
       dqkv[at(w, j, 1u, d)] = sum[d];
       //#endif
     }
+    //#end
   }
 }
 //#endif

@@ -1,7 +1,8 @@
 // C[m, n] = sum over k of A[m, k] B[k, n], with optional epilogues.
 //
-// A workgroup makes a TILE_M x TILE_N tile of C; an invocation makes THREAD_M x THREAD_N of it in
-// registers from TILE_K-deep slices of A and B staged in workgroup memory. The first barrier of
+// A workgroup makes a TILE_M x TILE_N tile of C; an invocation makes one 4 x 4 block of it, or two or
+// four with EIGHT_M and EIGHT_N (EIGHT_MN: both), in registers from TILE_K-deep slices of A and B
+// staged in workgroup memory. The first barrier of
 // the loop protects the slices from being overwritten while others still read them, the second
 // makes them visible. Any size: edges read zeros and are not stored. m * n and the operands must
 // stay below 2^30 elements.
@@ -14,8 +15,9 @@ const TILE_N: u32 = 64u;
 const TILE_K: u32 = 16u;
 const THREAD_M: u32 = 4u;
 const THREAD_N: u32 = 4u;
+const LANES_M: u32 = TILE_M / THREAD_M;
 const LANES_N: u32 = TILE_N / THREAD_N;
-const THREADS: u32 = (TILE_M / THREAD_M) * LANES_N;
+const THREADS: u32 = LANES_M * LANES_N;
 
 struct Params {
   m: u32,
@@ -57,8 +59,36 @@ struct Params {
 //#endif
 @group(0) @binding(8) var<uniform> p: Params;
 
-var<workgroup> a_tile: array<f32, TILE_K * TILE_M>;
-var<workgroup> b_tile: array<f32, TILE_K * TILE_N>;
+// slices as vec4 along m and n, so that one index check serves four elements
+var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
+var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
+
+fn load_a(row: u32, k: u32, m: u32, k_end: u32) -> f32 {
+  if (row >= m || k >= k_end) {
+    return 0.0;
+  }
+  //#if A_T
+  return a[k * p.m + row];
+  //#else
+  return a[row * p.k + k];
+  //#endif
+}
+
+fn load_b(col: u32, k: u32, k_end: u32) -> f32 {
+  if (col >= p.n || k >= k_end) {
+    return 0.0;
+  }
+  //#if B_T
+  return b[col * p.k + k];
+  //#else
+  return b[k * p.n + col];
+  //#endif
+}
+
+// x y^T
+fn outer(x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(x.x * y, x.y * y, x.z * y, x.w * y);
+}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -75,83 +105,131 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#else
   let k_end = p.k;
   //#endif
-  let lane_m = (lane / LANES_N) * THREAD_M;
-  let lane_n = (lane % LANES_N) * THREAD_N;
-  var acc: array<array<f32, THREAD_N>, THREAD_M>;
+  let lane_m = lane / LANES_N; // in groups of 4 rows, half a tile apart if an invocation has 8
+  let lane_n = lane % LANES_N;
+  // 4 x 4 blocks of C, one row a vector; named, since arrays would be indexed at run time
+  var c00 = mat4x4<f32>();
+  //#if EIGHT_N
+  var c01 = mat4x4<f32>();
+  //#endif
+  //#if EIGHT_M
+  var c10 = mat4x4<f32>();
+  //#endif
+  //#if EIGHT_MN
+  var c11 = mat4x4<f32>();
+  //#endif
   //#if COLUMN_SUM
-  var column = 0.0;
+  var column = vec4<f32>();
   //#endif
 
   for (var k0 = 0u; k0 < k_end; k0 += TILE_K) {
     workgroupBarrier();
-    for (var e = lane; e < TILE_M * TILE_K; e += THREADS) {
+    for (var e = lane; e < TILE_M * TILE_K / 4u; e += THREADS) {
       //#if A_T
-      let i = e % TILE_M;
-      let kk = e / TILE_M;
-      let at = (k0 + kk) * p.m + row0 + i;
+      let i = e % (TILE_M / 4u);
+      let kk = e / (TILE_M / 4u);
       //#else
       let i = e / TILE_K;
       let kk = e % TILE_K;
-      let at = (row0 + i) * p.k + k0 + kk;
       //#endif
-      var value = 0.0;
-      if (row0 + i < m && k0 + kk < k_end) {
-        value = a[at];
-      }
-      a_tile[kk * TILE_M + i] = value;
+      let row = row0 + 4u * i;
+      let k = k0 + kk;
+      a_tile[kk * (TILE_M / 4u) + i] = vec4<f32>(
+        load_a(row, k, m, k_end),
+        load_a(row + 1u, k, m, k_end),
+        load_a(row + 2u, k, m, k_end),
+        load_a(row + 3u, k, m, k_end),
+      );
     }
-    for (var e = lane; e < TILE_N * TILE_K; e += THREADS) {
+    for (var e = lane; e < TILE_N * TILE_K / 4u; e += THREADS) {
       //#if B_T
       let j = e / TILE_K;
       let kk = e % TILE_K;
-      let at = (col0 + j) * p.k + k0 + kk;
       //#else
-      let j = e % TILE_N;
-      let kk = e / TILE_N;
-      let at = (k0 + kk) * p.n + col0 + j;
+      let j = e % (TILE_N / 4u);
+      let kk = e / (TILE_N / 4u);
       //#endif
-      var value = 0.0;
-      if (col0 + j < p.n && k0 + kk < k_end) {
-        value = b[at];
-      }
-      b_tile[kk * TILE_N + j] = value;
+      let col = col0 + 4u * j;
+      let k = k0 + kk;
+      b_tile[kk * (TILE_N / 4u) + j] = vec4<f32>(
+        load_b(col, k, k_end),
+        load_b(col + 1u, k, k_end),
+        load_b(col + 2u, k, k_end),
+        load_b(col + 3u, k, k_end),
+      );
     }
     workgroupBarrier();
+    //#unroll kk TILE_K
     for (var kk = 0u; kk < TILE_K; kk++) {
-      var b_row: array<f32, THREAD_N>;
-      for (var j = 0u; j < THREAD_N; j++) {
-        b_row[j] = b_tile[kk * TILE_N + lane_n + j];
-      }
-      for (var i = 0u; i < THREAD_M; i++) {
-        let x = a_tile[kk * TILE_M + lane_m + i];
-        for (var j = 0u; j < THREAD_N; j++) {
-          acc[i][j] += x * b_row[j];
-        }
-      }
+      let x0 = a_tile[kk * (TILE_M / 4u) + lane_m];
+      let y0 = b_tile[kk * (TILE_N / 4u) + lane_n];
+      c00 += outer(x0, y0);
+      //#if EIGHT_N
+      let y1 = b_tile[kk * (TILE_N / 4u) + lane_n + LANES_N];
+      c01 += outer(x0, y1);
+      //#endif
+      //#if EIGHT_M
+      let x1 = a_tile[kk * (TILE_M / 4u) + lane_m + LANES_M];
+      c10 += outer(x1, y0);
+      //#endif
+      //#if EIGHT_MN
+      c11 += outer(x1, y1);
+      //#endif
     }
+    //#end
     //#if COLUMN_SUM
-    if (lane < TILE_M) {
+    if (lane < TILE_M / 4u) {
       for (var kk = 0u; kk < TILE_K; kk++) {
-        column += a_tile[kk * TILE_M + lane];
+        column += a_tile[kk * (TILE_M / 4u) + lane];
       }
     }
     //#endif
   }
 
   //#if COLUMN_SUM
-  if (col0 == 0u && lane < TILE_M && row0 + lane < m) {
-    column_sum[row0 + lane] += column;
-  }
-  //#endif
-  for (var i = 0u; i < THREAD_M; i++) {
-    let row = row0 + lane_m + i;
-    for (var j = 0u; j < THREAD_N; j++) {
-      let col = col0 + lane_n + j;
-      if (row < m && col < p.n) {
-        store(row, col, acc[i][j]);
+  if (col0 == 0u && lane < TILE_M / 4u) {
+    let row = row0 + 4u * lane;
+    //#unroll i 4
+    for (var i = 0u; i < 4u; i++) {
+      if (row + i < m) {
+        column_sum[row + i] += column[i];
       }
     }
+    //#end
   }
+  //#endif
+  let row = row0 + 4u * lane_m;
+  let col = col0 + 4u * lane_n;
+  store_block(row, col, m, c00);
+  //#if EIGHT_N
+  store_block(row, col + 4u * LANES_N, m, c01);
+  //#endif
+  //#if EIGHT_M
+  store_block(row + 4u * LANES_M, col, m, c10);
+  //#endif
+  //#if EIGHT_MN
+  store_block(row + 4u * LANES_M, col + 4u * LANES_N, m, c11);
+  //#endif
+}
+
+fn store_block(row: u32, col: u32, m: u32, block: mat4x4<f32>) {
+  //#unroll i 4
+  for (var i = 0u; i < 4u; i++) {
+    if (row + i < m) {
+      store_row(row + i, col, block[i]);
+    }
+  }
+  //#end
+}
+
+fn store_row(row: u32, col: u32, values: vec4<f32>) {
+  //#unroll j 4
+  for (var j = 0u; j < 4u; j++) {
+    if (col + j < p.n) {
+      store(row, col + j, values[j]);
+    }
+  }
+  //#end
 }
 
 fn store(row: u32, col: u32, sum: f32) {

@@ -9,7 +9,7 @@ use mdlm::device::Device;
 #[derive(clap::Args)]
 pub struct DeviceArgs {
     /// auto (a hardware GPU, else the CPU), gpu, cpu, or part of an adapter's name.
-    #[arg(long, env = "MDLM_DEVICE", default_value = "auto")]
+    #[arg(long, env = "MDLM_DEVICE", default_value = "auto", global = true)]
     pub device: String,
 }
 

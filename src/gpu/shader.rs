@@ -1,9 +1,12 @@
 //! WGSL text: includes, conditional lines and constants.
 //!
 //! A shader file uses three comment directives, so that editors still read it as WGSL:
-//! `//#include name` (a file of `shaders/lib`), `//#if FLAG` ... `//#else` ... `//#endif`, and
-//! module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
+//! `//#include name` (a file of `shaders/lib`), `//#if FLAG` ... `//#else` ... `//#endif`,
+//! `//#unroll i COUNT` before a `for` loop over `i` and `//#end` behind it (its body is repeated with
+//! numbers for `i`: then arrays in registers have constant indices, which bounds checks leave alone),
+//! and module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// A file of `shaders/`.
@@ -98,7 +101,7 @@ impl Source {
     /// The final WGSL text. Errors name the line that is wrong.
     pub fn expand(&self) -> Result<String, String> {
         let mut out = String::with_capacity(self.shader.text.len() * 2);
-        let mut missing: Vec<&str> = self.consts.iter().map(|(name, _)| *name).collect();
+        let mut missing: Vec<&'static str> = self.consts.iter().map(|(name, _)| *name).collect();
         self.expand_file(self.shader, &mut out, &mut missing)?;
         if missing.is_empty() {
             Ok(out)
@@ -115,40 +118,80 @@ impl Source {
         &self,
         file: Shader,
         out: &mut String,
-        missing: &mut Vec<&str>,
+        missing: &mut Vec<&'static str>,
+    ) -> Result<(), String> {
+        let lines: Vec<(usize, Cow<'_, str>)> = file
+            .text
+            .lines()
+            .enumerate()
+            .map(|(i, line)| (i + 1, Cow::Borrowed(line)))
+            .collect();
+        self.expand_lines(file, &lines, out, missing)
+    }
+
+    fn expand_lines(
+        &self,
+        file: Shader,
+        lines: &[(usize, Cow<'_, str>)],
+        out: &mut String,
+        missing: &mut Vec<&'static str>,
     ) -> Result<(), String> {
         let mut enabled = vec![true];
-        for (number, line) in file.text.lines().enumerate() {
-            let fail = |problem: &str| Err(format!("{}.wgsl:{}: {problem}", file.name, number + 1));
+        let mut at = 0;
+        while at < lines.len() {
+            let (number, line) = &lines[at];
+            at += 1;
+            let fail = |problem: &str| Err(format!("{}.wgsl:{number}: {problem}", file.name));
             let trimmed = line.trim();
             if let Some(flag) = trimmed.strip_prefix("//#if ") {
                 let (negated, flag) = flag
                     .strip_prefix('!')
                     .map_or((false, flag), |flag| (true, flag));
-                let on = self.flags.contains(&flag) != negated;
-                enabled.push(on && enabled.iter().all(|&e| e));
+                enabled.push(self.flags.contains(&flag) != negated);
             } else if trimmed == "//#else" {
-                let Some(last) = enabled.pop().filter(|_| !enabled.is_empty()) else {
+                if enabled.len() < 2 {
                     return fail("#else without #if");
-                };
-                enabled.push(!last && enabled.iter().all(|&e| e));
+                }
+                enabled.last_mut().into_iter().for_each(|on| *on = !*on);
             } else if trimmed == "//#endif" {
                 if enabled.len() < 2 {
                     return fail("#endif without #if");
                 }
                 enabled.pop();
-            } else if enabled.iter().all(|&e| e) {
-                if let Some(name) = trimmed.strip_prefix("//#include ") {
-                    let Some(library) = LIBRARY
+            } else if enabled.iter().any(|on| !on) {
+                continue;
+            } else if let Some(name) = trimmed.strip_prefix("//#include ") {
+                let Some(library) = LIBRARY
+                    .iter()
+                    .find(|s| s.name.strip_prefix("lib/") == Some(name))
+                else {
+                    return fail("unknown include");
+                };
+                self.expand_file(*library, out, missing)?;
+            } else if let Some(loop_of) = trimmed.strip_prefix("//#unroll ") {
+                let Some((variable, count)) = loop_of.split_once(' ') else {
+                    return fail("#unroll NAME COUNT");
+                };
+                let Some(count) = self.value(file, count) else {
+                    return fail("unknown count");
+                };
+                let Some(end) = lines[at..].iter().position(|(_, l)| l.trim() == "//#end") else {
+                    return fail("#unroll without #end");
+                };
+                // between the loop's first and last line
+                let body = lines.get(at + 1..at + end - 1).unwrap_or_default();
+                for i in 0..count {
+                    out.push_str("{\n");
+                    let replaced: Vec<_> = body
                         .iter()
-                        .find(|s| s.name.strip_prefix("lib/") == Some(name))
-                    else {
-                        return fail("unknown include");
-                    };
-                    self.expand_file(*library, out, missing)?;
-                } else {
-                    self.line(line, out, missing);
+                        .map(|(n, l)| (*n, Cow::Owned(replace_word(l, variable, i))))
+                        .collect();
+                    self.expand_lines(file, &replaced, out, missing)?;
+                    out.push_str("}\n");
                 }
+                at += end + 1;
+            } else {
+                self.line(line, out, missing);
             }
         }
         if enabled.len() == 1 {
@@ -158,7 +201,24 @@ impl Source {
         }
     }
 
-    fn line(&self, line: &str, out: &mut String, missing: &mut Vec<&str>) {
+    /// A number, a constant's value, or its default in the file.
+    fn value(&self, file: Shader, text: &str) -> Option<u32> {
+        let given = self
+            .consts
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|c| c.1);
+        let default = || {
+            let line = file
+                .text
+                .lines()
+                .find_map(|l| l.strip_prefix(&format!("const {text}: u32 = ")))?;
+            line.split('u').next()?.parse().ok()
+        };
+        text.parse().ok().or(given).or_else(default)
+    }
+
+    fn line(&self, line: &str, out: &mut String, missing: &mut Vec<&'static str>) {
         if let Some((name, _)) = line
             .strip_prefix("const ")
             .and_then(|rest| rest.split_once(": u32 ="))
@@ -171,6 +231,26 @@ impl Source {
             out.push('\n');
         }
     }
+}
+
+/// Replaces whole words `word` by the literal `value`.
+fn replace_word(line: &str, word: &str, value: u32) -> String {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        out.push_str(before);
+        let alone = !before.ends_with(part_of_word)
+            && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        if alone {
+            let _ = write!(out, "{value}u");
+        } else {
+            out.push_str(word);
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -191,6 +271,16 @@ mod tests {
         assert_eq!(
             expand(text, false).as_deref(),
             Ok("const N: u32 = 5u;\nb\nc\n")
+        );
+    }
+
+    #[test]
+    fn loops_are_unrolled() {
+        let text = "const N: u32 = 1u;\nconst M: u32 = 2u;\n//#unroll i M\nfor (i) {\nx[i] = pi + i;\n//#if A\ny;\n//#endif\n}\n//#end\nz\n";
+        let expanded = expand(text, false).unwrap();
+        assert_eq!(
+            expanded,
+            "const N: u32 = 5u;\nconst M: u32 = 2u;\n{\nx[0u] = pi + 0u;\n}\n{\nx[1u] = pi + 1u;\n}\nz\n"
         );
     }
 

@@ -20,9 +20,9 @@ pub struct MatmulTile {
     pub n: u32,
     /// Depth staged at once.
     pub k: u32,
-    /// Output rows of an invocation.
+    /// Output rows of an invocation: 4 or 8.
     pub thread_m: u32,
-    /// Output columns of an invocation.
+    /// Output columns of an invocation: 4 or 8.
     pub thread_n: u32,
 }
 

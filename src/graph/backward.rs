@@ -108,12 +108,12 @@ impl Backward<'_> {
     /// node's own `dy`: whoever receives a gradient may add to it in place.
     pub fn pass(&mut self, i: usize, dx: Tensor) {
         let input = self.read(i);
-        if !self.graph.info(input).requires_grad {
-            return;
-        }
-        match self.graph.grads[input.index()] {
-            None => self.graph.grads[input.index()] = Some(dx),
-            Some(sum) => self.graph.add_in_place(dx, sum),
+        let info = self.graph.info(input);
+        let in_arena = matches!(info.place, Place::Arena { .. });
+        if info.requires_grad && !in_arena && self.graph.grads[input.index()].is_none() {
+            self.graph.grads[input.index()] = Some(dx);
+        } else if let Some((sum, _)) = self.graph.gradient_of(input) {
+            self.graph.add_in_place(dx, sum);
         }
     }
 }

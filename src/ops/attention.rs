@@ -165,7 +165,7 @@ impl Attention {
     fn source(&self, shader: crate::gpu::Shader, tuning: &crate::gpu::Tuning) -> Source {
         Source::new(shader)
             .flag("CAUSAL", self.causal)
-            .constant("HEAD_DIM", self.head_dim as u32)
+            .constant("VECTORS", self.head_dim as u32 / 4)
             .constant("ROWS", tuning.attention_rows)
             .constant("TILE", tuning.attention_tile)
     }
@@ -343,7 +343,7 @@ impl Op for AttentionBackward {
                 source: Source::new(shader)
                     .entry("delta_rows")
                     .flag("DELTA", true)
-                    .constant("HEAD_DIM", op.head_dim as u32),
+                    .constant("VECTORS", op.head_dim as u32 / 4),
                 operands: vec![read(1), read(3), Some(Operand::Temp(0))],
                 params: delta_params,
                 grid: Grid::items(Extent::Fixed(heads), 64),
