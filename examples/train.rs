@@ -123,6 +123,15 @@ fn bar(steps: u64, at: u64) -> ProgressBar {
     bar
 }
 
+/// A line above the bar, or a plain one where there is no terminal.
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        println!("{line}");
+    } else {
+        bar.println(line);
+    }
+}
+
 fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -159,11 +168,12 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
                 bar.set_message(format!("{what} {done}/{total}"))
             }
             Event::Validation { step, ppl, std_err } => {
-                bar.println(format!(
-                    "step {step}: validation perplexity {ppl:.2} ± {std_err:.2}"
-                ));
+                say(
+                    &bar,
+                    &format!("step {step}: validation perplexity {ppl:.2} ± {std_err:.2}"),
+                );
             }
-            Event::Saved { path, .. } => bar.println(format!("saved {}", path.display())),
+            Event::Saved { path, .. } => say(&bar, &format!("saved {}", path.display())),
             _ => {}
         }
         if stop.load(Ordering::SeqCst) {

@@ -44,7 +44,7 @@ pub fn main(run: impl FnOnce() -> anyhow::Result<()>) -> std::process::ExitCode 
     let Err(error) = run() else {
         return std::process::ExitCode::SUCCESS;
     };
-    eprintln!("error: {error:#}");
+    eprintln!("error: {error}");
     if let Some(hint) = error
         .downcast_ref::<mdlm::Error>()
         .and_then(mdlm::Error::hint)

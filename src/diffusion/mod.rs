@@ -4,6 +4,6 @@ mod forward;
 mod schedule;
 mod time;
 
-pub use forward::{Noised, q_xt};
+pub use forward::{Noised, mask_exactly, q_xt};
 pub use schedule::Loglinear;
 pub use time::{sample_times, stratified};

@@ -1,10 +1,15 @@
-//! The bound on perplexity (reference `val/ppl`): one diffusion time for each sequence, stratified
-//! over a batch, sums in f64.
+//! The bound on perplexity, exact in t: only the choice of masked positions is sampled.
+//!
+//! With P(mask) = t the integral over t of the weighted loss has a closed form,
+//! `NELBO = sum over m = 1..L of (1 / m) E[sum of nll over m masked positions]`, the positions
+//! uniform. So a sequence draws m, stratified over a batch, and its estimate of the NELBO of a token is
+//! the mean nll of its m masked tokens. The reference draws t instead (`val/ppl`), whose weights
+//! 1 / t make the same mean noisy. Sums are in f64.
 
 use crate::data::Blocks;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Loglinear, Noised, q_xt, sample_times};
+use crate::diffusion::{Loglinear, Noised, mask_exactly};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
 use crate::model::{Dit, EvalGraph, time_embedding};
@@ -67,7 +72,7 @@ impl Evaluator {
 
     /// Evaluates the first `most` blocks (0: all), in whole batches; the last one is filled up with
     /// blocks that do not count. `progress(done, total)` is called after each batch. The same seed
-    /// gives the same times and masks, so that two evaluations differ by the weights alone.
+    /// gives the same masks, so that two evaluations differ by the weights alone.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] and its kin.
@@ -107,7 +112,7 @@ impl Evaluator {
             progress((first + real) as u64, count as u64);
         }
         let mean = sequences.iter().sum::<f64>() / sequences.len() as f64;
-        // Times are stratified within a batch, so batches are the independent samples; with few of
+        // Counts are stratified within a batch, so batches are the independent samples; with few of
         // them the sequences give a wider, still valid, interval.
         let samples = if batches.len() >= 8 {
             &batches
@@ -139,18 +144,15 @@ impl Evaluator {
     ) -> Result<Vec<f64>> {
         let (length, c) = (blocks.length(), &dit.config);
         let mut rng = Rng::new(seed, Stream::Validation, first as u64);
-        let t = sample_times(&mut rng, self.batch, 1e-3, true);
         let (mut x0, mut xt, mut time) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, &t) in t.iter().enumerate() {
+        let mut masked = Vec::new();
+        for i in 0..self.batch {
             let block = blocks.block(first + i.min(real - 1));
+            let share = (rng.uniform() + i as f64) / self.batch as f64;
+            let count = 1 + (share * length as f64) as usize;
+            let t = mask_exactly(block, count.min(length), c.mask_index, &mut rng, &mut xt);
             x0.extend_from_slice(block);
-            q_xt(
-                block,
-                Loglinear.move_chance(t),
-                c.mask_index,
-                &mut rng,
-                &mut xt,
-            );
+            masked.push(count.min(length));
             if c.time_conditioning {
                 time_embedding(Loglinear.sigma(t), &mut time);
             }
@@ -158,9 +160,8 @@ impl Evaluator {
         if !c.time_conditioning {
             time_embedding(0.0, &mut time);
         }
-        let noised = Noised::new(&x0, xt, c.vocab_size, c.mask_index, |row| {
-            Loglinear.weight(t[row / length])
-        })?;
+        let weight = |row: usize| length as f64 / masked[row / length] as f64;
+        let noised = Noised::new(&x0, xt, c.vocab_size, c.mask_index, weight)?;
         let (inputs, s) = (&self.graph.inputs, &mut self.session);
         s.write_uint(self.graph.trunk.xt, &noised.xt)?;
         s.write(self.graph.trunk.time, &time)?;
