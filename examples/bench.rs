@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use mdlm::blocking::wait;
 use mdlm::config::{ModelConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Extent, Step};
@@ -14,7 +15,6 @@ use mdlm::model::{Dit, LogitsGraph, time_embedding};
 use mdlm::ops::{AdamwConfig, Form};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, TrainSession};
-use pollster::block_on;
 use serde_json::{Value, json};
 
 /// Benchmarks of kernels and of whole training or forward steps.
@@ -141,7 +141,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         }
     };
     let xt: Vec<u32> = x0.iter().enumerate().map(mask).collect();
-    let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL))?;
+    let mut storage = wait(Storage::new(device, &dit.layout, &Arena::ALL))?;
     let keys = dit.layout.keys().len();
     let mut index = 0;
     storage.write(Arena::Params, |key| {
@@ -165,7 +165,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     let (name, times, flops, report, host_ms);
     if shape.mode == Mode::Train {
         let optim = OptimConfig::default();
-        let mut train = block_on(TrainSession::new(
+        let mut train = wait(TrainSession::new(
             device,
             &dit,
             &storage,
@@ -176,7 +176,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         ))?;
         let batch = Batch::new(&model, &x0, xt, &t, None, rows as f64)?;
         times = time(seconds, || {
-            block_on(train.run(&mut storage, &batch, values.clone(), true))?;
+            wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())
         })?;
         (name, flops) = ("train_step", 3 * shape.forward_flops());
@@ -184,7 +184,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         host_ms = train.session().host_ms();
     } else {
         let mut graph = LogitsGraph::new(&dit, shape.batch, shape.length, false)?;
-        let mut session = block_on(Session::new(
+        let mut session = wait(Session::new(
             device,
             &mut graph.graph,
             &storage,
@@ -196,9 +196,9 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         session.write(graph.trunk.time, &time_rows)?;
         times = time(seconds, || {
             session.write_uint(graph.trunk.xt, &xt)?;
-            block_on(session.run(&mut storage, &values, false))?;
+            wait(session.run(&mut storage, &values, false))?;
             // a read waits for the device
-            block_on(session.read(&storage, graph.logits, 1))?;
+            wait(session.read(&storage, graph.logits, 1))?;
             Ok(())
         })?;
         (name, flops) = ("forward", shape.forward_flops());
@@ -235,8 +235,8 @@ fn kernel(
     for _ in 1..REPEAT {
         last = build(&mut graph)?;
     }
-    let mut storage = block_on(Storage::new(device, layout, &Arena::ALL))?;
-    let mut session = block_on(Session::new(
+    let mut storage = wait(Storage::new(device, layout, &Arena::ALL))?;
+    let mut session = wait(Session::new(
         device,
         &mut graph,
         &storage,
@@ -256,8 +256,8 @@ fn kernel(
         ..Step::default()
     };
     let times = time(seconds, || {
-        block_on(session.run(&mut storage, &values, true))?;
-        block_on(session.read(&storage, last, 1))?;
+        wait(session.run(&mut storage, &values, true))?;
+        wait(session.read(&storage, last, 1))?;
         Ok(())
     })?;
     Ok(times.into_iter().map(|ms| ms / REPEAT as f64).collect())
@@ -410,7 +410,7 @@ fn kernels(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             eps: 1e-8,
             weight_decay: 0.0,
         };
-        g.adamw(stats, adamw);
+        g.adamw(stats, adamw)?;
         Ok(stats)
     })?;
     report(

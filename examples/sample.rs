@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Parser;
+use mdlm::blocking::wait;
 use mdlm::config::SampleConfig;
 use mdlm::data::Tokenizer;
 use mdlm::model::Model;
 use mdlm::sample::{Canvas, StepReport};
-use pollster::block_on;
 
 /// Generate text from a checkpoint.
 #[derive(Parser)]
@@ -109,7 +109,7 @@ impl Screen {
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let device = args.device.open()?;
-    let mut model = block_on(Model::load(&device, &args.checkpoint))?;
+    let mut model = wait(Model::load(&device, &args.checkpoint))?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("{} holds no tokenizer.json", args.checkpoint.display());
     };
@@ -129,13 +129,13 @@ fn run() -> anyhow::Result<()> {
             rows: 0,
         };
         let mut calls = 0;
-        while let Some(report) = block_on(sampler.step())? {
+        while let Some(report) = wait(sampler.step())? {
             calls = report.network_calls;
             if args.watch && std::io::stdout().is_terminal() {
                 screen.show(sampler.canvas(), &tokenizer, &report)?;
             }
         }
-        let canvas = block_on(sampler.finish(|_| ControlFlow::Continue(())))?;
+        let canvas = wait(sampler.finish(|_| ControlFlow::Continue(())))?;
         println!(
             "--- seed {} ---\n{}\n",
             config.seed,

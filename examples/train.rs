@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use mdlm::blocking::wait;
 use mdlm::config::{ModelConfig, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::Device;
@@ -17,7 +18,6 @@ use mdlm::io::checkpoint;
 use mdlm::progress::{Event, Flow};
 use mdlm::sample::Canvas;
 use mdlm::train::{Summary, Trainer};
-use pollster::block_on;
 
 /// Train a masked diffusion language model.
 ///
@@ -147,7 +147,7 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
     let tokens = (config.global_batch() * trainer.config().model.length) as f64;
     let bar = bar(config.steps, trainer.steps_done());
     let (begin, first) = (std::time::Instant::now(), trainer.steps_done());
-    let summary = block_on(trainer.run(out, &mut |event: &Event| {
+    let summary = wait(trainer.run(out, &mut |event: &Event| {
         match event {
             Event::Step(s) => {
                 let rate = (s.step - first) as f64 * tokens / begin.elapsed().as_secs_f64();
@@ -187,7 +187,7 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
 }
 
 fn samples(trainer: &Trainer) -> mdlm::Result<String> {
-    let mut model = block_on(trainer.model())?;
+    let mut model = wait(trainer.model())?;
     let (config, tokenizer) = (trainer.config(), &trainer.corpus().tokenizer);
     let mut text = String::new();
     for i in 0..3 {
@@ -195,7 +195,7 @@ fn samples(trainer: &Trainer) -> mdlm::Result<String> {
         sampling.seed += i;
         let canvas = Canvas::prompt(&[tokenizer.bos()], config.model.length)?;
         let sampler = model.sampler(canvas, &sampling)?;
-        let canvas = block_on(sampler.finish(|_| std::ops::ControlFlow::Continue(())))?;
+        let canvas = wait(sampler.finish(|_| std::ops::ControlFlow::Continue(())))?;
         text += &format!(
             "--- sample {} ---\n{}\n\n",
             i + 1,
@@ -230,8 +230,8 @@ fn run() -> anyhow::Result<()> {
     }
     let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
     let mut trainer = match &found {
-        Some(dir) => block_on(Trainer::resume(&device, &config, corpus, dir))?,
-        None => block_on(Trainer::new(&device, &config, corpus))?,
+        Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
+        None => wait(Trainer::new(&device, &config, corpus))?,
     };
     let resolved = trainer.config().clone();
     if trainer.steps_done() >= resolved.training.steps {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mdlm::blocking::wait;
 use mdlm::device::Device;
 
 /// Where to compute.
@@ -16,7 +17,7 @@ pub struct DeviceArgs {
 impl DeviceArgs {
     /// Opens the device and says in a line what was taken and why.
     pub fn open(&self) -> mdlm::Result<Device> {
-        let device = pollster::block_on(Device::parse(&self.device))?;
+        let device = wait(Device::parse(&self.device))?;
         eprintln!("device: {}", device.info());
         Ok(device)
     }

@@ -189,7 +189,9 @@ pub struct Gpu {
 }
 
 /// A watchdog kills what takes seconds; a submission should take a tenth of one.
-const PESSIMISTIC_FLOPS_PER_SUBMISSION: u64 = 20_000_000_000;
+const SECONDS_PER_SUBMISSION: f64 = 0.1;
+/// Work of a submission before a run was timed, and at least.
+const LEAST_FLOPS: u64 = 5_000_000_000;
 
 impl Gpu {
     /// Creates everything the program needs. `outputs` are read back by every run.
@@ -222,7 +224,7 @@ impl Gpu {
         let buffers: Vec<_> = program
             .buffers
             .iter()
-            .map(|b| context.buffer("plan", 4 * b.len as u64, STORAGE))
+            .map(|b| context.buffer(&b.name, 4 * b.len as u64, STORAGE))
             .collect();
         for (buffer, spec) in buffers.iter().zip(&program.buffers) {
             if let Some(data) = &spec.constant {
@@ -315,7 +317,7 @@ impl Gpu {
             staging,
             staged: outputs.to_vec(),
             host_ms: 0.0,
-            flops_per_submission: PESSIMISTIC_FLOPS_PER_SUBMISSION,
+            flops_per_submission: LEAST_FLOPS,
         })
     }
 
@@ -344,14 +346,21 @@ impl Gpu {
         let begin = web_time::Instant::now();
         self.submit(step, update).await?;
         self.host_ms = begin.elapsed().as_secs_f64() * 1e3;
+        let flops: u64 = self.dispatches[..self.dispatches(update)]
+            .iter()
+            .map(|d| d.flops)
+            .sum();
         let bytes = 4 * self.staged.iter().map(|s| s.len as u64).sum::<u64>();
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        map_read(&self.context, &self.staging, bytes, |data| {
+        let words = map_read(&self.context, &self.staging, bytes, |data| {
             bytemuck::pod_collect_to_vec(data)
         })
-        .await
+        .await?;
+        let rate = flops as f64 / begin.elapsed().as_secs_f64();
+        self.flops_per_submission = ((rate * SECONDS_PER_SUBMISSION) as u64).max(LEAST_FLOPS);
+        Ok(words)
     }
 
     /// Encodes and submits one run without waiting for it.
@@ -443,7 +452,7 @@ fn check_limits(context: &Context, program: &Program) -> Result<()> {
     };
     for spec in &program.buffers {
         refuse(
-            "bytes in one buffer".into(),
+            format!("bytes of {} in one buffer", spec.name),
             4 * spec.len as u64,
             limits.max_buffer_size,
         )?;
@@ -458,8 +467,12 @@ fn check_limits(context: &Context, program: &Program) -> Result<()> {
         )?;
         for binding in d.bindings.iter().flatten() {
             let bytes = 4 * binding.slot.len as u64;
+            let tensor = match binding.slot.buffer {
+                BufferId::Local(i) => program.buffers[i].name.clone(),
+                BufferId::Arena(arena, slab) => format!("{arena:?}[{slab}]"),
+            };
             refuse(
-                format!("bytes bound to {name}"),
+                format!("bytes of {tensor} bound to {name}"),
                 bytes,
                 limits.max_storage_buffer_binding_size,
             )?;
