@@ -49,21 +49,6 @@ fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
     }
 }
 
-/// Compares log-probabilities: sentinels relative to themselves, the rest to their maximum.
-fn compare_log_probs(report: &mut Report, name: &str, got: &[f64], golden: &[f64], bound: f64) {
-    let (mut small, mut small_golden, mut sentinel) = (vec![], vec![], 0.0f64);
-    for (&a, &b) in got.iter().zip(golden) {
-        if b.abs() >= 1e5 {
-            sentinel = sentinel.max((a - b).abs() / b.abs());
-        } else {
-            small.push(a);
-            small_golden.push(b);
-        }
-    }
-    report.note(&format!("{name} (sentinels)"), sentinel, 1e-6);
-    report.relative_to_max(name, &small, &small_golden, bound);
-}
-
 struct Forward {
     graph: LogitsGraph,
     session: Session,
@@ -225,7 +210,7 @@ async fn dit_forward(executor: Executor) {
                 }
                 ("subs_log_probs", _) => {
                     let got = run.read(run.graph.log_probs).await;
-                    compare_log_probs(&mut report, &key, &got, golden, bound);
+                    report.with_sentinels(&key, &got, golden, bound);
                     continue;
                 }
                 _ => run.named(&key).await,
@@ -486,8 +471,7 @@ async fn published_layout(executor: Executor) {
         report.relative_to_max("logits", &run.read(run.graph.logits).await, golden, bound);
     }
     if let Some(golden) = fixture.get("subs_log_probs") {
-        compare_log_probs(
-            &mut report,
+        report.with_sentinels(
             "subs_log_probs",
             &run.read(run.graph.log_probs).await,
             golden,

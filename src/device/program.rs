@@ -62,6 +62,8 @@ impl Slot {
 /// A buffer of the program's own.
 #[derive(Clone, Debug)]
 pub struct BufferSpec {
+    /// Name of the tensor it was made for: the largest that it will hold.
+    pub name: String,
     /// Number of elements.
     pub len: usize,
     /// Type of the elements.

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 pub struct Counters {
     /// Buffers created.
     pub buffers: AtomicU64,
+    /// Bytes of all buffers created, freed ones included.
+    pub bytes: AtomicU64,
     /// Pipelines compiled.
     pub pipelines: AtomicU64,
     /// Bind groups created.
@@ -141,10 +143,12 @@ impl Context {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> wgpu::Buffer {
+        let size = bytes.max(4).next_multiple_of(4);
         count(&self.counters.buffers);
+        self.counters.bytes.fetch_add(size, Ordering::Relaxed);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.max(4).next_multiple_of(4),
+            size,
             usage,
             mapped_at_creation: false,
         })

@@ -105,9 +105,11 @@ impl Graph {
         &self.layout
     }
 
-    /// Keeps every activation readable after a run (no buffer reuse), for inspection.
+    /// Keeps every activation, made and to be made, readable after a run (no buffer reuse), for
+    /// inspection.
     pub fn keep_all(&mut self) {
         self.keep_all = true;
+        self.tensors.iter_mut().for_each(|info| info.keep = true);
     }
 
     fn add(&mut self, name: String, shape: &[usize], dtype: Dtype, place: Place) -> Tensor {
@@ -306,12 +308,17 @@ impl Graph {
         if ok {
             return Ok(());
         }
-        Err(Error::Shape {
+        Err(self.misfit(op, tensor, expected))
+    }
+
+    /// The shape error of a tensor.
+    pub fn misfit(&self, op: &'static str, tensor: Tensor, expected: &str) -> Error {
+        Error::Shape {
             op,
             tensor: self.name(tensor).to_owned(),
             expected: expected.to_owned(),
             got: self.shape(tensor).to_vec(),
-        })
+        }
     }
 
     fn info(&self, tensor: Tensor) -> &Info {

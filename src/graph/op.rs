@@ -14,6 +14,11 @@ pub trait Op: Twin + Debug {
     /// Name, as in errors and reports.
     fn name(&self) -> &'static str;
 
+    /// Inputs that are integers; all others are numbers.
+    fn integers(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// Appends the nodes that turn the outputs' gradients into the inputs'.
     fn backward(&self, _: &mut Backward<'_>) -> Result<()> {
         Err(Error::Internal(format!("{} has no gradient", self.name())))

@@ -1,7 +1,7 @@
 //! From nodes to a flat program: liveness decides which tensors share a buffer, every operand
 //! becomes a slot, every kernel a dispatch.
 
-use super::{Graph, Lower, Operand, Place, Tensor};
+use super::{Graph, Info, Lower, Node, Operand, Place, Tensor};
 use crate::cpu;
 use crate::device::program::{BufferId, BufferSpec, Dtype, Slot};
 use crate::error::{Error, Result};
@@ -9,8 +9,9 @@ use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};
 
 /// Where every tensor of a graph lies.
 ///
-/// Invariants, checked when a plan is made: no buffer is an input and an output of one node, and
-/// tensors that are alive together never overlap.
+/// Invariants, checked when a plan is made: no buffer is an input and an output of one node,
+/// tensors that are alive together never overlap, and inputs are of the types that their
+/// operations expect.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Buffers besides the arenas.
@@ -74,8 +75,10 @@ impl Plan {
             .ok_or_else(|| Error::Internal(format!("{} has no place", graph.name(tensor))))
     }
 
-    fn local(&mut self, len: usize, dtype: Dtype, constant: Option<Vec<f64>>) -> Slot {
+    fn local(&mut self, info: &Info, constant: Option<Vec<f64>>) -> Slot {
+        let (len, dtype) = (info.len(), info.dtype);
         self.buffers.push(BufferSpec {
+            name: info.name.clone(),
             len,
             dtype,
             constant,
@@ -102,8 +105,8 @@ impl Plan {
                     len,
                     dtype,
                 }),
-                Place::Input => Some(self.local(len, dtype, None)),
-                Place::Constant(data) => Some(self.local(len, dtype, Some(data.clone()))),
+                Place::Input => Some(self.local(info, None)),
+                Place::Constant(data) => Some(self.local(info, Some(data.clone()))),
                 Place::Pooled | Place::View { .. } => None,
             };
         }
@@ -139,7 +142,7 @@ impl Plan {
                     *slot
                 }
                 None => {
-                    let slot = self.local(info.len(), info.dtype, None);
+                    let slot = self.local(info, None);
                     self.shared += info.len();
                     // a kept tensor's buffer is taken for good
                     let life = if info.keep { (0, usize::MAX) } else { life };
@@ -156,6 +159,7 @@ impl Plan {
 
     fn check(&self, graph: &Graph) -> Result<()> {
         for node in &graph.nodes {
+            check_types(graph, node)?;
             for &w in &node.writes {
                 let written = self.slot_of(graph, w)?;
                 for &r in &node.reads {
@@ -244,6 +248,22 @@ impl Plan {
         check_access(&program)?;
         Ok(program)
     }
+}
+
+fn check_types(graph: &Graph, node: &Node) -> Result<()> {
+    for (i, &t) in node.reads.iter().enumerate() {
+        let dtype = match node.op.integers().contains(&i) {
+            true => Dtype::Uint,
+            false => Dtype::Float,
+        };
+        graph.require(
+            node.op.name(),
+            t,
+            graph.info(t).dtype == dtype,
+            &format!("elements of {dtype:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// WebGPU forbids a buffer that is read-only and read_write in one dispatch.

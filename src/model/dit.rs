@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
 use crate::model::{DitParams, TIME_FEATURES};
-use crate::ops::{Dropout, Modulation, Residual, SegmentInputs};
+use crate::ops::{Dropout, Modulation, SegmentInputs};
 
 /// Configuration, parameters and their layout.
 #[derive(Clone, Debug)]
@@ -109,12 +109,9 @@ impl Dit {
         };
         let rotary = g.rotary_table(length, c.head_dim());
         let p = if training { c.dropout } else { 0.0 };
-        let residual = |site: usize, column: usize| Residual {
-            modulation: Some(at(column)),
-            dropout: Dropout {
-                p,
-                site: site as u32,
-            },
+        let dropout = |site: usize| Dropout {
+            p,
+            site: site as u32,
         };
         for (i, block) in self.params.blocks.iter().enumerate() {
             let name = |part: &str| format!("blocks.{i}.{part}");
@@ -133,13 +130,13 @@ impl Dit {
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
             let a = g.attention(&name("attn"), qkv, length, heads, false)?;
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
-            let gate = residual(2 * i, first + 2);
-            [_, x] = g.linear_residual(names, a, out, None, x, Some(modulation), gate)?;
+            let gate = Some((modulation, at(first + 2)));
+            [_, x] = g.linear_residual(names, a, out, None, x, gate, dropout(2 * i))?;
             let h = g.layer_norm(&name("mlp_in"), x, norm2, Some((modulation, at(first + 3))))?;
             let [_, h] = g.linear_gelu([&name("mlp_0"), &name("mlp_gelu")], h, w0, Some(b0))?;
             let names = [&name("mlp_out")[..], &name("out")[..]];
-            let gate = residual(2 * i + 1, first + 5);
-            [_, x] = g.linear_residual(names, h, w2, Some(b2), x, Some(modulation), gate)?;
+            let gate = Some((modulation, at(first + 5)));
+            [_, x] = g.linear_residual(names, h, w2, Some(b2), x, gate, dropout(2 * i + 1))?;
         }
         let norm = g.param(self.params.norm_final);
         let last = Some((modulation, at(6 * c.n_blocks)));

@@ -99,7 +99,7 @@ impl TrainGraph {
         graph.backward(loss)?;
         graph.begin_update();
         let stats = graph.grad_norm(clip);
-        graph.adamw(stats, adamw);
+        graph.adamw(stats, adamw)?;
         Ok(Self {
             graph,
             trunk,

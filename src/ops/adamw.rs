@@ -3,6 +3,7 @@
 
 use crate::cpu::{Float, Io};
 use crate::device::program::{Arena, Extent};
+use crate::error::Result;
 use crate::gpu::{Grid, Source};
 use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
@@ -26,7 +27,11 @@ struct Adamw(AdamwConfig);
 
 impl Graph {
     /// Appends the update of every slab, then clears the gradients.
-    pub fn adamw(&mut self, stats: Tensor, config: AdamwConfig) {
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if `stats` is not what [`Graph::grad_norm`] makes.
+    pub fn adamw(&mut self, stats: Tensor, config: AdamwConfig) -> Result<()> {
+        self.expect("adamw", stats, &[4])?;
         for slab in 0..self.layout().slabs().len() {
             let grads = self.slab(Arena::Grads, slab);
             let updated =
@@ -41,6 +46,7 @@ impl Graph {
             );
             self.zero(grads);
         }
+        Ok(())
     }
 }
 

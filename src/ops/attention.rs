@@ -40,7 +40,7 @@ impl Graph {
         causal: bool,
     ) -> Result<Tensor> {
         let fits = matches!(self.shape(qkv), &[rows, width]
-            if rows.is_multiple_of(length) && [16, 32, 64, 128].iter().any(|d| 3 * heads * d == width));
+            if length > 0 && heads > 0 && rows.is_multiple_of(length) && [16, 32, 64, 128].iter().any(|d| 3 * heads * d == width));
         self.require(
             "attention",
             qkv,

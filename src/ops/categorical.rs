@@ -6,6 +6,7 @@ use crate::device::program::Extent;
 use crate::error::Result;
 use crate::gpu::{Grid, Source};
 use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
+use crate::ops::head_loss::aligned_chunk;
 use crate::rng::threefry2x32;
 use crate::{shader, twin};
 
@@ -31,7 +32,7 @@ pub struct Draws {
 
 impl Graph {
     /// Draws a token for each listed row of `hidden [rows, width]`, whose numbers are `rows`, with
-    /// the logits made in chunks.
+    /// the logits made in chunks of rows (rounded up to a multiple of 64).
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -45,16 +46,23 @@ impl Graph {
         chunk: usize,
     ) -> Result<Draws> {
         let &[n, width] = self.shape(hidden) else {
-            return Err(self
-                .require("categorical", hidden, false, "[rows, width]")
-                .unwrap_err());
+            return Err(self.misfit("categorical", hidden, "[rows, width]"));
         };
         let vocab = self.len(bias);
+        self.expect("categorical", weight, &[vocab, width])?;
+        self.expect("categorical", rows, &[n])?;
+        self.require(
+            "categorical",
+            bias,
+            (mask_index as usize) < vocab,
+            &format!("more than {mask_index} elements"),
+        )?;
         let tokens = self.activation_uint("tokens", &[n]);
         let (probability, entropy) = (
             self.activation("probability", &[n]),
             self.activation("entropy", &[n]),
         );
+        let chunk = aligned_chunk(chunk);
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
             let extent = Extent::Rows { base, max: most };
@@ -153,6 +161,10 @@ twin!(Categorical);
 impl Op for Categorical {
     fn name(&self) -> &'static str {
         "categorical"
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {

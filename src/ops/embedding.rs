@@ -105,11 +105,16 @@ impl Graph {
         segments: Option<SegmentInputs>,
     ) -> Result<Tensor> {
         let &[_, width] = self.shape(table) else {
-            return Err(self
-                .require("embedding", table, false, "[vocab, width]")
-                .unwrap_err());
+            return Err(self.misfit("embedding", table, "[vocab, width]"));
         };
         let rows = self.len(ids);
+        if let Some(s) = segments {
+            self.expect("embedding", s.order, &[rows])?;
+            for (t, columns) in [(s.parts, 2), (s.segments, 3)] {
+                let fits = matches!(self.shape(t), &[_, n] if n == columns);
+                self.require("embedding", t, fits, &format!("[.., {columns}]"))?;
+            }
+        }
         let x = self.activation(name, &[rows, width]);
         self.push(
             Embedding {
@@ -146,6 +151,10 @@ twin!(Embedding);
 impl Op for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[0]
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
@@ -219,6 +228,10 @@ twin!(EmbeddingBackward);
 impl Op for EmbeddingBackward {
     fn name(&self) -> &'static str {
         "embedding_backward"
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[1, 2, 3]
     }
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {

@@ -6,8 +6,8 @@ use crate::device::program::Extent;
 use crate::error::Result;
 use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Launch, Lower, Op, Operand, Tensor};
-use crate::ops::Residual;
 use crate::ops::layer_norm::{BLOCK, modulation_target};
+use crate::ops::linear::Residual;
 use crate::{shader, twin};
 
 /// Reads dy, branch and modulation; writes dbranch and adds to d modulation.

@@ -39,10 +39,15 @@ pub struct HeadLoss {
     pub weights: Tensor,
     /// Id of the mask.
     pub mask_index: u32,
-    /// Rows of a chunk.
+    /// Rows of a chunk; rounded up to a multiple of 64.
     pub chunk: usize,
     /// Whether to make gradients.
     pub gradient: bool,
+}
+
+/// Rows of a chunk such that every chunk of a tensor begins at a binding's alignment.
+pub(super) fn aligned_chunk(rows: usize) -> usize {
+    rows.max(1).next_multiple_of(64)
 }
 
 impl Graph {
@@ -52,21 +57,26 @@ impl Graph {
     /// [`crate::Error::Shape`] if the shapes do not agree.
     pub fn head_loss(&mut self, head: &HeadLoss) -> Result<[Tensor; 2]> {
         let &[rows, width] = self.shape(head.hidden) else {
-            return Err(self
-                .require("head_loss", head.hidden, false, "[rows, width]")
-                .unwrap_err());
+            return Err(self.misfit("head_loss", head.hidden, "[rows, width]"));
         };
         let vocab = self.len(head.bias);
         self.expect("head_loss", head.weight, &[vocab, width])?;
         self.expect("head_loss", head.targets, &[rows])?;
         self.expect("head_loss", head.weights, &[rows])?;
+        self.require(
+            "head_loss",
+            head.bias,
+            (head.mask_index as usize) < vocab,
+            &format!("more than {} elements", head.mask_index),
+        )?;
         let nll = self.activation("nll", &[rows]);
         let dhidden = head
             .gradient
             .then(|| self.gradient_of(head.hidden))
             .flatten();
-        for base in (0..rows).step_by(head.chunk) {
-            let max = head.chunk.min(rows - base);
+        let chunk = aligned_chunk(head.chunk);
+        for base in (0..rows).step_by(chunk) {
+            let max = chunk.min(rows - base);
             let extent = Extent::Rows { base, max };
             let hidden = self.view(head.hidden, base * width, &[max, width])?;
             let targets = self.view(head.targets, base, &[max])?;
@@ -87,13 +97,17 @@ impl Graph {
                 gradient,
             };
             self.push(op, &[targets, weights], &[logits, part], &[], extent);
-            if let Some((dhidden, _)) = dhidden {
-                let mut writes = Vec::new();
-                writes.extend(self.gradient_of(head.weight).map(|g| g.0));
-                writes.extend(self.gradient_of(head.bias).map(|g| g.0));
+            if !gradient {
+                continue;
+            }
+            if let Some((dw, _)) = self.gradient_of(head.weight) {
+                let db = self.gradient_of(head.bias).map(|g| g.0);
+                let writes: Vec<_> = [dw].into_iter().chain(db).collect();
                 let mut dw = Matmul::new(Form::Tn, vocab, width, max);
-                (dw.accumulate, dw.column_sum) = (true, true);
+                (dw.accumulate, dw.column_sum) = (true, db.is_some());
                 self.push(dw, &[logits, hidden], &writes, &[], extent);
+            }
+            if let Some((dhidden, _)) = dhidden {
                 let dhidden = self.view(dhidden, base * width, &[max, width])?;
                 let dh = Matmul::new(Form::Nn, max, width, vocab);
                 self.push(dh, &[logits, head.weight], &[dhidden], &[], extent);
@@ -150,6 +164,10 @@ twin!(HeadLossRows);
 impl Op for HeadLossRows {
     fn name(&self) -> &'static str {
         "head_loss"
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[0]
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {

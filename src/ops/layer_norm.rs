@@ -24,6 +24,26 @@ pub struct Modulation {
 }
 
 impl Modulation {
+    /// A shape error unless `t` holds such vectors, `columns` wide each, for `rows` rows.
+    pub(super) fn check(
+        &self,
+        g: &Graph,
+        op: &'static str,
+        t: Tensor,
+        rows: usize,
+        columns: usize,
+    ) -> Result<()> {
+        let fits = self.column + columns <= self.stride
+            && self.sample_rows > 0
+            && rows.is_multiple_of(self.sample_rows)
+            && g.len(t) == rows / self.sample_rows * self.stride;
+        let expected = format!(
+            "[{rows} / {}, {}] with {columns} columns from {} on",
+            self.sample_rows, self.stride, self.column
+        );
+        g.require(op, t, fits, &expected)
+    }
+
     /// First element of the vector of `row`.
     #[inline(always)]
     pub(crate) fn at(&self, row: usize) -> usize {
@@ -59,21 +79,13 @@ impl Graph {
         self.require(
             "layer_norm",
             x,
-            self.shape(x).last() == Some(&width),
+            width > 0 && self.shape(x).last() == Some(&width),
             &format!("[.., {width}]"),
         )?;
         let rows = self.len(x) / width;
         let mut reads = vec![x, weight];
         if let Some((t, m)) = modulation {
-            let fits = m.column + 2 * width <= m.stride
-                && rows.is_multiple_of(m.sample_rows)
-                && self.len(t) == rows / m.sample_rows * m.stride;
-            self.require(
-                "layer_norm",
-                t,
-                fits,
-                &format!("[{rows} / {}, {}]", m.sample_rows, m.stride),
-            )?;
+            m.check(self, "layer_norm", t, rows, 2 * width)?;
             reads.push(t);
         }
         let y = self.activation(name, &[rows, width]);

@@ -24,11 +24,11 @@ pub(crate) enum Epilogue {
 
 /// A gated residual: `x + gate * dropout(branch)`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Residual {
+pub(crate) struct Residual {
     /// Where the gate stands; `None`: the gate is 1.
-    pub modulation: Option<Modulation>,
+    pub(crate) modulation: Option<Modulation>,
     /// Dropout of the branch.
-    pub dropout: Dropout,
+    pub(crate) dropout: Dropout,
 }
 
 impl Graph {
@@ -79,7 +79,8 @@ impl Graph {
         Ok([u, y])
     }
 
-    /// `[branch, residual + gate * dropout(branch)]` with `branch = x w^T + bias`.
+    /// `[branch, residual + gate * dropout(branch)]` with `branch = x w^T + bias`; without `gate` it
+    /// is 1.
     ///
     /// # Errors
     /// As [`Graph::linear`].
@@ -90,11 +91,15 @@ impl Graph {
         w: Tensor,
         bias: Option<Tensor>,
         residual: Tensor,
-        modulation: Option<Tensor>,
-        options: Residual,
+        gate: Option<(Tensor, Modulation)>,
+        dropout: Dropout,
     ) -> Result<[Tensor; 2]> {
         let extent = Extent::Fixed(self.rows(x));
-        let rest = Some((residual, modulation));
+        let rest = Some((residual, gate));
+        let options = Residual {
+            modulation: gate.map(|g| g.1),
+            dropout,
+        };
         let [branch, y] = self.linear_with(
             name[0],
             x,
@@ -120,11 +125,11 @@ impl Graph {
         w: Tensor,
         bias: Option<Tensor>,
         epilogue: Epilogue,
-        rest: Option<(Tensor, Option<Tensor>)>,
+        rest: Option<(Tensor, Option<(Tensor, Modulation)>)>,
         extent: Extent,
     ) -> Result<[Tensor; 2]> {
         let &[n, k] = self.shape(w) else {
-            return Err(self.require("linear", w, false, "[n, k]").unwrap_err());
+            return Err(self.misfit("linear", w, "[n, k]"));
         };
         let rows = self.rows(x);
         self.require(
@@ -140,7 +145,7 @@ impl Graph {
         }
         let y = self.activation(name, &[rows, n]);
         let mut writes = vec![y];
-        if let Some((residual, modulation)) = rest {
+        if let Some((residual, gate)) = rest {
             self.require(
                 "linear",
                 residual,
@@ -148,7 +153,10 @@ impl Graph {
                 &format!("[{rows}, {n}]"),
             )?;
             reads.push(residual);
-            reads.extend(modulation);
+            if let Some((gate, place)) = gate {
+                place.check(self, "linear", gate, rows, n)?;
+                reads.push(gate);
+            }
         }
         if epilogue != Epilogue::None {
             writes.push(self.activation(name, &[rows, n]));

@@ -40,14 +40,13 @@ impl Graph {
     /// The listed rows of `x [rows, width]`, at the beginning of a tensor of the same shape.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if x is no matrix.
+    /// [`crate::Error::Shape`] if the shapes do not agree.
     pub fn masked_rows(&mut self, name: &str, x: Tensor, list: RowList) -> Result<Tensor> {
         let &[rows, width] = self.shape(x) else {
-            return Err(self
-                .require("masked_rows", x, false, "[rows, width]")
-                .unwrap_err());
+            return Err(self.misfit("masked_rows", x, "[rows, width]"));
         };
         self.expect("masked_rows", list.rows, &[rows])?;
+        self.expect("masked_rows", list.row_of, &[rows])?;
         let y = self.activation(name, &[rows, width]);
         let op = MaskedRows {
             rows,
@@ -89,6 +88,10 @@ impl Op for MaskedRows {
         } else {
             "masked_rows"
         }
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {

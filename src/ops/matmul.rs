@@ -46,10 +46,11 @@ impl Graph {
         a: Tensor,
         b: Tensor,
     ) -> crate::Result<Tensor> {
-        let (&[a0, a1], &[b0, b1]) = (self.shape(a), self.shape(b)) else {
-            return Err(self
-                .require("matmul", a, false, "two matrices")
-                .unwrap_err());
+        let &[a0, a1] = self.shape(a) else {
+            return Err(self.misfit("matmul", a, "a matrix"));
+        };
+        let &[b0, b1] = self.shape(b) else {
+            return Err(self.misfit("matmul", b, "a matrix"));
         };
         let (m, k) = if form == Form::Tn { (a1, a0) } else { (a0, a1) };
         let (n, kb) = if form == Form::Nt { (b0, b1) } else { (b1, b0) };

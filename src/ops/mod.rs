@@ -24,6 +24,5 @@ pub use dropout::Dropout;
 pub use embedding::{SegmentInputs, Segments, embedding_segments};
 pub use head_loss::HeadLoss;
 pub use layer_norm::Modulation;
-pub use linear::Residual;
 pub use masked_rows::{NOT_LISTED, RowList};
 pub use matmul::Form;

@@ -46,18 +46,18 @@ impl Graph {
         table: Tensor,
         heads: usize,
     ) -> Result<Tensor> {
-        let (&[rows, width], &[length, half, 2]) = (self.shape(qkv), self.shape(table)) else {
-            return Err(self
-                .require("rotary", qkv, false, "[rows, 3 * heads * head_dim]")
-                .unwrap_err());
+        let &[length, half, 2] = self.shape(table) else {
+            return Err(self.misfit("rotary", table, "[length, head_dim / 2, 2]"));
         };
-        let fits = width == 6 * heads * half && rows.is_multiple_of(length);
+        let fits = matches!(self.shape(qkv), &[rows, width]
+            if length > 0 && width == 6 * heads * half && rows.is_multiple_of(length));
         self.require(
             "rotary",
             qkv,
             fits,
             &format!("[n * {length}, {}]", 6 * heads * half),
         )?;
+        let (rows, width) = (self.shape(qkv)[0], self.shape(qkv)[1]);
         let y = self.activation(name, &[rows, width]);
         let op = Rotary {
             rows,

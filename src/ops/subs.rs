@@ -30,10 +30,14 @@ impl Graph {
         mask_index: u32,
     ) -> Result<Tensor> {
         let &[rows, vocab] = self.shape(logits) else {
-            return Err(self
-                .require("subs", logits, false, "[rows, vocab]")
-                .unwrap_err());
+            return Err(self.misfit("subs", logits, "[rows, vocab]"));
         };
+        self.require(
+            "subs",
+            logits,
+            (mask_index as usize) < vocab,
+            &format!("more than {mask_index} columns"),
+        )?;
         self.require(
             "subs",
             xt,
@@ -83,6 +87,10 @@ twin!(Subs);
 impl Op for Subs {
     fn name(&self) -> &'static str {
         "subs"
+    }
+
+    fn integers(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {

@@ -2,7 +2,7 @@
 
 use crate::cpu::{Float, Io};
 use crate::device::program::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
@@ -53,6 +53,10 @@ impl Op for WeightedSum {
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
+        if !matches!(b.extent(), Extent::Fixed(_)) {
+            let problem = "a weighted sum over dynamic rows has no gradient";
+            return Err(Error::Internal(problem.into()));
+        }
         let w = b.read(1);
         if let Some((dx, accumulate)) = b.target(0) {
             if !accumulate {

@@ -1,8 +1,11 @@
 //! What the integration tests share.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test crate uses a part of it
 
+pub mod case;
 pub mod close;
 pub mod fixtures;
+
+use std::sync::LazyLock;
 
 use mdlm::device::{AdapterChoice, Device};
 
@@ -10,17 +13,45 @@ use mdlm::device::{AdapterChoice, Device};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Executor {
     Gpu,
+    /// The same GPU as if an application owned it: the kernel constants of portable devices.
+    Borrowed,
     CpuF32,
     CpuF64,
 }
+
+pub const EXECUTORS: [Executor; 4] = [
+    Executor::Gpu,
+    Executor::Borrowed,
+    Executor::CpuF32,
+    Executor::CpuF64,
+];
 
 impl Executor {
     /// Opens it; a GPU test without an adapter fails, it never skips.
     pub fn device(self) -> Device {
         match self {
             Self::Gpu => pollster::block_on(Device::gpu(&AdapterChoice::Any)).unwrap(),
+            Self::Borrowed => {
+                let owned = Self::Gpu.device();
+                let (device, queue) = owned.context().unwrap().wgpu();
+                Device::from_wgpu(device.clone(), queue.clone()).unwrap()
+            }
             Self::CpuF32 => Device::cpu(),
             Self::CpuF64 => Device::oracle(),
+        }
+    }
+
+    /// The one of this process, so that its pipelines are compiled once.
+    pub fn shared(self) -> &'static Device {
+        static GPU: LazyLock<Device> = LazyLock::new(|| Executor::Gpu.device());
+        static BORROWED: LazyLock<Device> = LazyLock::new(|| Executor::Borrowed.device());
+        static CPU_F32: LazyLock<Device> = LazyLock::new(|| Executor::CpuF32.device());
+        static CPU_F64: LazyLock<Device> = LazyLock::new(|| Executor::CpuF64.device());
+        match self {
+            Self::Gpu => &GPU,
+            Self::Borrowed => &BORROWED,
+            Self::CpuF32 => &CPU_F32,
+            Self::CpuF64 => &CPU_F64,
         }
     }
 

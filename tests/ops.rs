@@ -1,0 +1,21 @@
+//! Every operation: its kernels and its f32 twin against its f64 twin, its backward rule against
+//! central differences, on sizes that fit no tile.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod ops {
+    mod adamw;
+    mod attention;
+    mod categorical;
+    mod elementwise;
+    mod embedding;
+    mod grad_norm;
+    mod head_loss;
+    mod layer_norm;
+    mod linear;
+    mod masked_rows;
+    mod rotary;
+    mod subs;
+    mod weighted_sum;
+}

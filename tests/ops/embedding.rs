@@ -1,0 +1,61 @@
+//! Embedding lookup and its gradient by sorted segments.
+
+use crate::common::case::{Case, Made, Suite};
+use crate::common::close::Kernel;
+use mdlm::ops::{SegmentInputs, Segments, embedding_segments};
+use mdlm::rng::{Rng, Stream};
+
+fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize) {
+    let mut s = Segments::default();
+    embedding_segments(ids, &mut s);
+    let rows = ids.len();
+    let distinct = rows.min(vocab);
+    let mut case = Case::new(format!("{name}: {rows} of {vocab}, width {width}"));
+    (case.step.parts, case.step.segments) = (s.part_count(), s.segment_count());
+    case.param("table", &[vocab, width], 1.0)
+        .uint("ids", &[rows], ids)
+        .uint("order", &[rows], &s.order)
+        .uint("parts", &[distinct + rows / 256, 2], &s.parts)
+        .uint("segments", &[distinct, 3], &s.segments);
+    suite.check(&case, rows, &|g, t, _| {
+        let inputs = SegmentInputs {
+            order: t["order"],
+            parts: t["parts"],
+            segments: t["segments"],
+        };
+        let x = g.embedding("x", t["ids"], t["table"], Some(inputs))?;
+        Ok(Made::new(g, &[x]))
+    });
+}
+
+#[test]
+fn lookup_and_gradient() {
+    let mut suite = Suite::new("embedding", Kernel::Sum);
+    let mut rng = Rng::new(5, Stream::Shuffle, 0);
+    let mut draw =
+        |n: usize, vocab: u64| -> Vec<u32> { (0..n).map(|_| rng.below(vocab) as u32).collect() };
+    check(&mut suite, "one", &[0], 1, 1);
+    check(&mut suite, "few", &draw(7, 5), 5, 3);
+    check(&mut suite, "sparse", &draw(11, 1000), 1000, 67);
+    check(&mut suite, "dense", &draw(700, 3), 3, 130);
+    // the mask owns half of all rows, in parts of 256
+    let mut half = draw(1301, 97);
+    half.iter_mut().step_by(2).for_each(|id| *id = 97);
+    check(&mut suite, "half masked", &half, 98, 65);
+    check(&mut suite, "all masked", &[4; 513], 5, 64);
+    suite.finish();
+}
+
+/// Without gradient the rows come out as they are.
+#[test]
+fn lookup_is_exact() {
+    let mut suite = Suite::new("embedding, lookup", Kernel::Copy);
+    let mut case = Case::new("9x33");
+    case.input("table", &[9, 33], 1.0)
+        .uint("ids", &[5], &[8, 0, 3, 3, 1]);
+    suite.check(&case, 1, &|g, t, _| {
+        let x = g.embedding("x", t["ids"], t["table"], None)?;
+        Ok(Made::new(g, &[x]).without_gradient())
+    });
+    suite.finish();
+}

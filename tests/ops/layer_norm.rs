@@ -1,0 +1,101 @@
+//! LayerNorm with and without modulation.
+
+use crate::common::case::{Case, Made, Suite};
+use crate::common::close::Kernel;
+use mdlm::ops::{Dropout, Modulation};
+
+/// [samples, rows of each, width]. A width of 2 is left out: its rows differ from ±1 by the
+/// epsilon alone, so their gradients are nothing but rounding.
+const SHAPES: [[usize; 3]; 8] = [
+    [1, 1, 1],
+    [1, 1, 5],
+    [3, 7, 3],
+    [2, 65, 64],
+    [1, 131, 67],
+    [129, 1, 31],
+    [4, 16, 257],
+    [2, 3, 1030],
+];
+
+fn case([samples, sample_rows, width]: [usize; 3]) -> Case {
+    let mut case = Case::new(format!("{samples} samples of {sample_rows}x{width}"));
+    case.param("x", &[samples * sample_rows, width], 2.0)
+        .param("w", &[width], 1.0);
+    case
+}
+
+#[test]
+fn plain() {
+    let mut suite = Suite::new("layer_norm", Kernel::Norm);
+    for shape @ [samples, sample_rows, width] in SHAPES {
+        suite.check(
+            &case(shape),
+            width.max(samples * sample_rows),
+            &|g, t, _| {
+                let y = g.layer_norm("y", t["x"], t["w"], None)?;
+                Ok(Made::new(g, &[y]))
+            },
+        );
+    }
+    suite.finish();
+}
+
+#[test]
+fn modulated() {
+    let mut suite = Suite::new("layer_norm, modulated", Kernel::Norm);
+    for shape @ [samples, sample_rows, width] in SHAPES {
+        let mut case = case(shape);
+        let (stride, column) = (5 * width + 3, 2 * width + 1);
+        case.param("modulation", &[samples, stride], 1.0);
+        let m = Modulation {
+            sample_rows,
+            stride,
+            column,
+        };
+        suite.check(&case, width.max(samples * sample_rows), &|g, t, _| {
+            let y = g.layer_norm("y", t["x"], t["w"], Some((t["modulation"], m)))?;
+            Ok(Made::new(g, &[y]))
+        });
+    }
+    suite.finish();
+}
+
+/// Two norms of one input, modulated by two places of one tensor: both gradients accumulate.
+#[test]
+fn shared_input() {
+    let mut suite = Suite::new("layer_norm, twice", Kernel::Norm);
+    let (samples, sample_rows, width) = (3, 11, 13);
+    let mut case = case([samples, sample_rows, width]);
+    let stride = 4 * width;
+    case.param("modulation", &[samples, stride], 1.0)
+        .param("v", &[width, width], 1.0);
+    suite.check(&case, 64, &|g, t, _| {
+        let at = |column| {
+            Some((
+                t["modulation"],
+                Modulation {
+                    sample_rows,
+                    stride,
+                    column,
+                },
+            ))
+        };
+        let a = g.layer_norm("a", t["x"], t["w"], at(0))?;
+        let b = g.layer_norm("b", t["x"], t["w"], at(2 * width))?;
+        let none = Dropout::default();
+        let [_, y] = g.linear_residual(["u", "y"], a, t["v"], None, b, None, none)?;
+        Ok(Made::new(g, &[y]))
+    });
+    suite.finish();
+}
+
+/// More rows than one dimension of a grid holds workgroups.
+#[test]
+fn folded_grid() {
+    let mut suite = Suite::new("layer_norm, folded grid", Kernel::Norm);
+    suite.check(&case([1, 32771, 3]), 32771, &|g, t, _| {
+        let y = g.layer_norm("y", t["x"], t["w"], None)?;
+        Ok(Made::new(g, &[y]))
+    });
+    suite.finish();
+}

@@ -1,0 +1,28 @@
+//! The weighted sum at the end of a loss.
+
+use crate::common::case::{Case, Made, Suite};
+use crate::common::close::Kernel;
+use mdlm::device::program::Extent;
+
+#[test]
+fn fixed_and_dynamic() {
+    let mut suite = Suite::new("weighted_sum", Kernel::Sum);
+    for n in [1, 7, 255, 256, 257, 5003] {
+        let mut case = Case::new(format!("{n}"));
+        case.param("x", &[n], 1.0).input("w", &[n], 1.0);
+        suite.check(&case, n, &|g, t, _| {
+            let y = g.weighted_sum("y", t["x"], t["w"], Extent::Fixed(n))?;
+            Ok(Made::new(g, &[]).loss(y))
+        });
+        for listed in [0, 1, n / 2, n, n + 9] {
+            let mut case = Case::new(format!("{listed} of {n}"));
+            case.step.rows = listed as u32;
+            case.input("x", &[n], 1.0).input("w", &[n], 1.0);
+            suite.check(&case, n, &|g, t, _| {
+                let y = g.weighted_sum("y", t["x"], t["w"], Extent::Rows { base: 0, max: n })?;
+                Ok(Made::new(g, &[y]).without_gradient())
+            });
+        }
+    }
+    suite.finish();
+}
