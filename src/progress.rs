@@ -41,15 +41,22 @@ pub struct StepStats {
     /// 1-based number of the step.
     pub step: u64,
     /// Mean loss over all tokens of the global batch, nats.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// Learning rate of this step.
     pub lr: f64,
     /// Global gradient norm before clipping.
+    #[serde(deserialize_with = "number")]
     pub grad_norm: f64,
     /// Tokens seen so far, in all steps.
     pub tokens: u64,
     /// Steps skipped so far because their gradient was not finite.
     pub skipped: u64,
+}
+
+/// A number of a skipped step may not be finite, which JSON can only write as `null`.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(<Option<f64> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// What the driver wants next.

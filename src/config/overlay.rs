@@ -64,6 +64,12 @@ impl TrainConfig {
         left.or_else(right).map(|(key, _)| key.clone())
     }
 
+    /// The value of a dotted key, for people to read.
+    pub(crate) fn value(&self, key: &str) -> String {
+        let table = Table::try_from(self).unwrap_or_default();
+        lookup(&table, key).map_or_else(|| "nothing".to_owned(), shown)
+    }
+
     fn assign(&mut self, key: &str, value: Value) -> Result<()> {
         let known = known()?;
         if !matches!(lookup(&known, key), Some(v) if !v.is_table()) {

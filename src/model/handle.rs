@@ -71,13 +71,13 @@ impl Model {
             let tokenizer = path.join("tokenizer.json");
             let tokenizer = tokenizer
                 .is_file()
-                .then(|| Tokenizer::from_file(&tokenizer))
+                .then(|| fitting_tokenizer(&tokenizer, &dit.config))
                 .transpose()?;
             return Ok(Self::from_parts(device, dit, storage, tokenizer));
         }
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
-        let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
+        let tokenizer = fitting_tokenizer(&dir.join("tokenizer.json"), &config.model)?;
         let dit = Dit::new(&config.model, device.slab_limit())?;
         let weights = read_weights(&dir.join("ema.safetensors"), &dit.layout)?;
         let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
@@ -156,6 +156,21 @@ impl Model {
             .await?;
         Ok(logits.iter().map(|&x| x as f32).collect())
     }
+}
+
+/// Reads a tokenizer whose ids must be the model's.
+#[cfg(not(target_arch = "wasm32"))]
+fn fitting_tokenizer(path: &std::path::Path, config: &ModelConfig) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::from_file(path)?;
+    let ids = (tokenizer.vocab_size(), tokenizer.mask_index());
+    if ids != (config.vocab_size, config.mask_index) {
+        let problem = format!(
+            "has {} ids with the mask at {}, the model {} with the mask at {}",
+            ids.0, ids.1, config.vocab_size, config.mask_index
+        );
+        return Err(Error::checkpoint(path, None, problem));
+    }
+    Ok(tokenizer)
 }
 
 /// Writes initial values to each of `arenas`.

@@ -60,8 +60,8 @@ impl Model {
     /// A sampler for the open positions of `canvas`.
     ///
     /// # Errors
-    /// [`Error::Config`] for 0 steps or a canvas that is empty or longer than the model,
-    /// [`Error::Token`] for a frozen token outside the vocabulary.
+    /// [`Error::Config`] for 0 steps, a canvas that is empty or longer than the model, or one that
+    /// holds the mask as a token, [`Error::Token`] for a frozen token outside the vocabulary.
     pub fn sampler(&mut self, canvas: Canvas, config: &SampleConfig) -> Result<Sampler<'_>> {
         config.validate()?;
         let model = self.config();
@@ -70,6 +70,11 @@ impl Model {
             return Err(Error::config("canvas length", canvas.len(), problem));
         }
         check_tokens(&canvas.tokens(model.mask_index), model.vocab_size)?;
+        let mask = Some(model.mask_index);
+        if let Some(i) = (0..canvas.len()).find(|&i| canvas.token(i) == mask) {
+            let problem = "holds the mask token; open it instead";
+            return Err(Error::config("canvas position", i, problem));
+        }
         Ok(Sampler {
             model: self,
             canvas,

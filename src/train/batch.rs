@@ -23,7 +23,8 @@ impl Batch {
     /// global batch it is the mean over all its tokens, masked or not (reference `_loss`).
     ///
     /// # Errors
-    /// [`Error::Shape`] if sizes do not agree, [`Error::Token`] for a token outside the vocabulary.
+    /// [`Error::Shape`] if sizes do not agree, [`Error::Token`] for a token outside the vocabulary,
+    /// [`Error::Config`] for a time outside (0, 1] or a total that is not positive.
     pub fn new(
         model: &ModelConfig,
         x0: &[u32],
@@ -51,6 +52,13 @@ impl Batch {
                 expected,
                 got,
             });
+        }
+        if !(total.is_finite() && total > 0.0) {
+            let problem = "the tokens that count must be more than none";
+            return Err(Error::config("batch total", total, problem));
+        }
+        if let Some(&t) = t.iter().find(|&&t| !(t > 0.0 && t <= 1.0)) {
+            return Err(Error::config("diffusion time", t, "must be in (0, 1]"));
         }
         let weight = |row: usize| {
             Loglinear.weight(t[row / length]) * attention_mask.map_or(1.0, |m| m[row]) / total

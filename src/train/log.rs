@@ -32,18 +32,30 @@ pub struct Row {
 /// # Errors
 /// [`Error::Io`], or [`Error::Corpus`] that names the line.
 pub fn read_log(path: &Path) -> Result<Vec<Row>> {
-    if !path.exists() {
-        return Ok(Vec::new());
+    let rows = parse(path, &bytes(path)?)?;
+    Ok(rows.into_iter().map(|(row, _)| row).collect())
+}
+
+/// What a log holds; a log that does not exist yet is empty.
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    if path.exists() {
+        read::read(path, MAX_LOG_BYTES)
+    } else {
+        Ok(Vec::new())
     }
-    let bytes = read::read(path, MAX_LOG_BYTES)?;
-    let lines: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
-    let mut rows = Vec::new();
-    for (i, line) in lines.iter().enumerate() {
-        match serde_json::from_slice(line) {
-            Ok(row) => rows.push(row),
-            Err(_) if i + 1 == lines.len() => break,
-            Err(e) => return Err(Error::corpus(path, format!("line {}: {e}", i + 1))),
+}
+
+/// Rows with the positions where they end.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(Row, usize)>> {
+    let (mut rows, mut end) = (Vec::new(), 0);
+    for (i, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        if !line.ends_with(b"\n") {
+            break;
         }
+        end += line.len();
+        let row = serde_json::from_slice(line)
+            .map_err(|e| Error::corpus(path, format!("line {}: {e}", i + 1)))?;
+        rows.push((row, end));
     }
     Ok(rows)
 }
@@ -58,13 +70,13 @@ impl Log {
     /// Opens the log of a run that has done `step` steps; rows after that, from steps that were not
     /// saved, are dropped.
     pub(super) fn open(path: &Path, step: u64) -> Result<(Self, Vec<Row>)> {
-        let mut rows = read_log(path)?;
-        rows.retain(|row| row.stats.step <= step);
-        let mut text = Vec::new();
-        for row in &rows {
-            write_row(&mut text, row)?;
-        }
-        atomic::write_file(path, &text)?;
+        let bytes = bytes(path)?;
+        let mut rows = parse(path, &bytes)?;
+        rows.retain(|(row, _)| row.stats.step <= step);
+        // The bytes themselves are kept: numbers that are parsed and printed may change.
+        let end = rows.last().map_or(0, |&(_, end)| end);
+        atomic::write_file(path, &bytes[..end])?;
+        let rows = rows.into_iter().map(|(row, _)| row).collect();
         let file = OpenOptions::new()
             .append(true)
             .open(path)
@@ -80,16 +92,11 @@ impl Log {
 
     /// Appends a row.
     pub(super) fn push(&mut self, row: &Row) -> Result<()> {
-        let mut line = Vec::new();
-        write_row(&mut line, row)?;
+        let mut line =
+            serde_json::to_vec(row).map_err(|e| Error::Internal(format!("log row: {e}")))?;
+        line.push(b'\n');
         self.file
             .write_all(&line)
             .map_err(Error::io(&self.path, "write"))
     }
-}
-
-fn write_row(out: &mut Vec<u8>, row: &Row) -> Result<()> {
-    serde_json::to_writer(&mut *out, row).map_err(|e| Error::Internal(format!("log row: {e}")))?;
-    out.push(b'\n');
-    Ok(())
 }

@@ -20,8 +20,20 @@ pub struct Summary {
     pub validation: Option<Perplexity>,
     /// Perplexity of the unigram model on the same held-out blocks.
     pub unigram_ppl: f64,
-    /// Whether the observer stopped it.
+    /// Whether the observer stopped it before its last step.
     pub stopped: bool,
+}
+
+/// An observer, and whether it has asked to stop.
+struct Listener<'a> {
+    observer: &'a mut dyn Observer,
+    stop: bool,
+}
+
+impl Listener<'_> {
+    fn tell(&mut self, event: Event) {
+        self.stop |= self.observer.event(&event) == Flow::Stop;
+    }
 }
 
 impl Trainer {
@@ -51,11 +63,15 @@ impl Trainer {
             stopped: false,
         };
         let steps = self.config.training.steps;
-        while self.at.step < steps && !summary.stopped {
+        let mut listener = Listener {
+            observer,
+            stop: false,
+        };
+        while self.at.step < steps && !listener.stop {
             let stats = self.step().await?;
             let due = |every: u64| every > 0 && stats.step.is_multiple_of(every);
             let last = stats.step == steps;
-            summary.stopped = observer.event(&Event::Step(stats)) == Flow::Stop;
+            listener.tell(Event::Step(stats));
             let mut row = Row {
                 stats,
                 val_ppl: None,
@@ -63,7 +79,7 @@ impl Trainer {
             };
             if last || due(self.config.training.val_every) {
                 let p = self.validate(|done, total| {
-                    observer.event(&Event::Progress {
+                    listener.tell(Event::Progress {
                         what: "validating",
                         done,
                         total,
@@ -72,7 +88,7 @@ impl Trainer {
                 let p = p.await?;
                 (row.val_ppl, row.val_std_err) = (Some(p.ppl), Some(p.std_err()));
                 summary.validation = Some(p);
-                observer.event(&Event::Validation {
+                listener.tell(Event::Validation {
                     step: stats.step,
                     ppl: p.ppl,
                     std_err: p.std_err(),
@@ -80,15 +96,16 @@ impl Trainer {
             }
             log.push(&row)?;
             rows.push(row);
-            if last || summary.stopped || due(self.config.training.save_every) {
+            if last || listener.stop || due(self.config.training.save_every) {
                 let path = self.save(run_dir).await?;
-                observer.event(&Event::Saved {
+                listener.tell(Event::Saved {
                     step: stats.step,
                     path,
                 });
             }
             summary.step = stats.step;
         }
+        summary.stopped = listener.stop && summary.step < steps;
         loss_curve(&run_dir.join("loss.svg"), &rows, unigram_ppl.ln())?;
         Ok(summary)
     }

@@ -3,7 +3,7 @@
 use crate::config::OptimConfig;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
 use crate::model::{Dit, TrainGraph};
 use crate::ops::AdamwConfig;
@@ -31,8 +31,8 @@ impl TrainSession {
     /// Builds the graph for micro-batches of `batch` sequences and creates everything it needs.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for impossible sizes, [`crate::Error::Unsupported`] or
-    /// [`crate::Error::OutOfMemory`] if the device cannot hold it.
+    /// [`Error::Config`] for impossible sizes, [`Error::Unsupported`] or
+    /// [`Error::OutOfMemory`] if the device cannot hold it.
     pub async fn new(
         device: &Device,
         dit: &Dit,
@@ -66,7 +66,7 @@ impl TrainSession {
     /// learning rate and keys; the batch's counts are filled in.
     ///
     /// # Errors
-    /// [`crate::Error::DeviceLost`] and its kin.
+    /// [`Error::Shape`] for a batch of another size, [`Error::DeviceLost`] and its kin.
     pub async fn run(
         &mut self,
         storage: &mut Storage,
@@ -76,6 +76,15 @@ impl TrainSession {
     ) -> Result<StepOutcome> {
         let (noised, segments) = (&batch.noised, &batch.segments);
         let (inputs, trunk, s) = (&self.graph.inputs, &self.graph.trunk, &mut self.session);
+        let rows = self.graph.graph.len(trunk.xt);
+        if noised.xt.len() != rows {
+            return Err(Error::Shape {
+                op: "train",
+                tensor: "batch".into(),
+                expected: format!("{rows} tokens"),
+                got: vec![noised.xt.len()],
+            });
+        }
         s.write_uint(trunk.xt, &noised.xt)?;
         s.write(trunk.time, &batch.time)?;
         s.write_uint(inputs.list.rows, &noised.rows)?;

@@ -95,8 +95,9 @@ impl Trainer {
         // the default warm-up depends on the number of steps, which may have changed
         config.optim.warmup = config.optim.warmup.or(saved.optim.warmup);
         if let Some(key) = config.difference(&saved) {
-            let problem = format!("differs from the saved run in {}", checkpoint.display());
-            return Err(Error::config(key, "(given)", problem));
+            let (given, saved) = (config.value(&key), saved.value(&key));
+            let problem = format!("the run in {} has {saved}", checkpoint.display());
+            return Err(Error::config(key, given, problem));
         }
         let state = TrainState::read(checkpoint)?;
         if state.corpus_digest != corpus.digest {
