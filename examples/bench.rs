@@ -45,21 +45,28 @@ enum Mode {
 
 #[derive(Clone, Copy, clap::Args)]
 struct Shape {
+    /// Width of the residual stream.
     #[arg(long, default_value_t = 256)]
     hidden: usize,
+    /// Transformer blocks.
     #[arg(long, default_value_t = 4)]
     blocks: usize,
+    /// Attention heads.
     #[arg(long, default_value_t = 4)]
     heads: usize,
+    /// Width of the conditioning vector.
     #[arg(long, default_value_t = 128)]
     cond: usize,
+    /// Tokens of a sequence.
     #[arg(long, default_value_t = 128)]
     length: usize,
+    /// Sequences.
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Vocabulary with the mask.
     #[arg(long, default_value_t = 28)]
     vocab: usize,
+    /// What `step` measures.
     #[arg(long, value_enum, default_value = "train")]
     mode: Mode,
 }
@@ -68,7 +75,7 @@ impl Shape {
     fn model(self) -> ModelConfig {
         ModelConfig {
             vocab_size: self.vocab,
-            mask_index: self.vocab as u32 - 1,
+            mask_index: (self.vocab as u32).saturating_sub(1),
             hidden_size: self.hidden,
             n_blocks: self.blocks,
             n_heads: self.heads,
@@ -207,7 +214,9 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     }
     let mut line = row(name, &label, device, &times, flops, 0);
     let median = times[times.len() / 2];
+    let peak = number(&multiply_add(device, seconds)?, "gflops");
     for (key, value) in [
+        ("peak_fraction", json!(number(&line, "gflops") / peak)),
         ("tokens_per_s", json!(rows as f64 / median * 1e3)),
         ("dispatches", json!(report.dispatches)),
         ("peak_bytes", json!(report.total_bytes)),
@@ -268,23 +277,27 @@ fn input(g: &mut Graph, name: &str, shape: &[usize]) -> Tensor {
     g.find(name).unwrap_or_else(|| g.input(name, shape))
 }
 
-fn kernels(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
-    let (rows, d) = (shape.batch * shape.length, shape.hidden);
-    let none = Arc::new(Layout::default());
+/// The multiply-add kernel whose rate is the peak that others are compared with.
+fn multiply_add(device: &Device, seconds: f64) -> anyhow::Result<Value> {
     let (n, rounds) = (1 << 20, 256);
-    let times = kernel(device, seconds, &none, |g| {
+    let times = kernel(device, seconds, &Arc::new(Layout::default()), |g| {
         let x = input(g, "a", &[n]);
         g.roofline(x, rounds)
     })?;
-    let mut peak = row(
-        "multiply_add",
-        &format!("{n} x {rounds}"),
-        device,
-        &times,
-        (2 * n * rounds) as u64,
-        0,
-    );
+    let (shape, flops) = (format!("{n} x {rounds}"), (2 * n * rounds) as u64);
+    let mut peak = row("multiply_add", &shape, device, &times, flops, 0);
     peak["peak_fraction"] = json!(1.0);
+    Ok(peak)
+}
+
+fn number(line: &Value, key: &str) -> f64 {
+    line[key].as_f64().unwrap_or(f64::NAN)
+}
+
+fn kernels(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
+    let (rows, d) = (shape.batch * shape.length, shape.hidden);
+    let none = Arc::new(Layout::default());
+    let peak = multiply_add(device, seconds)?;
     println!("{peak}");
     let copied = 1 << 24;
     let times = kernel(device, seconds, &none, |g| {
@@ -301,7 +314,6 @@ fn kernels(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     );
     copy["peak_fraction"] = json!(1.0);
     println!("{copy}");
-    let number = |v: &Value, key: &str| v[key].as_f64().unwrap_or(f64::NAN);
     let (peak_gflops, peak_gbps) = (number(&peak, "gflops"), number(&copy, "gbps"));
     let report = |name: &str, shape: String, times: Vec<f64>, flops: u64, bytes: u64| {
         let mut line = row(name, &shape, device, &times, flops, bytes);
