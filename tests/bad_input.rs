@@ -1,0 +1,14 @@
+//! Input, files and devices that cannot work: each is an error that names the culprit, nothing
+//! panics and nothing is left half-written.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod bad_input {
+    mod checkpoints;
+    mod devices;
+    #[cfg(unix)]
+    mod disk;
+    mod published;
+    mod values;
+}

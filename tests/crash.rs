@@ -1,0 +1,110 @@
+//! A run that is killed again and again ends with the bits of a run that was left alone.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::runs::{assert_same, checkpoint, config, corpus, resume, run};
+use mdlm::config::TrainConfig;
+use mdlm::device::Device;
+use mdlm::io::checkpoint::{list, verify};
+use mdlm::rng::{Rng, Stream};
+use mdlm::train::{Trainer, read_log};
+use pollster::block_on;
+
+/// Names the folder that a child process trains in.
+const CHILD: &str = "MDLM_CRASH_CHILD";
+const KILLS: usize = 20;
+const STEPS: u64 = 120;
+
+fn crash_config() -> TrainConfig {
+    let mut config = config(STEPS);
+    (config.training.save_every, config.training.val_every) = (1, 50);
+    config
+}
+
+/// What the killed process does: it trains in a folder.
+fn train_in(dir: &Path) {
+    let (device, config) = (Device::cpu(), crash_config());
+    let mut trainer = if list(dir).unwrap().is_empty() {
+        block_on(Trainer::new(&device, &config, corpus())).unwrap()
+    } else {
+        resume(&device, &config, dir).unwrap()
+    };
+    run(&mut trainer, dir, u64::MAX).unwrap();
+}
+
+/// Starts this test in a process of its own, where it only trains.
+fn spawn(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed_at_any_moment", "--nocapture"])
+        .env(CHILD, dir)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Steps of the newest checkpoint; all of them must be whole at any time.
+fn saved(dir: &Path) -> u64 {
+    let found = list(dir).unwrap();
+    for (_, path) in &found {
+        verify(path).unwrap();
+    }
+    found.last().map_or(0, |&(step, _)| step)
+}
+
+/// Steps of the newest checkpoint while the child may be at work.
+fn reached(dir: &Path) -> u64 {
+    list(dir).unwrap().last().map_or(0, |&(step, _)| step)
+}
+
+#[test]
+fn killed_at_any_moment() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return train_in(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let begin = Instant::now();
+    assert!(spawn(&whole).wait().unwrap().success());
+    let step_time = begin.elapsed() / STEPS as u32;
+    println!("unbroken: {STEPS} steps of {step_time:?}");
+
+    let seed = 11;
+    let mut rng = Rng::new(seed, Stream::Shuffle, 0);
+    let mut at = 0;
+    for kill in 1..=KILLS {
+        // some are killed before their first step, some within any part of the next few
+        let (steps, part) = (rng.below(4), rng.uniform() * 1.5);
+        let mut child = spawn(&broken);
+        while reached(&broken) < at + steps {
+            assert!(child.try_wait().unwrap().is_none(), "the child has ended");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(step_time.mul_f64(part));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(!status.success(), "it ended before it was killed");
+        let now = saved(&broken);
+        let logged = read_log(&broken.join("log.jsonl")).unwrap().len() as u64;
+        println!("seed {seed}, kill {kill}: {at} + {steps} steps, saved {now}, logged {logged}");
+        assert!(now >= at + steps, "a saved step is gone");
+        assert!(logged <= now + 1, "more than the step in progress is lost");
+        at = now;
+    }
+    assert!(at < STEPS);
+    assert!(spawn(&broken).wait().unwrap().success());
+    assert_same(&checkpoint(&whole, STEPS), &checkpoint(&broken, STEPS));
+    for file in ["log.jsonl", "config.toml"] {
+        let read = |dir: &Path| std::fs::read_to_string(dir.join(file)).unwrap();
+        assert_eq!(read(&whole), read(&broken));
+    }
+    let hidden = |name: &str| name.starts_with('.');
+    let left = std::fs::read_dir(&broken).unwrap();
+    let left = left.filter(|e| hidden(e.as_ref().unwrap().file_name().to_str().unwrap()));
+    assert_eq!(left.count(), 0, "leftovers of the killed runs");
+}

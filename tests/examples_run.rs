@@ -1,0 +1,10 @@
+//! The examples as a user runs them. `cargo test` builds them; nothing is built here.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod examples_run {
+    mod bench;
+    mod settings;
+    mod train;
+}

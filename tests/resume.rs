@@ -1,0 +1,365 @@
+//! A run that was stopped and resumed is the run that was never stopped, bit by bit.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::Executor;
+use common::runs::{
+    LENGTH, assert_same, checkpoint, config, contents, corpus, refused, resume, run, start,
+};
+use mdlm::config::{ModelConfig, TrainConfig};
+use mdlm::data::Corpus;
+use mdlm::device::program::{Arena, Step};
+use mdlm::graph::Storage;
+use mdlm::model::{Dit, Model};
+use mdlm::progress::{Event, Flow, Silent};
+use mdlm::rng::{Rng, Stream};
+use mdlm::train::{Batch, StepOutcome, TrainSession, Trainer, read_log};
+use pollster::block_on;
+
+fn resumed_is_unbroken(executor: Executor, steps: u64, stops: &[u64]) {
+    let device = executor.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let config = config(steps);
+    start(device, &config, &whole, steps);
+    for (i, &stop) in stops.iter().enumerate() {
+        if i == 0 {
+            start(device, &config, &broken, stop);
+        } else {
+            let mut trainer = resume(device, &config, &broken).unwrap();
+            assert_eq!(trainer.steps_done(), stops[i - 1]);
+            let summary = run(&mut trainer, &broken, stop).unwrap();
+            assert_eq!((summary.step, summary.stopped), (stop, true));
+        }
+    }
+    let mut trainer = resume(device, &config, &broken).unwrap();
+    let summary = run(&mut trainer, &broken, steps).unwrap();
+    assert_eq!((summary.step, summary.stopped), (steps, false));
+
+    assert_same(&checkpoint(&whole, steps), &checkpoint(&broken, steps));
+    for file in ["log.jsonl", "config.toml", "loss.svg"] {
+        let read = |dir: &std::path::Path| fs::read_to_string(dir.join(file)).unwrap();
+        assert_eq!(read(&whole), read(&broken));
+    }
+    let rows = read_log(&whole.join("log.jsonl")).unwrap();
+    let measured: Vec<u64> = rows
+        .iter()
+        .filter(|row| row.val_ppl.is_some())
+        .map(|row| row.stats.step)
+        .collect();
+    let due: Vec<u64> = (1..=steps).filter(|s| s % 2 == 0 || *s == steps).collect();
+    assert_eq!((rows.len() as u64, measured), (steps, due));
+}
+
+#[test]
+fn resumed_is_unbroken_cpu() {
+    resumed_is_unbroken(Executor::CpuF32, 9, &[1, 4, 7]);
+}
+
+#[test]
+fn resumed_is_unbroken_gpu() {
+    resumed_is_unbroken(Executor::Gpu, 4, &[3]);
+}
+
+#[test]
+fn one_seed_makes_one_run() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+    let mut config = config(5);
+    config.training.save_every = 2;
+    start(device, &config, &a, 5);
+    start(device, &config, &b, 5);
+    assert_same(&a, &b);
+    config.seed = 2;
+    start(device, &config, &c, 5);
+    let model = |dir: &std::path::Path| fs::read(checkpoint(dir, 5).join("model.safetensors"));
+    assert!(model(&a).unwrap() != model(&c).unwrap());
+}
+
+#[test]
+fn a_longer_run_goes_on_as_if_it_had_been_planned() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let (planned, extended) = (dir.path().join("planned"), dir.path().join("extended"));
+    let mut config = config(4);
+    // the default depends on the number of steps; the saved run's holds
+    config.optim.warmup = Some(2);
+    start(device, &config, &extended, 4);
+    (config.training.steps, config.training.save_every) = (7, 3);
+    start(device, &config, &planned, 7);
+    config.optim.warmup = None;
+    let mut trainer = resume(device, &config, &extended).unwrap();
+    run(&mut trainer, &extended, 7).unwrap();
+    assert_same(&checkpoint(&planned, 7), &checkpoint(&extended, 7));
+}
+
+#[test]
+fn anything_else_that_differs_is_named() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let saved = config(2);
+    start(device, &saved, dir.path(), 2);
+    let before = contents(dir.path());
+    let cases = [
+        ("seed=5", "1"),
+        ("training.batch=3", "2"),
+        ("training.accumulation=1", "2"),
+        ("training.ema=0.5", "0.9999"),
+        ("training.val_every=7", "2"),
+        ("training.keep=9", "3"),
+        ("optim.lr=0.5", "0.01"),
+        ("optim.schedule=cosine", "constant"),
+        ("optim.warmup=9", "0"),
+        ("model.dropout=0.0", "0.1"),
+        ("model.n_blocks=2", "1"),
+        ("data.train=else.txt", ""),
+        ("sampling.steps=3", "128"),
+    ];
+    for (assignment, old) in cases {
+        let mut given = saved.clone();
+        given.set(assignment).unwrap();
+        let (key, new) = assignment.split_once('=').unwrap();
+        let text = format!("config {key} = {}", new.trim_end_matches(".0"));
+        refused(
+            resume(device, &given, dir.path()),
+            "config",
+            &[&text, &format!("has {old}")],
+        );
+    }
+    let mut preset = saved.clone();
+    preset.model = ModelConfig {
+        length: LENGTH,
+        ..ModelConfig::preset("nano").unwrap()
+    };
+    refused(
+        resume(device, &preset, dir.path()),
+        "config",
+        &["config model."],
+    );
+
+    let newest = checkpoint(dir.path(), 2);
+    let tokenizer = corpus().tokenizer;
+    let texts = [["sophia\ncharlotte\nmia"], ["emma\nolivia\nava\nisabella"]];
+    let [train, valid] = &texts;
+    let other = Corpus::from_texts(tokenizer, train, valid, LENGTH, &mut Silent).unwrap();
+    let result = block_on(Trainer::resume(device, &saved, other, &newest));
+    refused(result, "config", &["data.train", "other text"]);
+    assert!(contents(dir.path()) == before, "a refusal wrote something");
+}
+
+#[test]
+fn a_complete_run_stays_as_it_is() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(3);
+    start(device, &config, dir.path(), 3);
+    let before = contents(dir.path());
+    let mut trainer = resume(device, &config, dir.path()).unwrap();
+    let mut events = 0;
+    let summary = block_on(trainer.run(dir.path(), &mut |_: &Event| {
+        events += 1;
+        Flow::Continue
+    }))
+    .unwrap();
+    assert_eq!((summary.step, summary.stopped, events), (3, false, 0));
+    assert!(contents(dir.path()) == before);
+
+    let mut fresh = block_on(Trainer::new(device, &config, corpus())).unwrap();
+    refused(
+        run(&mut fresh, dir.path(), 3),
+        "config",
+        &["config out", "already holds checkpoints"],
+    );
+    assert!(contents(dir.path()) == before);
+}
+
+#[test]
+fn any_event_can_stop_a_run() {
+    let device = Executor::CpuF32.shared();
+    let stop_at = |wanted: fn(&Event) -> bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(6);
+        config.training.save_every = 1;
+        let mut trainer = block_on(Trainer::new(device, &config, corpus())).unwrap();
+        let summary = block_on(trainer.run(dir.path(), &mut |event: &Event| {
+            if wanted(event) {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            }
+        }))
+        .unwrap();
+        assert_eq!(summary.stopped, summary.step < 6);
+        assert!(checkpoint(dir.path(), summary.step).is_dir());
+        summary.step
+    };
+    assert_eq!(stop_at(|e| matches!(e, Event::Saved { step: 3, .. })), 3);
+    assert_eq!(stop_at(|e| matches!(e, Event::Validation { .. })), 2);
+    assert_eq!(stop_at(|e| matches!(e, Event::Progress { .. })), 2);
+    assert_eq!(stop_at(|e| matches!(e, Event::Step(s) if s.step == 6)), 6);
+}
+
+#[test]
+fn a_run_with_skipped_steps_resumes() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let mut config = config(6);
+    // the first update makes weights whose products overflow
+    (config.optim.lr, config.optim.warmup) = (1e30, Some(0));
+    start(device, &config, &whole, 6);
+    let rows = read_log(&whole.join("log.jsonl")).unwrap();
+    let last = rows.last().unwrap().stats;
+    assert_eq!((last.step, last.skipped), (6, 5));
+    assert!(last.grad_norm.is_nan() && rows[0].stats.grad_norm.is_finite());
+    start(device, &config, &broken, 3);
+    let mut trainer = resume(device, &config, &broken).unwrap();
+    run(&mut trainer, &broken, 6).unwrap();
+    assert_same(&checkpoint(&whole, 6), &checkpoint(&broken, 6));
+
+    // ten of them in a row end the run
+    config.training.steps = 20;
+    let mut trainer = resume(device, &config, &broken).unwrap();
+    refused(
+        run(&mut trainer, &broken, 20),
+        "non_finite",
+        &["gradient", "10 steps in a row up to step 11"],
+    );
+}
+
+#[test]
+fn accumulation_only_changes_the_rounding() {
+    let device = Executor::CpuF32.shared();
+    let losses = |batch: usize, accumulation: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(6);
+        (config.model.dropout, config.optim.lr) = (0.0, 1e-3);
+        (config.training.batch, config.training.accumulation) = (batch, accumulation);
+        start(device, &config, dir.path(), 6);
+        let rows = read_log(&dir.path().join("log.jsonl")).unwrap();
+        rows.iter()
+            .map(|row| [row.stats.loss, row.stats.grad_norm])
+            .collect::<Vec<_>>()
+    };
+    let whole = losses(4, 1);
+    for (batch, accumulation) in [(2, 2), (1, 4)] {
+        for (a, b) in whole.iter().zip(losses(batch, accumulation)) {
+            for (a, b) in a.iter().zip(b) {
+                assert!((a / b - 1.0).abs() < 2e-5, "{a} {b}");
+            }
+        }
+    }
+}
+
+/// Four sequences with pads after 16, 9, 3 and 1 tokens.
+struct Padded {
+    config: TrainConfig,
+    x0: Vec<u32>,
+    xt: Vec<u32>,
+    t: [f64; 4],
+    mask: Vec<f64>,
+}
+
+impl Padded {
+    fn new() -> Self {
+        let mut config = config(1);
+        (config.model.vocab_size, config.model.mask_index) = (11, 10);
+        config.model.dropout = 0.0;
+        let mut rng = Rng::new(3, Stream::Mask, 0);
+        let x0: Vec<u32> = (0..4 * LENGTH).map(|_| rng.below(10) as u32).collect();
+        let t = [0.2, 0.5, 0.9, 1.0];
+        let masked = |(i, &id): (usize, &u32)| {
+            if rng.uniform() < t[i / LENGTH] {
+                10
+            } else {
+                id
+            }
+        };
+        let xt = x0.iter().enumerate().map(masked).collect();
+        let real = [16, 9, 3, 1];
+        let mask = (0..4 * LENGTH).map(|i| f64::from(u8::from(i % LENGTH < real[i / LENGTH])));
+        Self {
+            mask: mask.collect(),
+            config,
+            x0,
+            xt,
+            t,
+        }
+    }
+
+    /// Loss and gradient norm in micro-batches of `size`; `total` of each from its attention mask.
+    fn step(&self, executor: Executor, size: usize, total: impl Fn(&[f64]) -> f64) -> [f64; 2] {
+        let device = executor.shared();
+        let model = &self.config.model;
+        let dit = Dit::new(model, device.slab_limit()).unwrap();
+        let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL)).unwrap();
+        let mut rng = Rng::new(4, Stream::Init, 0);
+        storage
+            .write(Arena::Params, |key| {
+                Ok((0..key.len()).map(|_| 0.4 * rng.uniform() - 0.2).collect())
+            })
+            .unwrap();
+        let optim = &self.config.optim;
+        let session = TrainSession::new(device, &dit, &storage, optim, size, LENGTH, None);
+        let mut session = block_on(session).unwrap();
+        let (mut loss, mut norm) = (0.0, 0.0);
+        for first in (0..4).step_by(size) {
+            let rows = first * LENGTH..(first + size) * LENGTH;
+            let mask = &self.mask[rows.clone()];
+            let (x0, xt) = (&self.x0[rows.clone()], self.xt[rows].to_vec());
+            let t = &self.t[first..first + size];
+            let batch = Batch::new(model, x0, xt, t, Some(mask), total(mask)).unwrap();
+            let last = first + size == 4;
+            let step = Step {
+                lr: 1e-3,
+                bias1: 0.1,
+                bias2: 0.1,
+                ..Step::default()
+            };
+            let outcome: StepOutcome =
+                block_on(session.run(&mut storage, &batch, step, last)).unwrap();
+            loss += outcome.loss;
+            norm = outcome.grad_norm;
+        }
+        [loss, norm]
+    }
+}
+
+#[test]
+fn pads_weigh_nothing_however_the_batch_is_cut() {
+    let padded = Padded::new();
+    let all: f64 = padded.mask.iter().sum();
+    for executor in [Executor::CpuF64, Executor::CpuF32, Executor::Gpu] {
+        let whole = padded.step(executor, 4, |_| all);
+        for size in [2, 1] {
+            let cut = padded.step(executor, size, |_| all);
+            let bound = if executor == Executor::CpuF64 {
+                1e-12
+            } else {
+                1e-5
+            };
+            for (a, b) in whole.iter().zip(cut) {
+                assert!((a / b - 1.0).abs() < bound, "{executor:?} {size}: {a} {b}");
+            }
+        }
+        // the mean of the micro-batches' own means is another number
+        let means = padded.step(executor, 2, |mask| 2.0 * mask.iter().sum::<f64>());
+        assert!((whole[0] / means[0] - 1.0).abs() > 1e-2, "{executor:?}");
+    }
+}
+
+#[test]
+fn the_average_is_what_a_checkpoint_loads() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let trainer = start(device, &config(4), dir.path(), 4);
+    let mut kept = block_on(trainer.model()).unwrap();
+    let mut loaded = block_on(Model::load(device, dir.path())).unwrap();
+    let xt: Vec<u32> = (0..LENGTH as u32).collect();
+    let logits = |model: &mut Model| block_on(model.logits(&xt, &[1.0])).unwrap();
+    assert_eq!(logits(&mut kept), logits(&mut loaded));
+}
