@@ -1,8 +1,10 @@
 //! A wgpu device with its pipeline cache, error handling and counters.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll, Waker};
 
 use super::{DeviceClass, Source, Tuning};
 use crate::error::{Error, Result};
@@ -126,13 +128,53 @@ impl Context {
         }
         // A lost device makes every later call fail in odd ways, so it is looked at first.
         self.check(during)?;
-        match first {
-            None => result,
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+        let Some(error) = first else {
+            return result;
+        };
+        self.ensure_alive(during)?;
+        Err(match error {
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
                 what: what.to_owned(),
                 bytes,
+            },
+            error => Error::Internal(format!("{during} ({what}): {error}")),
+        })
+    }
+
+    /// [`Context::guarded`] for callers that cannot wait. The web tells errors later: there they
+    /// show up in the next call that does wait.
+    pub(super) fn guarded_now(
+        &self,
+        during: &'static str,
+        what: &str,
+        f: impl FnOnce(),
+    ) -> Result<()> {
+        let done = pin!(self.guarded(during, what, 0, || {
+            f();
+            Ok(())
+        }));
+        match done.poll(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// An error if the device is lost, also where no callback of ours would know: calls on a lost
+    /// device fail in silence, but memory mapped at creation must exist.
+    pub(super) fn ensure_alive(&self, during: &'static str) -> Result<()> {
+        self.check(during)?;
+        let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_WRITE,
+            mapped_at_creation: true,
+        });
+        match probe.get_mapped_range(..) {
+            Ok(_) => Ok(()),
+            Err(problem) => Err(Error::DeviceLost {
+                reason: problem.to_string(),
+                during,
             }),
-            Some(error) => Err(Error::Internal(format!("{during} ({what}): {error}"))),
         }
     }
 

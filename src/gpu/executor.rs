@@ -111,6 +111,7 @@ impl Memory {
                 }))
             })
             .await?;
+        context.ensure_alive("allocation")?;
         Ok(Self {
             context: context.clone(),
             arenas,
@@ -118,12 +119,13 @@ impl Memory {
     }
 
     /// Overwrites a slab from its beginning.
-    pub fn write(&self, arena: Arena, slab: usize, data: &[f32]) {
-        self.context.queue.write_buffer(
-            &self.arenas[arena as usize][slab],
-            0,
-            bytemuck::cast_slice(data),
-        );
+    pub fn write(&self, arena: Arena, slab: usize, data: &[f32]) -> Result<()> {
+        let buffer = &self.arenas[arena as usize][slab];
+        self.context.guarded_now("upload", "the arenas", || {
+            self.context
+                .queue
+                .write_buffer(buffer, 0, bytemuck::cast_slice(data));
+        })
     }
 
     /// Reads a slab of `len` elements.
@@ -210,7 +212,9 @@ impl Gpu {
             bytes,
             || Self::create(context, program, memory, weights, outputs),
         );
-        made.await
+        let made = made.await?;
+        context.ensure_alive("allocation")?;
+        Ok(made)
     }
 
     fn create(
@@ -322,14 +326,16 @@ impl Gpu {
     }
 
     /// Uploads words to a slot of the program's own buffers.
-    pub fn write(&self, slot: &Slot, words: &[u32]) {
-        if let BufferId::Local(i) = slot.buffer {
-            self.context.queue.write_buffer(
-                &self.buffers[i],
-                4 * slot.offset as u64,
-                bytemuck::cast_slice(words),
-            );
-        }
+    pub fn write(&self, slot: &Slot, words: &[u32]) -> Result<()> {
+        let BufferId::Local(i) = slot.buffer else {
+            return Err(Error::Internal("an arena is no input".into()));
+        };
+        let (buffer, offset) = (&self.buffers[i], 4 * slot.offset as u64);
+        self.context.guarded_now("upload", "an input", || {
+            self.context
+                .queue
+                .write_buffer(buffer, offset, bytemuck::cast_slice(words));
+        })
     }
 
     /// Number of dispatches of a run.

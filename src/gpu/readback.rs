@@ -26,7 +26,7 @@ pub(super) async fn map_read<T>(
     };
     let sender = shared.clone();
     let bytes = bytes.next_multiple_of(4);
-    buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+    let mapped = move |result| {
         let mut result = Some(result);
         lock(&sender, &mut |s| {
             s.result = result.take();
@@ -34,7 +34,10 @@ pub(super) async fn map_read<T>(
                 waker.wake();
             }
         });
-    });
+    };
+    context.guarded_now("readback", "a staging buffer", || {
+        buffer.map_async(wgpu::MapMode::Read, 0..bytes, mapped);
+    })?;
     // Natively somebody has to drive the device; on the web the browser does.
     #[cfg(not(target_arch = "wasm32"))]
     if let Err(error) = context.device.poll(wgpu::PollType::wait_indefinitely()) {

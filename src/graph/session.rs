@@ -44,6 +44,7 @@ impl Session {
             .iter()
             .map(|&t| plan.slot(t).ok_or_else(|| missing(t)))
             .collect::<Result<Vec<_>>>()?;
+        fits(graph, storage, weights)?;
         let executor = match (device.backend(), &storage.place) {
             (Backend::Gpu(context), Place::Gpu(memory)) => {
                 let program = plan.lower_gpu(graph, &context.tuning)?;
@@ -96,7 +97,7 @@ impl Session {
                 self.words.clear();
                 self.words
                     .extend(data.iter().map(|&x| (x as f32).to_bits()));
-                gpu.write(&slot, &self.words);
+                gpu.write(&slot, &self.words)?;
             }
             Executor::F32(cpu) => cpu.write(&slot, data),
             Executor::F64(cpu) => cpu.write(&slot, data),
@@ -108,7 +109,7 @@ impl Session {
     pub fn write_uint(&mut self, tensor: Tensor, data: &[u32]) -> Result<()> {
         let slot = self.slot(tensor, data.len(), Dtype::Uint)?;
         match &mut self.executor {
-            Executor::Gpu(gpu) => gpu.write(&slot, data),
+            Executor::Gpu(gpu) => gpu.write(&slot, data)?,
             Executor::F32(cpu) => cpu.write_uint(&slot, data),
             Executor::F64(cpu) => cpu.write_uint(&slot, data),
         }
@@ -180,6 +181,24 @@ impl Session {
         }
         Ok(out)
     }
+}
+
+/// An error unless the storage holds every arena that the graph uses, laid out alike.
+fn fits(graph: &Graph, storage: &Storage, weights: Arena) -> Result<()> {
+    if storage.layout().slabs() != graph.layout().slabs() {
+        return Err(Error::Internal("the storage is of another model".into()));
+    }
+    for info in &graph.tensors {
+        match info.place {
+            super::Place::Arena {
+                arena: Arena::Params,
+                ..
+            } => storage.require(weights)?,
+            super::Place::Arena { arena, .. } => storage.require(arena)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn widen(word: u32, dtype: Dtype) -> f64 {

@@ -18,6 +18,7 @@ pub(super) enum Place {
 /// The arenas of a model.
 pub struct Storage {
     layout: Arc<Layout>,
+    arenas: Vec<Arena>,
     pub(super) place: Place,
 }
 
@@ -32,6 +33,7 @@ impl Storage {
         };
         Ok(Self {
             layout: layout.clone(),
+            arenas: arenas.to_vec(),
             place,
         })
     }
@@ -41,12 +43,22 @@ impl Storage {
         &self.layout
     }
 
+    /// An error unless the arena was allocated.
+    pub(super) fn require(&self, arena: Arena) -> Result<()> {
+        if self.arenas.contains(&arena) {
+            return Ok(());
+        }
+        let problem = format!("the storage has no arena {arena:?}");
+        Err(Error::Internal(problem))
+    }
+
     /// Overwrites an arena; `tensor` yields the elements of each key.
     pub fn write(
         &mut self,
         arena: Arena,
         mut tensor: impl FnMut(&Key) -> Result<Vec<f64>>,
     ) -> Result<()> {
+        self.require(arena)?;
         for (slab, &len) in self.layout.slabs().iter().enumerate() {
             let mut data = vec![0.0; len];
             for key in self.layout.keys().iter().filter(|k| k.slab == slab) {
@@ -63,11 +75,10 @@ impl Storage {
                 data[key.offset..key.offset + key.len()].copy_from_slice(&values);
             }
             match &mut self.place {
-                Place::Gpu(m) => m.write(
-                    arena,
-                    slab,
-                    &data.iter().map(|&x| x as f32).collect::<Vec<_>>(),
-                ),
+                Place::Gpu(m) => {
+                    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+                    m.write(arena, slab, &data)?;
+                }
                 Place::F32(m) => m.write(arena, slab, &data),
                 Place::F64(m) => m.write(arena, slab, &data),
             }
@@ -77,6 +88,7 @@ impl Storage {
 
     /// Reads an arena: the elements of each key, in the order of [`Layout::keys`].
     pub async fn read(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
+        self.require(arena)?;
         let mut slabs = Vec::new();
         for (slab, &len) in self.layout.slabs().iter().enumerate() {
             slabs.push(match &self.place {

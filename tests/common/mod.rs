@@ -1,9 +1,15 @@
 //! What the integration tests share.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test crate uses a part of it
 
+pub mod borrowed;
 pub mod case;
 pub mod close;
+pub mod examples;
 pub mod fixtures;
+pub mod graphs;
+pub mod models;
+pub mod runs;
+pub mod training;
 
 use std::sync::LazyLock;
 

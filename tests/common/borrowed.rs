@@ -1,0 +1,16 @@
+//! A wgpu device as an application would own it.
+
+use pollster::block_on;
+
+/// Opens the machine's first adapter with these limits.
+pub fn open(limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let adapter = adapters.first().expect("a GPU adapter");
+    let device = adapter.request_device(&wgpu::DeviceDescriptor {
+        required_limits: limits,
+        ..Default::default()
+    });
+    block_on(device).unwrap()
+}

@@ -1,0 +1,116 @@
+//! Optimiser steps at the level of sessions: a small model with given numbers, and batches whose
+//! count of masked rows differs from step to step.
+
+use mdlm::config::{ModelConfig, OptimConfig};
+use mdlm::device::Device;
+use mdlm::device::program::{Arena, Step};
+use mdlm::diffusion::q_xt;
+use mdlm::error::Result;
+use mdlm::graph::Storage;
+use mdlm::model::Dit;
+use mdlm::rng::{Rng, Stream, stream_key};
+use mdlm::train::{Batch, StepOutcome, TrainSession};
+use pollster::block_on;
+
+use super::case::random;
+
+/// A model of two blocks; every size is odd where it may be.
+pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
+    ModelConfig {
+        vocab_size: 131,
+        mask_index: 130,
+        hidden_size: 64,
+        n_blocks: 2,
+        n_heads: 2,
+        cond_dim: 24,
+        length: 41,
+        dropout,
+        time_conditioning,
+    }
+}
+
+pub struct Training {
+    pub dit: Dit,
+    pub storage: Storage,
+    pub session: TrainSession,
+    batch: usize,
+}
+
+impl Training {
+    /// Parameters in slabs of at most `limit` elements, the output head in chunks of 64 rows.
+    pub fn new(device: &Device, config: &ModelConfig, batch: usize, limit: usize) -> Result<Self> {
+        let dit = Dit::new(config, limit.min(device.slab_limit()))?;
+        let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL))?;
+        for arena in [Arena::Params, Arena::Ema] {
+            let mut index = 0;
+            let keys = dit.layout.keys();
+            storage.write(arena, |key| {
+                index = keys.iter().position(|k| k.key == key.key).unwrap();
+                Ok(if key.key.contains("norm") {
+                    vec![1.0; key.len()]
+                } else {
+                    random(index as u64, key.len(), 0.2)
+                })
+            })?;
+        }
+        let session = block_on(TrainSession::new(
+            device,
+            &dit,
+            &storage,
+            &OptimConfig::default(),
+            batch,
+            config.length,
+            Some(64),
+        ))?;
+        Ok(Self {
+            dit,
+            storage,
+            session,
+            batch,
+        })
+    }
+
+    /// The k-th optimiser step.
+    pub fn step(&mut self, k: u64) -> Result<StepOutcome> {
+        self.run(k, true)
+    }
+
+    /// A micro-step, with the update or without.
+    pub fn run(&mut self, k: u64, update: bool) -> Result<StepOutcome> {
+        let batch = self.batch(k);
+        let (n, optim) = (k as i32 + 1, OptimConfig::default());
+        let step = Step {
+            dropout_key: stream_key(3, Stream::Dropout, k),
+            lr: 1e-2,
+            bias1: 1.0 - optim.beta1.powi(n),
+            bias2: 1.0 - optim.beta2.powi(n),
+            ema_decay: 0.9,
+            ..Step::default()
+        };
+        block_on(self.session.run(&mut self.storage, &batch, step, update))
+    }
+
+    fn batch(&self, k: u64) -> Batch {
+        let c = &self.dit.config;
+        let mut rng = Rng::new(4, Stream::Mask, k);
+        let n = self.batch * c.length;
+        let x0: Vec<u32> = (0..n)
+            .map(|_| rng.below(u64::from(c.mask_index)) as u32)
+            .collect();
+        let t: Vec<f64> = (0..self.batch)
+            .map(|_| 0.05 + 0.9 * rng.uniform())
+            .collect();
+        let mut xt = Vec::new();
+        for (x0, &t) in x0.chunks(c.length).zip(&t) {
+            q_xt(x0, t, c.mask_index, &mut rng, &mut xt);
+        }
+        Batch::new(c, &x0, xt, &t, None, n as f64).unwrap()
+    }
+
+    /// Every arena but the gradients.
+    pub fn state(&self) -> Vec<Vec<Vec<f64>>> {
+        [Arena::Params, Arena::M, Arena::V, Arena::Ema]
+            .map(|arena| block_on(self.storage.read(arena)).unwrap())
+            .into()
+    }
+}

@@ -1,0 +1,87 @@
+//! The same seed gives the same bits, whatever ran before and however many threads share the work.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::Executor;
+use common::training::{Training, model};
+use mdlm::config::ModelConfig;
+
+const STEPS: u64 = 5;
+
+/// Wide enough that the twin splits its rows.
+fn config(time_conditioning: bool) -> ModelConfig {
+    ModelConfig {
+        hidden_size: 128,
+        length: 65,
+        ..model(time_conditioning, 0.1)
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Trace {
+    losses: Vec<u64>,
+    norms: Vec<u64>,
+    state: Vec<u64>,
+}
+
+/// Losses, gradient norms and the whole state after some steps, as bits. The second of each pair
+/// of micro-steps updates.
+fn train(executor: Executor, time_conditioning: bool) -> Trace {
+    let device = executor.device();
+    let mut training = Training::new(&device, &config(time_conditioning), 4, usize::MAX).unwrap();
+    let (mut losses, mut norms) = (vec![], vec![]);
+    for k in 0..STEPS {
+        for (micro, update) in [(2 * k, false), (2 * k + 1, true)] {
+            let outcome = training.run(micro, update).unwrap();
+            losses.push(outcome.loss.to_bits());
+            if update {
+                assert!(outcome.finite);
+                norms.push(outcome.grad_norm.to_bits());
+            }
+        }
+    }
+    let state = training.state().into_iter().flatten().flatten();
+    Trace {
+        losses,
+        norms,
+        state: state.map(f64::to_bits).collect(),
+    }
+}
+
+fn check(executor: Executor) {
+    for time_conditioning in [false, true] {
+        let (a, b) = (
+            train(executor, time_conditioning),
+            train(executor, time_conditioning),
+        );
+        assert!(a.losses[0] != a.losses[2], "nothing was learnt");
+        assert!(a == b, "{executor:?}: {:?}\n{:?}", a.losses, b.losses);
+    }
+}
+
+#[test]
+fn gpu_repeats() {
+    check(Executor::Gpu);
+}
+
+#[test]
+fn twin_repeats() {
+    check(Executor::CpuF32);
+    check(Executor::CpuF64);
+}
+
+#[test]
+fn threads_do_not_matter() {
+    for executor in [Executor::CpuF32, Executor::CpuF64] {
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| train(executor, false))
+        };
+        let one = with(1);
+        for threads in [2, 3, 5] {
+            let many = with(threads);
+            assert!(one == many, "{executor:?}, {threads} threads");
+        }
+    }
+}

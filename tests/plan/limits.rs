@@ -1,0 +1,177 @@
+//! Limits of a device: what does not fit is refused with the culprit and both numbers.
+
+use std::sync::Arc;
+
+use crate::common::EXECUTORS;
+use crate::common::borrowed::open;
+use crate::common::graphs::{Purpose, build};
+use crate::common::training::model;
+use mdlm::config::ModelConfig;
+use mdlm::device::Device;
+use mdlm::device::program::{Arena, Dtype};
+use mdlm::error::{Error, Result};
+use mdlm::graph::{Graph, Layout, Session, Storage};
+use mdlm::model::Dit;
+use pollster::block_on;
+
+fn small() -> wgpu::Limits {
+    wgpu::Limits {
+        max_buffer_size: 1 << 20,
+        max_storage_buffer_binding_size: 1 << 18,
+        ..wgpu::Limits::default()
+    }
+}
+
+fn refused<T>(result: Result<T>, culprit: &str, need: u64, have: u64) {
+    match result {
+        Err(Error::Unsupported {
+            what,
+            need: n,
+            have: h,
+        }) => {
+            assert!(what.contains(culprit), "{what:?} does not name {culprit}");
+            assert_eq!((n, h), (need, have), "{what}");
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("{culprit} was accepted"),
+    }
+}
+
+/// Squares up to `n` elements of an input.
+fn session(device: &Device, name: &str, n: usize) -> Result<Session> {
+    let layout = Arc::new(Layout::default());
+    let storage = block_on(Storage::new(device, &layout, &[])).unwrap();
+    let mut g = Graph::new(layout);
+    let x = g.input(name, &[n]);
+    let y = g.silu("y", x);
+    block_on(Session::new(device, &mut g, &storage, Arena::Params, &[y]))
+}
+
+#[test]
+fn tensors_above_a_limit_are_named() {
+    let (device, queue) = open(small());
+    let device = Device::from_wgpu(device, queue).unwrap();
+    assert!(session(&device, "fits", 1 << 16).is_ok());
+    let (binding, buffer) = (1 << 18, 1 << 20);
+    let result = session(&device, "wide", (1 << 16) + 1);
+    refused(result, "wide", binding + 4, binding);
+    let result = session(&device, "vast", (1 << 18) + 1);
+    refused(result, "vast", buffer + 4, buffer);
+    // and the device still works
+    assert!(session(&device, "fits", 1 << 16).is_ok());
+}
+
+#[test]
+fn parameters_above_a_limit_are_named() {
+    let (device, queue) = open(small());
+    let device = Device::from_wgpu(device, queue).unwrap();
+    assert_eq!(device.slab_limit(), 1 << 16);
+    let config = ModelConfig {
+        vocab_size: 1025,
+        mask_index: 0,
+        ..model(false, 0.0)
+    };
+    let result = Dit::new(&config, device.slab_limit());
+    refused(result, "output_layer.linear.weight", 4 * 1025 * 64, 1 << 18);
+}
+
+#[test]
+fn a_device_below_the_defaults_is_refused() {
+    let defaults = wgpu::Limits::default;
+    for (what, limits) in [
+        (
+            "storage buffers per stage",
+            wgpu::Limits {
+                max_storage_buffers_per_shader_stage: 7,
+                ..defaults()
+            },
+        ),
+        (
+            "invocations per workgroup",
+            wgpu::Limits {
+                max_compute_invocations_per_workgroup: 128,
+                ..defaults()
+            },
+        ),
+        (
+            "bytes of workgroup memory",
+            wgpu::Limits {
+                max_compute_workgroup_storage_size: 8192,
+                ..defaults()
+            },
+        ),
+        (
+            "workgroups per dimension",
+            wgpu::Limits {
+                max_compute_workgroups_per_dimension: 1024,
+                ..defaults()
+            },
+        ),
+    ] {
+        let (device, queue) = open(limits);
+        match Device::from_wgpu(device, queue) {
+            Err(Error::Unsupported { what: named, .. }) => assert_eq!(named, what),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn arenas_that_are_missing_are_named() {
+    let config = model(false, 0.0);
+    for executor in EXECUTORS {
+        let device = executor.shared();
+        let dit = Dit::new(&config, device.slab_limit()).unwrap();
+        let mut storage = block_on(Storage::new(device, &dit.layout, &[Arena::Params])).unwrap();
+        let mut g = build(&config, Purpose::Train, 1, 8);
+        let session = block_on(Session::new(device, &mut g, &storage, Arena::Params, &[]));
+        for problem in [
+            session.err().unwrap(),
+            storage.write(Arena::Grads, |_| Ok(vec![])).unwrap_err(),
+            block_on(storage.read(Arena::Grads)).unwrap_err(),
+        ] {
+            assert!(problem.to_string().contains("no arena Grads"), "{problem}");
+        }
+        let mut g = build(&config, Purpose::Eval, 1, 8);
+        let session = block_on(Session::new(device, &mut g, &storage, Arena::Ema, &[]));
+        let problem = session.err().unwrap().to_string();
+        assert!(problem.contains("no arena Ema"), "{problem}");
+    }
+}
+
+#[test]
+fn uploads_that_do_not_fit_are_refused() {
+    for executor in EXECUTORS {
+        let device = executor.shared();
+        let layout = Arc::new(Layout::default());
+        let storage = block_on(Storage::new(device, &layout, &[])).unwrap();
+        let mut g = Graph::new(layout);
+        let (x, ids) = (g.input("x", &[5]), g.input_uint("ids", &[3]));
+        let y = g.silu("y", x);
+        let mask = g.subs("z", y, ids, 0);
+        assert!(mask.is_err(), "a vector is no matrix");
+        let table = g.constant("table", &[2, 1], vec![0.0; 2]);
+        let rows = g.embedding("rows", ids, table, None).unwrap();
+        let outputs = [y, rows];
+        let session = Session::new(device, &mut g, &storage, Arena::Params, &outputs);
+        let mut session = block_on(session).unwrap();
+        session.write(x, &[0.0; 5]).unwrap();
+        session.write_uint(ids, &[0; 2]).unwrap();
+        let named = |result: Result<()>, tensor: &str, dtype: Dtype| match result {
+            Err(Error::Shape {
+                op: "write",
+                tensor: t,
+                expected,
+                ..
+            }) => {
+                assert_eq!(t, tensor);
+                assert!(expected.contains(&format!("{dtype:?}")), "{expected}");
+            }
+            other => panic!("{executor:?}, {tensor}: {other:?}"),
+        };
+        named(session.write(x, &[0.0; 6]), "x", Dtype::Float);
+        named(session.write_uint(ids, &[0; 4]), "ids", Dtype::Uint);
+        named(session.write(ids, &[0.0]), "ids", Dtype::Uint);
+        named(session.write_uint(x, &[0]), "x", Dtype::Float);
+    }
+}

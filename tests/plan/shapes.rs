@@ -1,0 +1,296 @@
+//! Tensors that do not fit their operation: an error that names both, and what would fit.
+
+use std::sync::Arc;
+
+use mdlm::device::Device;
+use mdlm::device::program::{Arena, Extent};
+use mdlm::error::{Error, Result};
+use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
+use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, SegmentInputs};
+use pollster::block_on;
+
+/// Where a case's inputs are made by shape.
+struct Builder {
+    g: Graph,
+}
+
+impl Builder {
+    fn floats(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.g.input(name, shape)
+    }
+
+    fn ids(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.g.input_uint(name, shape)
+    }
+}
+
+fn check<T>(op: &str, culprit: &str, build: impl FnOnce(&mut Builder) -> Result<T>) {
+    let g = Graph::new(Arc::new(Layout::default()));
+    match build(&mut Builder { g }) {
+        Err(Error::Shape {
+            op: named,
+            tensor,
+            expected,
+            got,
+        }) => {
+            println!("{named}: {tensor} {got:?}, expected {expected}");
+            assert_eq!((named, &tensor[..]), (op, culprit), "expected {expected}");
+            assert!(!expected.is_empty());
+        }
+        Err(error) => panic!("{op}, {culprit}: {error}"),
+        Ok(_) => panic!("{op}: a wrong {culprit} was accepted"),
+    }
+}
+
+#[test]
+fn linear() {
+    let case = |culprit: &str, x: &[usize], w: &[usize], b: &[usize]| {
+        check("linear", culprit, |t| {
+            let (x, w, b) = (t.floats("x", x), t.floats("w", w), t.floats("b", b));
+            t.g.linear("y", x, w, Some(b))
+        });
+    };
+    case("x", &[2, 4], &[5, 3], &[5]);
+    case("w", &[2, 3], &[15], &[5]);
+    case("b", &[2, 3], &[5, 3], &[3]);
+    case("b", &[2, 3], &[5, 3], &[5, 1]);
+}
+
+#[test]
+fn linear_residual() {
+    let place = Modulation {
+        sample_rows: 2,
+        stride: 10,
+        column: 5,
+    };
+    let case = |culprit: &str, residual: &[usize], gate: &[usize], place: Modulation| {
+        check("linear", culprit, |t| {
+            let (x, w) = (t.floats("x", &[4, 3]), t.floats("w", &[5, 3]));
+            let (residual, gate) = (t.floats("residual", residual), t.floats("gate", gate));
+            let names = ["branch", "y"];
+            let gate = Some((gate, place));
+            t.g.linear_residual(names, x, w, None, residual, gate, Dropout::default())
+        });
+    };
+    case("residual", &[4, 4], &[2, 10], place);
+    case("gate", &[4, 5], &[1, 10], place);
+    case("gate", &[4, 5], &[2, 9], place);
+    case("gate", &[4, 5], &[2, 10], Modulation { column: 6, ..place });
+    let uneven = Modulation {
+        sample_rows: 3,
+        ..place
+    };
+    case("gate", &[4, 5], &[1, 10], uneven);
+    let none = Modulation {
+        sample_rows: 0,
+        ..place
+    };
+    case("gate", &[4, 5], &[2, 10], none);
+}
+
+#[test]
+fn matmul() {
+    for (form, culprit, a, b) in [
+        (Form::Nt, "b", &[2, 3][..], &[5, 4][..]),
+        (Form::Nn, "b", &[2, 3], &[4, 3]),
+        (Form::Tn, "b", &[2, 3], &[3, 5]),
+        (Form::Nt, "a", &[6], &[5, 3]),
+        (Form::Nt, "b", &[2, 3], &[15]),
+    ] {
+        check("matmul", culprit, |t| {
+            let (a, b) = (t.floats("a", a), t.floats("b", b));
+            t.g.matmul("c", form, a, b)
+        });
+    }
+}
+
+#[test]
+fn attention_and_rotary() {
+    for (shape, length, heads) in [
+        (&[6, 96][..], 4, 2), // not whole sequences
+        (&[6, 90], 3, 2),     // a head width of 15
+        (&[6, 48], 3, 2),     // of 8
+        (&[6, 96], 0, 2),
+        (&[6, 96], 3, 0),
+        (&[576], 3, 2),
+    ] {
+        check("attention", "qkv", |t| {
+            let qkv = t.floats("qkv", shape);
+            t.g.attention("o", qkv, length, heads, false)
+        });
+    }
+    for (culprit, shape, table) in [
+        ("qkv", &[6, 96][..], &[4, 8, 2][..]),
+        ("qkv", &[6, 90], &[3, 8, 2]),
+        ("qkv", &[576], &[3, 8, 2]),
+        ("table", &[6, 96], &[3, 8]),
+        ("table", &[6, 96], &[3, 8, 3]),
+    ] {
+        check("rotary", culprit, |t| {
+            let (qkv, table) = (t.floats("qkv", shape), t.floats("table", table));
+            t.g.rotary("y", qkv, table, 2)
+        });
+    }
+}
+
+#[test]
+fn layer_norm() {
+    let place = Modulation {
+        sample_rows: 2,
+        stride: 10,
+        column: 4,
+    };
+    let case = |culprit: &str, x: &[usize], w: &[usize], m: &[usize], place: Modulation| {
+        check("layer_norm", culprit, |t| {
+            let (x, w, m) = (
+                t.floats("x", x),
+                t.floats("w", w),
+                t.floats("modulation", m),
+            );
+            t.g.layer_norm("y", x, w, Some((m, place)))
+        });
+    };
+    case("x", &[4, 4], &[3], &[2, 10], place);
+    case("x", &[4, 0], &[0], &[2, 10], place);
+    case("modulation", &[4, 3], &[3], &[4, 10], place);
+    let late = Modulation { column: 5, ..place };
+    case("modulation", &[4, 3], &[3], &[2, 10], late);
+}
+
+#[test]
+fn embedding() {
+    let case =
+        |culprit: &str, table: &[usize], order: &[usize], parts: &[usize], segments: &[usize]| {
+            check("embedding", culprit, |t| {
+                let (ids, table) = (t.ids("ids", &[7]), t.floats("table", table));
+                let inputs = SegmentInputs {
+                    order: t.ids("order", order),
+                    parts: t.ids("parts", parts),
+                    segments: t.ids("segments", segments),
+                };
+                t.g.embedding("x", ids, table, Some(inputs))
+            });
+        };
+    case("table", &[15], &[7], &[5, 2], &[5, 3]);
+    case("order", &[5, 3], &[6], &[5, 2], &[5, 3]);
+    case("parts", &[5, 3], &[7], &[5, 3], &[5, 3]);
+    case("segments", &[5, 3], &[7], &[5, 2], &[15]);
+}
+
+#[test]
+fn rows_and_losses() {
+    for (culprit, x, rows, row_of) in [
+        ("x", &[12][..], 4, 4),
+        ("rows", &[4, 3], 3, 4),
+        ("row_of", &[4, 3], 4, 5),
+    ] {
+        check("masked_rows", culprit, |t| {
+            let x = t.floats("x", x);
+            let list = RowList {
+                rows: t.ids("rows", &[rows]),
+                row_of: t.ids("row_of", &[row_of]),
+            };
+            t.g.masked_rows("y", x, list)
+        });
+    }
+    for (culprit, hidden, w, b, n, mask_index) in [
+        ("hidden", &[12][..], &[5, 3][..], 5, [4, 4], 0),
+        ("w", &[4, 3], &[5, 4], 5, [4, 4], 0),
+        ("w", &[4, 3], &[6, 3], 5, [4, 4], 0),
+        ("b", &[4, 3], &[5, 3], 5, [4, 4], 5),
+        ("targets", &[4, 3], &[5, 3], 5, [3, 4], 0),
+        ("weights", &[4, 3], &[5, 3], 5, [4, 3], 0),
+    ] {
+        check("head_loss", culprit, |t| {
+            let head = HeadLoss {
+                hidden: t.floats("hidden", hidden),
+                weight: t.floats("w", w),
+                bias: t.floats("b", &[b]),
+                targets: t.ids("targets", &[n[0]]),
+                weights: t.floats("weights", &[n[1]]),
+                mask_index,
+                chunk: 64,
+                gradient: true,
+            };
+            t.g.head_loss(&head)
+        });
+    }
+    for (culprit, hidden, w, rows, mask_index) in [
+        ("hidden", &[12][..], &[5, 3][..], 4, 0),
+        ("w", &[4, 3], &[5, 4], 4, 0),
+        ("rows", &[4, 3], &[5, 3], 3, 0),
+        ("b", &[4, 3], &[5, 3], 4, 5),
+    ] {
+        check("categorical", culprit, |t| {
+            let (hidden, w) = (t.floats("hidden", hidden), t.floats("w", w));
+            let (b, rows) = (t.floats("b", &[5]), t.ids("rows", &[rows]));
+            t.g.categorical(hidden, w, b, rows, mask_index, 64)
+        });
+    }
+    for (culprit, logits, xt, mask_index) in [
+        ("logits", &[12][..], 4, 0),
+        ("logits", &[4, 3], 4, 3),
+        ("xt", &[4, 3], 3, 0),
+    ] {
+        check("subs", culprit, |t| {
+            let (logits, xt) = (t.floats("logits", logits), t.ids("xt", &[xt]));
+            t.g.subs("y", logits, xt, mask_index)
+        });
+    }
+    check("weighted_sum", "w", |t| {
+        let (x, w) = (t.floats("x", &[4]), t.floats("w", &[3]));
+        t.g.weighted_sum("y", x, w, Extent::Fixed(4))
+    });
+    check("view", "x", |t| {
+        let x = t.floats("x", &[4, 3]);
+        t.g.view(x, 6, &[7])
+    });
+    check("backward", "x", |t| {
+        let x = t.floats("x", &[4, 3]);
+        t.g.backward(x)
+    });
+    check("adamw", "stats", |t| {
+        let stats = t.floats("stats", &[3]);
+        t.g.adamw(stats, crate::common::graphs::ADAMW)
+    });
+}
+
+/// Numbers where integers belong, and the other way round, are found when the graph is planned.
+#[test]
+fn types() {
+    let plan = |t: Builder, y: Tensor| -> Result<Session> {
+        let (device, mut g) = (Device::cpu(), t.g);
+        let layout = g.layout().clone();
+        let storage = block_on(Storage::new(&device, &layout, &[]))?;
+        block_on(Session::new(&device, &mut g, &storage, Arena::Params, &[y]))
+    };
+    check("silu", "ids", |t| {
+        let x = t.ids("ids", &[4]);
+        let y = t.g.silu("y", x);
+        plan(std::mem::replace(t, empty()), y)
+    });
+    check("embedding", "ids", |t| {
+        let (ids, table) = (t.floats("ids", &[4]), t.floats("table", &[5, 3]));
+        let y = t.g.embedding("y", ids, table, None)?;
+        plan(std::mem::replace(t, empty()), y)
+    });
+    check("subs", "xt", |t| {
+        let (logits, xt) = (t.floats("logits", &[4, 3]), t.floats("xt", &[4]));
+        let y = t.g.subs("y", logits, xt, 0)?;
+        plan(std::mem::replace(t, empty()), y)
+    });
+    check("masked_rows", "rows", |t| {
+        let x = t.floats("x", &[4, 3]);
+        let list = RowList {
+            rows: t.floats("rows", &[4]),
+            row_of: t.ids("row_of", &[4]),
+        };
+        let y = t.g.masked_rows("y", x, list)?;
+        plan(std::mem::replace(t, empty()), y)
+    });
+}
+
+fn empty() -> Builder {
+    let g = Graph::new(Arc::new(Layout::default()));
+    Builder { g }
+}
