@@ -65,6 +65,7 @@ impl TrainConfig {
     }
 
     /// The value of a dotted key, for people to read.
+    #[cfg(not(target_arch = "wasm32"))] // only resuming asks
     pub(crate) fn value(&self, key: &str) -> String {
         let table = Table::try_from(self).unwrap_or_default();
         lookup(&table, key).map_or_else(|| "nothing".to_owned(), shown)

@@ -42,6 +42,9 @@ pub(super) struct Pipeline {
     pub(super) operands: wgpu::BindGroupLayout,
 }
 
+/// A source, and for each binding number whether it is written (`None`: not used).
+type PipelineKey = (Source, Vec<Option<bool>>);
+
 /// A GPU ready for work. Cheap to share; dropping the last handle frees it.
 #[derive(Debug)]
 pub struct Context {
@@ -58,7 +61,7 @@ pub struct Context {
     pub watchdog: bool,
     /// What was created so far.
     pub counters: Counters,
-    pipelines: Mutex<HashMap<(Source, Vec<Option<bool>>), Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
 }
 

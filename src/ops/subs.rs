@@ -76,7 +76,7 @@ impl Subs {
                 out[self.mask_index as usize] += low;
                 let top = math::maximum(n, |v| out[v]);
                 let lse = top + math::sum(n, |v| (out[v] - top).exp()).ln();
-                out.iter_mut().for_each(|x| *x = *x - lse);
+                out.iter_mut().for_each(|x| *x -= lse);
             }
         });
     }

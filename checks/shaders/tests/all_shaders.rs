@@ -1,5 +1,17 @@
 //! Every shader in every specialisation that the library uses.
 
+#[path = "../../../tests/common/graphs.rs"]
+mod graphs;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use graphs::{PURPOSES, build, configs};
+use mdlm::config::ModelConfig;
+use mdlm::device::program::Extent;
+use mdlm::gpu::{DeviceClass, Source};
+use mdlm::graph::{Graph, Layout, Tensor};
+use mdlm::ops::{Dropout, Form};
 use mdlm_shader_checks::external::{SPIRV_VAL, TINT, spirv_bytes};
 use mdlm_shader_checks::{check_limits, translate};
 
@@ -32,14 +44,103 @@ impl Report {
     }
 }
 
-/// Labels and texts.
+/// Labels and texts of every shader that a graph of the library uses on any class of device.
 fn catalogue() -> Vec<(String, String)> {
-    let all: Vec<_> = mdlm::gpu::shader::all_specialisations()
-        .into_iter()
-        .map(|source| (source.label, source.wgsl))
-        .collect();
-    assert!(!all.is_empty());
+    let mut sources = HashSet::new();
+    for graph in library() {
+        for class in [
+            DeviceClass::Software,
+            DeviceClass::Portable,
+            DeviceClass::Desktop,
+        ] {
+            sources.extend(graph.sources(class).unwrap());
+        }
+    }
+    let text = |source: &Source| (source.label(), source.expand().unwrap());
+    let mut all: Vec<_> = sources.iter().map(text).collect();
+    all.sort();
     all
+}
+
+fn library() -> Vec<Graph> {
+    let mut graphs = vec![operations()];
+    let large = configs().into_iter().map(|config| ModelConfig {
+        hidden_size: 512,
+        n_heads: 512 / config.head_dim(),
+        n_blocks: 1,
+        vocab_size: 2049,
+        length: 256,
+        ..config
+    });
+    let vocabularies = [2, 28, 100].map(|vocab_size| ModelConfig {
+        vocab_size,
+        mask_index: 0,
+        ..configs().remove(0)
+    });
+    for (config, batch) in configs()
+        .into_iter()
+        .chain(vocabularies)
+        .map(|config| (config, 3))
+        .chain(large.map(|config| (config, 16)))
+    {
+        for purpose in PURPOSES {
+            graphs.push(build(&config, purpose, batch, config.length));
+        }
+    }
+    graphs
+}
+
+/// What no model of the library reaches: operations on their own, and gradients that meet.
+fn operations() -> Graph {
+    let mut layout = Layout::builder(usize::MAX);
+    let mut param = |name: &str, shape: &[usize]| layout.tensor(name, shape).unwrap();
+    let [x, w, b] = [
+        param("x", &[64, 96]),
+        param("w", &[96, 96]),
+        param("b", &[96]),
+    ];
+    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
+    let [x, w, b] = [x, w, b].map(|id| g.param(id));
+    for form in [Form::Nt, Form::Nn, Form::Tn] {
+        g.matmul("product", form, w, w).unwrap();
+    }
+    let none = Dropout::default();
+    let some = Dropout { p: 0.1, site: 0 };
+    let mut y = x;
+    for (bias, dropout) in [(None, none), (Some(b), none), (None, some), (Some(b), some)] {
+        let n = g.layer_norm("n", y, b, None).unwrap();
+        let s = g.silu("s", n);
+        let [_, r] = g
+            .linear_residual(["branch", "r"], s, w, bias, n, None, dropout)
+            .unwrap();
+        let [_, u] = g.linear_gelu(["u", "gelu"], r, w, bias).unwrap();
+        y = g.linear("y", u, w, bias).unwrap();
+    }
+    // a second reader of one input, after and before the first
+    let s = g.silu("s", y);
+    let [_, mut y] = g
+        .linear_residual(["branch", "r"], s, w, None, y, None, none)
+        .unwrap();
+    for heads in [1, 2] {
+        for causal in [false, true] {
+            y = attention(&mut g, y, w, heads, causal);
+        }
+    }
+    let n = g.len(y);
+    let weights = g.input("weights", &[n]);
+    let loss = g
+        .weighted_sum("loss", y, weights, Extent::Fixed(n))
+        .unwrap();
+    g.backward(loss).unwrap();
+    g
+}
+
+/// Attention over the rows of `x [64, 96]`, each a q, k and v of `heads` heads, widened again.
+fn attention(g: &mut Graph, x: Tensor, w: Tensor, heads: usize, causal: bool) -> Tensor {
+    let o = g.attention("o", x, 16, heads, causal).unwrap();
+    let columns = g.shape(o)[1];
+    let part = g.view(w, 0, &[96, columns]).unwrap();
+    g.linear("y", o, part, None).unwrap()
 }
 
 #[test]
