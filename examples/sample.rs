@@ -120,7 +120,6 @@ fn run() -> anyhow::Result<()> {
         let config = SampleConfig {
             steps: args.steps,
             seed: args.seed + i,
-            ..SampleConfig::default()
         };
         let begin = std::time::Instant::now();
         let mut sampler = model.sampler(Canvas::prompt(&prompt, length)?, &config)?;

@@ -64,7 +64,7 @@ async fn forward(
 ) -> Forward {
     let length = xt.len() / sigma.len();
     let mut graph = LogitsGraph::new(dit, sigma.len(), length, true).unwrap();
-    let mut session = Session::new(&device, &mut graph.graph, &storage, Arena::Params, &[])
+    let mut session = Session::new(device, &mut graph.graph, &storage, Arena::Params, &[])
         .await
         .unwrap();
     let mut time = Vec::new();
@@ -499,7 +499,8 @@ fn e_time_and_noise() {
         }
     }
     if let Some(grid) = fixture.get("grid") {
-        let functions: [(&str, fn(Loglinear, f64) -> f64); 4] = [
+        type Function = fn(Loglinear, f64) -> f64;
+        let functions: [(&str, Function); 4] = [
             ("sigma", Loglinear::sigma),
             ("dsigma", Loglinear::dsigma),
             ("move_chance", Loglinear::move_chance),
