@@ -69,6 +69,7 @@ fn draw(
         .configure_mesh()
         .light_line_style(WHITE)
         .x_desc("step")
+        .x_label_formatter(&|x| format!("{x:.0}"))
         .y_desc("nats per token")
         .draw()?;
     let clipped = loss.iter().map(|&(x, y)| (x, y.clamp(bottom, top)));
@@ -93,6 +94,7 @@ fn draw(
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.9))
         .border_style(RAW)
         .draw()?;
