@@ -18,11 +18,20 @@ use pollster::block_on;
 
 /// Names the folder that a child process trains in.
 const CHILD: &str = "MDLM_CRASH_CHILD";
-const KILLS: usize = 20;
-const STEPS: u64 = 120;
+/// How often the run is killed; more than the default for a longer trial.
+const KILLS: &str = "MDLM_KILLS";
+
+fn kills() -> u64 {
+    std::env::var(KILLS).map_or(20, |n| n.parse().unwrap())
+}
+
+/// More steps than are done before the last kill.
+fn steps() -> u64 {
+    6 * kills()
+}
 
 fn crash_config() -> TrainConfig {
-    let mut config = config(STEPS);
+    let mut config = config(steps());
     (config.training.save_every, config.training.val_every) = (1, 50);
     config
 }
@@ -71,17 +80,17 @@ fn killed_at_any_moment() {
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
     let begin = Instant::now();
     assert!(spawn(&whole).wait().unwrap().success());
-    let step_time = begin.elapsed() / STEPS as u32;
-    println!("unbroken: {STEPS} steps of {step_time:?}");
+    let step_time = begin.elapsed() / steps() as u32;
+    println!("unbroken: {} steps of {step_time:?}", steps());
 
     let seed = 11;
     let mut rng = Rng::new(seed, Stream::Shuffle, 0);
     let mut at = 0;
-    for kill in 1..=KILLS {
+    for kill in 1..=kills() {
         // some are killed before their first step, some within any part of the next few
-        let (steps, part) = (rng.below(4), rng.uniform() * 1.5);
+        let (ahead, part) = (rng.below(4), rng.uniform() * 1.5);
         let mut child = spawn(&broken);
-        while reached(&broken) < at + steps {
+        while reached(&broken) < at + ahead {
             assert!(child.try_wait().unwrap().is_none(), "the child has ended");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -91,14 +100,14 @@ fn killed_at_any_moment() {
         assert!(!status.success(), "it ended before it was killed");
         let now = saved(&broken);
         let logged = read_log(&broken.join("log.jsonl")).unwrap().len() as u64;
-        println!("seed {seed}, kill {kill}: {at} + {steps} steps, saved {now}, logged {logged}");
-        assert!(now >= at + steps, "a saved step is gone");
+        println!("seed {seed}, kill {kill}: {at} + {ahead} steps, saved {now}, logged {logged}");
+        assert!(now >= at + ahead, "a saved step is gone");
         assert!(logged <= now + 1, "more than the step in progress is lost");
         at = now;
     }
-    assert!(at < STEPS);
+    assert!(at < steps());
     assert!(spawn(&broken).wait().unwrap().success());
-    assert_same(&checkpoint(&whole, STEPS), &checkpoint(&broken, STEPS));
+    assert_same(&checkpoint(&whole, steps()), &checkpoint(&broken, steps()));
     for file in ["log.jsonl", "config.toml"] {
         let read = |dir: &Path| std::fs::read_to_string(dir.join(file)).unwrap();
         assert_eq!(read(&whole), read(&broken));
