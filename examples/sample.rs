@@ -68,6 +68,7 @@ impl Screen {
         let (mut text, mut column, mut rows) = (String::new(), 0, 1);
         for i in 0..canvas.len() {
             let piece = match canvas.token(i) {
+                Some(id) if [tokenizer.bos(), tokenizer.eos()].contains(&id) => String::new(),
                 Some(id) => tokenizer.token_text(id).replace(['\n', '\r'], "⏎"),
                 None => " ░".to_owned(),
             };
