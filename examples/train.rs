@@ -49,7 +49,7 @@ struct Args {
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
-    /// Folder of the run; default: runs/<preset>-<number>.
+    /// Folder of the run; default: runs/<preset or config>-<number>.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Steps between checkpoints.
@@ -208,7 +208,8 @@ fn samples(trainer: &Trainer) -> mdlm::Result<String> {
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let device = args.device.open()?;
-    let name = args.preset.as_deref().unwrap_or("stories");
+    let stem = args.config.as_deref().and_then(|c| c.file_stem()?.to_str());
+    let name = args.preset.as_deref().or(stem).unwrap_or("stories");
     let (newest, next) = support::numbered_runs(name);
     let out = args.out.clone().unwrap_or(if args.resume {
         newest.unwrap_or(next)

@@ -1,0 +1,221 @@
+//! The forward pass: every intermediate, and a published checkpoint.
+
+use crate::common::Executor;
+use crate::common::close::Report;
+use crate::common::fixtures::{Fixture, load};
+use mdlm::device::Device;
+use mdlm::device::program::{Arena, Step};
+use mdlm::graph::{Graph, Session, Storage, Tensor};
+use mdlm::model::{Dit, LogitsGraph, time_embedding};
+
+/// Repeats the single row that a model without time conditioning computes.
+fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
+    if got.len() < len {
+        got.repeat(len / got.len())
+    } else {
+        got
+    }
+}
+
+struct Forward {
+    graph: LogitsGraph,
+    session: Session,
+    storage: Storage,
+}
+
+async fn forward(
+    device: &Device,
+    dit: &Dit,
+    storage: Storage,
+    xt: &[u32],
+    sigma: &[f64],
+) -> Forward {
+    let length = xt.len() / sigma.len();
+    let mut graph = LogitsGraph::new(dit, sigma.len(), length, true).unwrap();
+    let mut session = Session::new(device, &mut graph.graph, &storage, Arena::Params, &[])
+        .await
+        .unwrap();
+    let mut time = Vec::new();
+    for &sigma in &sigma[..dit.cond_rows(sigma.len())] {
+        time_embedding(
+            if dit.config.time_conditioning {
+                sigma
+            } else {
+                0.0
+            },
+            &mut time,
+        );
+    }
+    session.write_uint(graph.trunk.xt, xt).unwrap();
+    session.write(graph.trunk.time, &time).unwrap();
+    let mut storage = storage;
+    session
+        .run(&mut storage, &Step::default(), false)
+        .await
+        .unwrap();
+    Forward {
+        graph,
+        session,
+        storage,
+    }
+}
+
+impl Forward {
+    async fn read(&self, tensor: Tensor) -> Vec<f64> {
+        let len = self.graph.graph.len(tensor);
+        self.session.read(&self.storage, tensor, len).await.unwrap()
+    }
+
+    async fn named(&self, name: &str) -> Vec<f64> {
+        self.read(
+            self.graph
+                .graph
+                .find(name)
+                .unwrap_or_else(|| panic!("no tensor {name}")),
+        )
+        .await
+    }
+}
+
+/// The reference's norm without modulation, on its own: our kernel fuses the two.
+async fn norm_alone(
+    device: &Device,
+    dit: &Dit,
+    storage: &mut Storage,
+    x: &[f64],
+    block: Option<(usize, bool)>,
+) -> Vec<f64> {
+    let d = dit.config.hidden_size;
+    let mut g = Graph::new(dit.layout.clone());
+    let input = g.input("x", &[x.len() / d, d]);
+    let weight = match block {
+        Some((i, first)) => {
+            if first {
+                dit.params.blocks[i].norm1
+            } else {
+                dit.params.blocks[i].norm2
+            }
+        }
+        None => dit.params.norm_final,
+    };
+    let weight = g.param(weight);
+    let y = g.layer_norm("norm", input, weight, None).unwrap();
+    let mut session = Session::new(device, &mut g, storage, Arena::Params, &[y])
+        .await
+        .unwrap();
+    session.write(input, x).unwrap();
+    session
+        .run(storage, &Step::default(), false)
+        .await
+        .unwrap()
+        .to_vec()
+}
+
+pub async fn dit_forward(executor: Executor) {
+    let (Some(fixture), Some(params)) =
+        (Fixture::load("A_dit_forward"), Fixture::load("params_dit"))
+    else {
+        return;
+    };
+    for time_conditioning in [false, true] {
+        let prefix = if time_conditioning {
+            "tc_true"
+        } else {
+            "tc_false"
+        };
+        let mut report = Report::new(&format!("A_dit_forward {prefix}"), executor);
+        let (Some(xt), Some(sigma)) = (fixture.tokens("x"), fixture.get("sigma")) else {
+            continue;
+        };
+        let device = executor.device();
+        let (dit, storage) = load(&device, &params, time_conditioning).await;
+        let mut run = forward(&device, &dit, storage, &xt, sigma).await;
+        let bound = executor.bound(1e-5);
+        let (d, blocks) = (dit.config.hidden_size, dit.config.n_blocks);
+        let adaln = run.named("adaLN").await;
+        let mut keys: Vec<String> = fixture
+            .keys()
+            .filter_map(|k| Some(k.strip_prefix(prefix)?.strip_prefix('.')?.to_owned()))
+            .collect();
+        keys.sort();
+        for key in keys {
+            let golden = fixture.get(&format!("{prefix}.{key}")).unwrap();
+            let block = key
+                .strip_prefix("blocks.")
+                .map(|r| r.split('.').next().unwrap().parse::<usize>().unwrap());
+            let part = key.rsplit('.').next().unwrap();
+            let got = match (part, block) {
+                ("adaLN", Some(i)) => {
+                    let rows = adaln.chunks((6 * blocks + 2) * d);
+                    rows.flat_map(|row| row[6 * i * d..6 * (i + 1) * d].to_vec())
+                        .collect()
+                }
+                ("norm1", Some(i)) => {
+                    let x = if i == 0 {
+                        "vocab_embed".into()
+                    } else {
+                        format!("blocks.{}.out", i - 1)
+                    };
+                    let x = run.named(&x).await;
+                    norm_alone(&device, &dit, &mut run.storage, &x, Some((i, true))).await
+                }
+                ("norm2", Some(i)) => {
+                    let x = run.named(&format!("blocks.{i}.x_mid")).await;
+                    norm_alone(&device, &dit, &mut run.storage, &x, Some((i, false))).await
+                }
+                ("final_norm", _) => {
+                    let x = run.named(&format!("blocks.{}.out", blocks - 1)).await;
+                    norm_alone(&device, &dit, &mut run.storage, &x, None).await
+                }
+                ("rotary_cos" | "rotary_sin", _) => {
+                    let offset = usize::from(part == "rotary_sin");
+                    run.named("rotary")
+                        .await
+                        .into_iter()
+                        .skip(offset)
+                        .step_by(2)
+                        .collect()
+                }
+                ("subs_log_probs", _) => {
+                    let got = run.read(run.graph.log_probs).await;
+                    report.with_sentinels(&key, &got, golden, bound);
+                    continue;
+                }
+                _ => run.named(&key).await,
+            };
+            report.relative_to_max(&key, &expand(got, golden.len()), golden, bound);
+        }
+        report.finish();
+    }
+}
+
+pub async fn published_layout(executor: Executor) {
+    let Some(fixture) = Fixture::load("G_hf_expected") else {
+        return;
+    };
+    let Some(checkpoint) = Fixture::folder_of("G_hf_checkpoint") else {
+        return;
+    };
+    let (Some(x), mut report) = (fixture.tokens("x"), Report::new("G", executor)) else {
+        return;
+    };
+    let device = executor.device();
+    let (dit, storage) = mdlm::model::load_published(&device, &checkpoint)
+        .await
+        .unwrap();
+    let batch = fixture.size("batch");
+    let run = forward(&device, &dit, storage, &x, &vec![0.0; batch]).await;
+    let bound = executor.bound(1e-5);
+    if let Some(golden) = fixture.get("logits") {
+        report.relative_to_max("logits", &run.read(run.graph.logits).await, golden, bound);
+    }
+    if let Some(golden) = fixture.get("subs_log_probs") {
+        report.with_sentinels(
+            "subs_log_probs",
+            &run.read(run.graph.log_probs).await,
+            golden,
+            bound,
+        );
+    }
+    report.finish();
+}
