@@ -6,14 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of `src/`; each uses its own layer and those above it.
-const LAYERS: [&[&str]; 9] = [
-    &["error", "config", "progress", "rng"],
+const LAYERS: [&[&str]; 11] = [
+    &["error", "config", "progress", "rng", "blocking"],
+    &["io"],
+    &["data"],
     &["device", "gpu", "cpu"],
     &["graph"],
     &["ops"],
     &["model"],
     &["diffusion"],
-    &["sample", "data", "io"],
+    &["sample"],
     &["eval", "train"],
     &["web"],
 ];

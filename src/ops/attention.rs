@@ -12,6 +12,10 @@ use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
 
+/// Numbers of a tile of keys or values: two such tiles and their rows' statistics are all that a
+/// workgroup keeps, within the 16 KiB that every device has.
+const TILE_NUMBERS: u32 = 1024;
+
 /// Query rows of the twin's score tile.
 const TWIN_ROWS: usize = 128;
 
@@ -163,11 +167,12 @@ impl Attention {
     }
 
     fn source(&self, shader: crate::gpu::Shader, tuning: &crate::gpu::Tuning) -> Source {
+        let head_dim = self.head_dim as u32;
         Source::new(shader)
             .flag("CAUSAL", self.causal)
-            .constant("VECTORS", self.head_dim as u32 / 4)
+            .constant("VECTORS", head_dim / 4)
             .constant("ROWS", tuning.attention_rows)
-            .constant("TILE", tuning.attention_tile)
+            .constant("TILE", tuning.attention_tile.min(TILE_NUMBERS / head_dim))
     }
 
     /// Multiply-adds times two of one product of queries and keys over all heads.

@@ -19,7 +19,8 @@ use mdlm::device::{AdapterChoice, Device};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Executor {
     Gpu,
-    /// The same GPU as if an application owned it: the kernel constants of portable devices.
+    /// The same GPU as if an application owned it: the limits and kernel constants of portable
+    /// devices.
     Borrowed,
     CpuF32,
     CpuF64,
@@ -38,9 +39,8 @@ impl Executor {
         match self {
             Self::Gpu => pollster::block_on(Device::gpu(&AdapterChoice::Any)).unwrap(),
             Self::Borrowed => {
-                let owned = Self::Gpu.device();
-                let (device, queue) = owned.context().unwrap().wgpu();
-                Device::from_wgpu(device.clone(), queue.clone()).unwrap()
+                let (device, queue) = borrowed::open(wgpu::Limits::default());
+                Device::from_wgpu(device, queue).unwrap()
             }
             Self::CpuF32 => Device::cpu(),
             Self::CpuF64 => Device::oracle(),

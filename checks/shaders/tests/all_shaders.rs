@@ -64,6 +64,7 @@ fn catalogue() -> Vec<(String, String)> {
 
 fn library() -> Vec<Graph> {
     let mut graphs = vec![operations()];
+    graphs.extend([16, 32, 64, 128].map(attention));
     let large = configs().into_iter().map(|config| ModelConfig {
         hidden_size: 512,
         n_heads: 512 / config.head_dim(),
@@ -116,16 +117,26 @@ fn operations() -> Graph {
         let [_, u] = g.linear_gelu(["u", "gelu"], r, w, bias).unwrap();
         y = g.linear("y", u, w, bias).unwrap();
     }
-    // a second reader of one input, after and before the first
+    // a second reader of one input, whose gradient is then added to
     let s = g.silu("s", y);
-    let [_, mut y] = g
+    let [_, y] = g
         .linear_residual(["branch", "r"], s, w, None, y, None, none)
         .unwrap();
-    for heads in [1, 2] {
-        for causal in [false, true] {
-            y = attention(&mut g, y, w, heads, causal);
-        }
-    }
+    differentiate(g, y)
+}
+
+/// Causal attention, which the library's models do not use.
+fn attention(head_dim: usize) -> Graph {
+    let mut layout = Layout::builder(usize::MAX);
+    let qkv = layout.tensor("qkv", &[130, 3 * head_dim]).unwrap();
+    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
+    let qkv = g.param(qkv);
+    let o = g.attention("o", qkv, 65, 1, true).unwrap();
+    differentiate(g, o)
+}
+
+/// With the gradient of the sum over all elements, weighted.
+fn differentiate(mut g: Graph, y: Tensor) -> Graph {
     let n = g.len(y);
     let weights = g.input("weights", &[n]);
     let loss = g
@@ -133,14 +144,6 @@ fn operations() -> Graph {
         .unwrap();
     g.backward(loss).unwrap();
     g
-}
-
-/// Attention over the rows of `x [64, 96]`, each a q, k and v of `heads` heads, widened again.
-fn attention(g: &mut Graph, x: Tensor, w: Tensor, heads: usize, causal: bool) -> Tensor {
-    let o = g.attention("o", x, 16, heads, causal).unwrap();
-    let columns = g.shape(o)[1];
-    let part = g.view(w, 0, &[96, columns]).unwrap();
-    g.linear("y", o, part, None).unwrap()
 }
 
 #[test]
