@@ -19,6 +19,9 @@ impl DeviceArgs {
     pub fn open(&self) -> mdlm::Result<Device> {
         let device = wait(Device::parse(&self.device))?;
         eprintln!("device: {}", device.info());
+        if device.context().is_some() {
+            eprintln!("the first run on a GPU compiles its kernels, which may take a while");
+        }
         Ok(device)
     }
 }

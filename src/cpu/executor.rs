@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::Float;
 use crate::device::program::{Arena, BufferId, BufferSpec, Dtype, Extent, Slot, Step};
+use crate::error::{Error, Result};
 
 /// Most operands a node may read or write.
 const MAX_READS: usize = 64;
@@ -54,12 +55,17 @@ pub struct Memory<F> {
 
 impl<F: Float> Memory<F> {
     /// Allocates `slabs` (elements each), zeroed, for each of `arenas`.
-    pub fn new(slabs: &[usize], arenas: &[Arena]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] that names the arena.
+    pub fn new(slabs: &[usize], arenas: &[Arena]) -> Result<Self> {
         let mut memory = Self::default();
         for &arena in arenas {
-            memory.arenas[arena as usize] = slabs.iter().map(|&n| vec![F::ZERO; n]).collect();
+            let name = format!("arena {arena:?}");
+            let made: Result<_> = slabs.iter().map(|&n| zeroed(&name, n)).collect();
+            memory.arenas[arena as usize] = made?;
         }
-        memory
+        Ok(memory)
     }
 
     /// Overwrites a slab.
@@ -84,6 +90,18 @@ pub struct Cpu<F> {
     update_start: usize,
     buffers: Vec<Buffer<F>>,
     scratch: Vec<F>,
+}
+
+/// Zeros, or an error where the system has no memory for them.
+fn zeroed<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(len)
+        .map_err(|_| Error::OutOfMemory {
+            what: what.to_owned(),
+            bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
+        })?;
+    data.resize(len, T::default());
+    Ok(data)
 }
 
 type Held<F> = ArrayVec<(BufferId, Buffer<F>), MAX_WRITES>;
@@ -169,8 +187,12 @@ impl<'a, F> Io<'a, F> {
 
 impl<F: Float> Cpu<F> {
     /// Allocates the program's buffers. `weights` stands in for [`Arena::Params`].
-    pub fn new(program: Program, weights: Arena) -> Self {
-        let buffers = program.buffers.iter().map(Buffer::new).collect();
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] that names the tensor.
+    pub fn new(program: Program, weights: Arena) -> Result<Self> {
+        let made: Result<_> = program.buffers.iter().map(Buffer::new).collect();
+        let buffers = made?;
         let Program {
             mut calls,
             update_start,
@@ -184,12 +206,12 @@ impl<F: Float> Cpu<F> {
                 *arena = weights;
             }
         }
-        Self {
+        Ok(Self {
             calls,
             update_start,
             buffers,
             scratch: Vec::new(),
-        }
+        })
     }
 
     /// Runs the calls, those of the update only if `update`.
@@ -300,12 +322,12 @@ fn take_buffer<F>(buffers: &mut [Buffer<F>], memory: &mut Memory<F>, id: BufferI
 }
 
 impl<F: Float> Buffer<F> {
-    fn new(spec: &BufferSpec) -> Self {
-        match (spec.dtype, &spec.constant) {
-            (Dtype::Uint, _) => Self::Uint(vec![0; spec.len]),
-            (Dtype::Float, None) => Self::Float(vec![F::ZERO; spec.len]),
+    fn new(spec: &BufferSpec) -> Result<Self> {
+        Ok(match (spec.dtype, &spec.constant) {
+            (Dtype::Uint, _) => Self::Uint(zeroed(&spec.name, spec.len)?),
+            (Dtype::Float, None) => Self::Float(zeroed(&spec.name, spec.len)?),
             (Dtype::Float, Some(data)) => Self::Float(data.iter().map(|&x| F::of(x)).collect()),
-        }
+        })
     }
 
     fn view(&self, slot: &Slot) -> View<'_, F> {
@@ -345,5 +367,17 @@ fn split<'a, T>(
         let (piece, tail) = tail.split_at_mut(slots[i].len);
         (rest, start) = (tail, slots[i].offset + slots[i].len);
         give(i, piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_an_error() {
+        let error = Memory::<f32>::new(&[1 << 60], &[Arena::Ema]).unwrap_err();
+        assert_eq!(error.code(), "out_of_memory");
+        assert!(error.to_string().contains("arena Ema"), "{error}");
     }
 }

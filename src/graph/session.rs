@@ -53,10 +53,10 @@ impl Session {
                 ))
             }
             (Backend::CpuF32, Place::F32(_)) => {
-                Executor::F32(Cpu::new(plan.lower_cpu(graph)?, weights))
+                Executor::F32(Cpu::new(plan.lower_cpu(graph)?, weights)?)
             }
             (Backend::CpuF64, Place::F64(_)) => {
-                Executor::F64(Cpu::new(plan.lower_cpu(graph)?, weights))
+                Executor::F64(Cpu::new(plan.lower_cpu(graph)?, weights)?)
             }
             _ => return Err(Error::Internal("the storage is on another device".into())),
         };

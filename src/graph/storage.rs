@@ -28,8 +28,8 @@ impl Storage {
         let slabs = layout.slabs();
         let place = match device.backend() {
             Backend::Gpu(context) => Place::Gpu(gpu::Memory::new(context, slabs, arenas).await?),
-            Backend::CpuF32 => Place::F32(cpu::Memory::new(slabs, arenas)),
-            Backend::CpuF64 => Place::F64(cpu::Memory::new(slabs, arenas)),
+            Backend::CpuF32 => Place::F32(cpu::Memory::new(slabs, arenas)?),
+            Backend::CpuF64 => Place::F64(cpu::Memory::new(slabs, arenas)?),
         };
         Ok(Self {
             layout: layout.clone(),

@@ -45,7 +45,7 @@ impl Trainer {
     /// [`Trainer::step`] and [`Trainer::save`].
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
-            let problem = "already holds checkpoints; resume them or take another folder";
+            let problem = "already holds checkpoints; resume them, or take another folder if they are damaged";
             return Err(Error::config("out", run_dir.display(), problem));
         }
         std::fs::create_dir_all(run_dir).map_err(Error::io(run_dir, "create"))?;
