@@ -159,24 +159,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       );
     }
     workgroupBarrier();
-    //#unroll kk TILE_K
-    for (var kk = 0u; kk < TILE_K; kk++) {
-      let x0 = a_tile[kk * (TILE_M / 4u) + lane_m];
-      let y0 = b_tile[kk * (TILE_N / 4u) + lane_n];
-      c00 += outer(x0, y0);
-      //#if EIGHT_N
-      let y1 = b_tile[kk * (TILE_N / 4u) + lane_n + LANES_N];
-      c01 += outer(x0, y1);
-      //#endif
-      //#if EIGHT_M
-      let x1 = a_tile[kk * (TILE_M / 4u) + lane_m + LANES_M];
-      c10 += outer(x1, y0);
-      //#endif
-      //#if EIGHT_MN
-      c11 += outer(x1, y1);
-      //#endif
+    for (var k4 = 0u; k4 < TILE_K; k4 += 4u) {
+      //#unroll k1 4
+      for (var k1 = 0u; k1 < 4u; k1++) {
+        let a_row = (k4 + k1) * (TILE_M / 4u) + lane_m;
+        let b_row = (k4 + k1) * (TILE_N / 4u) + lane_n;
+        let x0 = a_tile[a_row];
+        let y0 = b_tile[b_row];
+        c00 += outer(x0, y0);
+        //#if EIGHT_N
+        let y1 = b_tile[b_row + LANES_N];
+        c01 += outer(x0, y1);
+        //#endif
+        //#if EIGHT_M
+        let x1 = a_tile[a_row + LANES_M];
+        c10 += outer(x1, y0);
+        //#endif
+        //#if EIGHT_MN
+        c11 += outer(x1, y1);
+        //#endif
+      }
+      //#end
     }
-    //#end
     //#if COLUMN_SUM
     if (lane < TILE_M / 4u) {
       for (var kk = 0u; kk < TILE_K; kk++) {
@@ -213,23 +217,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }
 
 fn store_block(row: u32, col: u32, m: u32, block: mat4x4<f32>) {
-  //#unroll i 4
+  // loops stay loops: an epilogue is long, and it runs once
   for (var i = 0u; i < 4u; i++) {
     if (row + i < m) {
       store_row(row + i, col, block[i]);
     }
   }
-  //#end
 }
 
 fn store_row(row: u32, col: u32, values: vec4<f32>) {
-  //#unroll j 4
   for (var j = 0u; j < 4u; j++) {
     if (col + j < p.n) {
       store(row, col + j, values[j]);
     }
   }
-  //#end
 }
 
 fn store(row: u32, col: u32, sum: f32) {

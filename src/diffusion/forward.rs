@@ -39,7 +39,7 @@ pub fn mask_exactly(
 /// A noised batch: the masked rows with their targets and weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Noised {
-    /// Noisy tokens, [rows].
+    /// Noisy tokens, `[rows]`.
     pub xt: Vec<u32>,
     /// The masked rows.
     pub rows: Vec<u32>,

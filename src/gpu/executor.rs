@@ -17,7 +17,7 @@ pub struct Binding {
     pub write: bool,
 }
 
-/// Workgroups of a dispatch; x above the device's limit is folded into y by [`Grid::folded`].
+/// Workgroups of a dispatch; x above the device's limit is folded into y.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     /// Work items along x, known when the step runs.

@@ -34,13 +34,13 @@ pub struct TrunkOptions {
 /// Inputs and result of the trunk; rows are B * length.
 #[derive(Clone, Copy, Debug)]
 pub struct Trunk {
-    /// Noisy tokens, [rows].
+    /// Noisy tokens, `[rows]`.
     pub xt: Tensor,
-    /// Embedded sigma: [B, 256] with time conditioning, else [1, 256].
+    /// Embedded sigma: `[B, 256]` with time conditioning, else `[1, 256]`.
     pub time: Tensor,
     /// For the gradient of the embedding.
     pub segments: Option<SegmentInputs>,
-    /// Last hidden states, normalised and modulated: [rows, D].
+    /// Last hidden states, normalised and modulated: `[rows, D]`.
     pub hidden: Tensor,
 }
 

@@ -63,11 +63,11 @@ pub struct TrainGraph {
     pub trunk: Trunk,
     /// Inputs of the loss.
     pub inputs: LossInputs,
-    /// [1]
+    /// `[1]`
     pub loss: Tensor,
-    /// Unweighted nll of each masked row, [rows].
+    /// Unweighted nll of each masked row, `[rows]`.
     pub nll: Tensor,
-    /// [4]: gradient norm, clip factor, 1 if finite.
+    /// `[4]`: gradient norm, clip factor, 1 if finite.
     pub stats: Tensor,
 }
 
@@ -119,7 +119,7 @@ pub struct EvalGraph {
     pub trunk: Trunk,
     /// Inputs of the loss.
     pub inputs: LossInputs,
-    /// Unweighted nll of each masked row, [rows].
+    /// Unweighted nll of each masked row, `[rows]`.
     pub nll: Tensor,
 }
 
@@ -154,9 +154,9 @@ pub struct LogitsGraph {
     pub graph: Graph,
     /// Its network.
     pub trunk: Trunk,
-    /// [rows, V]
+    /// `[rows, V]`
     pub logits: Tensor,
-    /// [rows, V]
+    /// `[rows, V]`
     pub log_probs: Tensor,
 }
 

@@ -104,7 +104,7 @@ impl Model {
         }
     }
 
-    /// Raw logits [batch, length, V] of noisy sequences `xt` [batch, length], one sigma for each
+    /// Raw logits `[batch, length, V]` of noisy sequences `xt` `[batch, length]`, one sigma for each
     /// sequence (ignored without time conditioning).
     ///
     /// # Errors

@@ -9,37 +9,37 @@ use crate::model::TIME_FEATURES;
 /// A block's parameters; D is the hidden size.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockParams {
-    /// [D]
+    /// `[D]`
     pub norm1: ParamId,
-    /// [3 D, D]
+    /// `[3 D, D]`
     pub attn_qkv: ParamId,
-    /// [D, D]
+    /// `[D, D]`
     pub attn_out: ParamId,
-    /// [D]
+    /// `[D]`
     pub norm2: ParamId,
-    /// Weight [4 D, D] and bias [4 D].
+    /// Weight `[4 D, D]` and bias `[4 D]`.
     pub mlp_0: [ParamId; 2],
-    /// Weight [D, 4 D] and bias [D].
+    /// Weight `[D, 4 D]` and bias `[D]`.
     pub mlp_2: [ParamId; 2],
 }
 
 /// The parameters of a DiT encoder.
 #[derive(Clone, Debug)]
 pub struct DitParams {
-    /// [V, D]
+    /// `[V, D]`
     pub vocab_embed: ParamId,
-    /// Weight [cond, 256] and bias [cond].
+    /// Weight `[cond, 256]` and bias `[cond]`.
     pub sigma_map_0: [ParamId; 2],
-    /// Weight [cond, cond] and bias [cond].
+    /// Weight `[cond, cond]` and bias `[cond]`.
     pub sigma_map_2: [ParamId; 2],
     /// One for each block.
     pub blocks: Vec<BlockParams>,
     /// The adaLN weights of all blocks (6 D rows each) and of the output layer (2 D rows), stacked
-    /// so that one product serves the whole network: weight [(6 blocks + 2) D, cond] and bias.
+    /// so that one product serves the whole network: weight `[(6 blocks + 2) D, cond]` and bias.
     pub adaln: [ParamId; 2],
-    /// [D]
+    /// `[D]`
     pub norm_final: ParamId,
-    /// Weight [V, D] and bias [V].
+    /// Weight `[V, D]` and bias `[V]`.
     pub output: [ParamId; 2],
 }
 

@@ -19,8 +19,8 @@ const TILE_NUMBERS: u32 = 1024;
 /// Query rows of the twin's score tile.
 const TWIN_ROWS: usize = 128;
 
-/// Reads qkv [batch * length, 3, heads, head_dim]; writes o [batch * length, heads, head_dim] and
-/// lse [batch, heads, length].
+/// Reads qkv `[batch * length, 3, heads, head_dim]`; writes o `[batch * length, heads, head_dim]` and
+/// lse `[batch, heads, length]`.
 #[derive(Clone, Debug)]
 struct Attention {
     batch: usize,

@@ -19,7 +19,7 @@ struct Categorical {
     most: usize,
 }
 
-/// What [`Graph::categorical`] makes, [rows] each.
+/// What [`Graph::categorical`] makes, `[rows]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
     /// The tokens.

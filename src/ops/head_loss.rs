@@ -1,7 +1,7 @@
-//! The output head and the SUBS loss on masked rows only, in chunks of rows: the [rows, vocab]
+//! The output head and the SUBS loss on masked rows only, in chunks of rows: the `[rows, vocab]`
 //! logits of a batch never exist.
 //!
-//! Per chunk: logits = h W^T + b; nll_i = lse(z_i without the mask) - z_i[x0_i];
+//! Per chunk: logits = h W^T + b; nll_i = lse(z_i without the mask) - z_i`[x0_i]`;
 //! dz_i = weight_i (softmax(z_i) - onehot(x0_i)) in place; dW += dz^T h; db += sum of dz; dh = dz W.
 //! The loss is the sum of weight_i nll_i, so weights carry sigma' / expm1(sigma), the attention mask
 //! and the mean over tokens (SPEC of the reference: a mean over all tokens, masked or not).
@@ -27,15 +27,15 @@ struct HeadLossRows {
 /// Operands of [`Graph::head_loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLoss {
-    /// Listed rows of the last hidden states, [rows, width].
+    /// Listed rows of the last hidden states, `[rows, width]`.
     pub hidden: Tensor,
-    /// Output weight, [vocab, width].
+    /// Output weight, `[vocab, width]`.
     pub weight: Tensor,
-    /// Output bias, [vocab].
+    /// Output bias, `[vocab]`.
     pub bias: Tensor,
-    /// Clean token of each listed row, [rows].
+    /// Clean token of each listed row, `[rows]`.
     pub targets: Tensor,
-    /// Weight of each listed row in the loss, [rows].
+    /// Weight of each listed row in the loss, `[rows]`.
     pub weights: Tensor,
     /// Id of the mask.
     pub mask_index: u32,

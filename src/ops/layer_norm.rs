@@ -12,7 +12,7 @@ use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
 
-/// Where a sample's modulation vector stands in a [samples, stride] tensor.
+/// Where a sample's modulation vector stands in a `[samples, stride]` tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Modulation {
     /// Consecutive rows that share a vector.
@@ -55,7 +55,7 @@ impl Modulation {
 pub(super) const BLOCK: usize = 64;
 const EPS: f64 = 1e-5;
 
-/// Reads x, weight and modulation; writes y and stats [rows, 2].
+/// Reads x, weight and modulation; writes y and stats `[rows, 2]`.
 #[derive(Clone, Debug)]
 struct LayerNorm {
     rows: usize,

@@ -10,16 +10,16 @@ use crate::{shader, twin};
 /// Which operands are stored transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A [m, k], B [n, k]: the forward pass of a linear layer.
+    /// A `[m, k]`, B [n, k]: the forward pass of a linear layer.
     Nt,
-    /// A [m, k], B [k, n]: the gradient of its input.
+    /// A `[m, k]`, B [k, n]: the gradient of its input.
     Nn,
-    /// A [k, m], B [k, n]: the gradient of its weight.
+    /// A `[k, m]`, B [k, n]: the gradient of its weight.
     Tn,
 }
 
-/// Reads a, b, then bias, residual and modulation as far as they are used; writes c [m, n], then
-/// the epilogue's second output or, with `column_sum`, the column sums of A [m].
+/// Reads a, b, then bias, residual and modulation as far as they are used; writes c `[m, n]`, then
+/// the epilogue's second output or, with `column_sum`, the column sums of A `[m]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Matmul {
     pub(crate) form: Form,
@@ -35,7 +35,7 @@ pub(crate) struct Matmul {
 }
 
 impl Graph {
-    /// The product of two matrices stored as `form` says, [m, n].
+    /// The product of two matrices stored as `form` says, `[m, n]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.

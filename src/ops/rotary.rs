@@ -9,7 +9,7 @@ use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
 
-/// Reads qkv [rows, 3, heads, head_dim] and the table; writes the rotated qkv.
+/// Reads qkv `[rows, 3, heads, head_dim]` and the table; writes the rotated qkv.
 #[derive(Clone, Debug)]
 struct Rotary {
     rows: usize,

@@ -9,7 +9,7 @@ use crate::{shader, twin};
 
 const NEG_INFINITY: f64 = -1e6;
 
-/// Reads logits [rows, vocab] and xt [rows]; writes log-probabilities [rows, vocab].
+/// Reads logits `[rows, vocab]` and xt `[rows]`; writes log-probabilities `[rows, vocab]`.
 #[derive(Clone, Debug)]
 struct Subs {
     rows: usize,

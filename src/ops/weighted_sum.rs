@@ -7,7 +7,7 @@ use crate::gpu::{Grid, Source};
 use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
 use crate::{shader, twin};
 
-/// Reads x and w; writes y [1].
+/// Reads x and w; writes y `[1]`.
 #[derive(Clone, Debug)]
 struct WeightedSum {
     n: usize,
