@@ -32,7 +32,7 @@ fn settings_come_from_file_set_and_flags_in_that_order() {
         "char",
     ];
     ok("train", dir.path(), &flags);
-    let saved = fs::read_to_string(dir.path().join("runs/stories-1/config.toml"));
+    let saved = fs::read_to_string(dir.path().join("runs/my-1/config.toml"));
     let saved = TrainConfig::from_toml(&saved.unwrap()).unwrap();
     let training = &saved.training;
     assert_eq!(
@@ -42,9 +42,9 @@ fn settings_come_from_file_set_and_flags_in_that_order() {
     assert_eq!((saved.seed, saved.data.tokenizer.as_str()), (3, "char"));
     // the next run gets the next folder; --resume takes the newest
     ok("train", dir.path(), &flags);
-    assert!(dir.path().join("runs/stories-2/samples.txt").is_file());
-    let again = ok("train", dir.path(), &["--device", "cpu", "--resume"]);
-    assert_eq!(again.stdout, "runs/stories-2 is complete at step 1\n");
+    assert!(dir.path().join("runs/my-2/samples.txt").is_file());
+    let again = ok("train", dir.path(), &[&flags[..], &["--resume"]].concat());
+    assert_eq!(again.stdout, "runs/my-2 is complete at step 1\n");
     // with nothing to resume, --resume starts
     let fresh = [&flags[..], &["--resume", "--out", "fresh"]].concat();
     ok("train", dir.path(), &fresh);
