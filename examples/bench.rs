@@ -11,7 +11,7 @@ use mdlm::config::{ModelConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Extent, Step};
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm::model::{Dit, LogitsGraph, time_embedding};
+use mdlm::model::{Dit, LogitsGraph, time_rows};
 use mdlm::ops::{AdamwConfig, Form};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, TrainSession};
@@ -151,7 +151,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     let mut storage = wait(Storage::new(device, &dit.layout, &Arena::ALL))?;
     let keys = dit.layout.keys().len();
     let mut index = 0;
-    storage.write(Arena::Params, |key| {
+    storage.write(Arena::Params, |_, key| {
         index += 1;
         Ok(random(key.len())
             .iter()
@@ -198,9 +198,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             Arena::Params,
             &[],
         ))?;
-        let mut time_rows = Vec::new();
-        time_embedding(0.0, &mut time_rows);
-        session.write(graph.trunk.time, &time_rows)?;
+        session.write(graph.trunk.time, &time_rows(&model, [0.0]))?;
         times = time(seconds, || {
             session.write_uint(graph.trunk.xt, &xt)?;
             wait(session.run(&mut storage, &values, false))?;

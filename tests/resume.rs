@@ -299,7 +299,7 @@ impl Padded {
         let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL)).unwrap();
         let mut rng = Rng::new(4, Stream::Init, 0);
         storage
-            .write(Arena::Params, |key| {
+            .write(Arena::Params, |_, key| {
                 Ok((0..key.len()).map(|_| 0.4 * rng.uniform() - 0.2).collect())
             })
             .unwrap();

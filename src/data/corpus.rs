@@ -1,6 +1,7 @@
 //! Documents: reading them, splitting some off for validation, and the packed result.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -22,7 +23,7 @@ pub struct Corpus {
     /// What made the ids.
     pub tokenizer: Tokenizer,
     /// Training blocks.
-    pub train: Blocks,
+    pub train: Arc<Blocks>,
     /// Held-out blocks.
     pub valid: Blocks,
     /// SHA-256 over the block length and all ids, in hexadecimal.
@@ -111,7 +112,7 @@ impl Corpus {
         let digest = digest(&train, &valid);
         Ok(Self {
             tokenizer,
-            train,
+            train: Arc::new(train),
             valid,
             digest,
         })

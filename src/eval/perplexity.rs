@@ -12,7 +12,7 @@ use crate::device::program::{Arena, Step};
 use crate::diffusion::{Loglinear, Noised, mask_exactly};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Dit, EvalGraph, time_embedding};
+use crate::model::{Dit, EvalGraph, time_rows};
 use crate::rng::{Rng, Stream};
 
 /// An upper bound on perplexity, estimated.
@@ -144,22 +144,18 @@ impl Evaluator {
     ) -> Result<Vec<f64>> {
         let (length, c) = (blocks.length(), &dit.config);
         let mut rng = Rng::new(seed, Stream::Validation, first as u64);
-        let (mut x0, mut xt, mut time) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut x0, mut xt, mut sigma) = (Vec::new(), Vec::new(), Vec::new());
         let mut masked = Vec::new();
         for i in 0..self.batch {
             let block = blocks.block(first + i.min(real - 1));
             let share = (rng.uniform() + i as f64) / self.batch as f64;
-            let count = 1 + (share * length as f64) as usize;
-            let t = mask_exactly(block, count.min(length), c.mask_index, &mut rng, &mut xt);
+            let count = (1 + (share * length as f64) as usize).min(length);
+            let t = mask_exactly(block, count, c.mask_index, &mut rng, &mut xt);
             x0.extend_from_slice(block);
-            masked.push(count.min(length));
-            if c.time_conditioning {
-                time_embedding(Loglinear.sigma(t), &mut time);
-            }
+            masked.push(count);
+            sigma.push(Loglinear.sigma(t));
         }
-        if !c.time_conditioning {
-            time_embedding(0.0, &mut time);
-        }
+        let time = time_rows(c, sigma);
         let weight = |row: usize| length as f64 / masked[row / length] as f64;
         let noised = Noised::new(&x0, xt, c.vocab_size, c.mask_index, weight)?;
         let (inputs, s) = (&self.graph.inputs, &mut self.session);

@@ -87,6 +87,11 @@ impl Lower<'_> {
     pub fn extent(&self) -> Extent {
         self.node.extent
     }
+
+    /// Invocations of a workgroup that works on one row of that width.
+    pub fn row_threads(&self, width: usize) -> u32 {
+        (width.next_power_of_two() as u32).clamp(32, self.tuning.row_threads)
+    }
 }
 
 /// Implements [`Twin`] by a generic method `run`.

@@ -52,17 +52,18 @@ impl Storage {
         Err(Error::Internal(problem))
     }
 
-    /// Overwrites an arena; `tensor` yields the elements of each key.
+    /// Overwrites an arena; `tensor(index, key)` yields the elements of each key of the layout.
     pub fn write(
         &mut self,
         arena: Arena,
-        mut tensor: impl FnMut(&Key) -> Result<Vec<f64>>,
+        mut tensor: impl FnMut(usize, &Key) -> Result<Vec<f64>>,
     ) -> Result<()> {
         self.require(arena)?;
         for (slab, &len) in self.layout.slabs().iter().enumerate() {
             let mut data = vec![0.0; len];
-            for key in self.layout.keys().iter().filter(|k| k.slab == slab) {
-                let values = tensor(key)?;
+            let keys = self.layout.keys().iter().enumerate();
+            for (index, key) in keys.filter(|(_, k)| k.slab == slab) {
+                let values = tensor(index, key)?;
                 if values.len() != key.len() {
                     let (expected, got) = (format!("{} elements", key.len()), vec![values.len()]);
                     return Err(Error::Shape {
@@ -84,6 +85,15 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// Overwrites an arena with the elements of each key, in the order of [`Layout::keys`].
+    pub fn fill<T: Copy + Into<f64>>(&mut self, arena: Arena, values: &[Vec<T>]) -> Result<()> {
+        self.write(arena, |index, key| {
+            let missing = || Error::Internal(format!("no values for {}", key.key));
+            let values = values.get(index).ok_or_else(missing)?;
+            Ok(values.iter().map(|&x| x.into()).collect())
+        })
     }
 
     /// Reads an arena: the elements of each key, in the order of [`Layout::keys`].

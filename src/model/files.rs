@@ -10,10 +10,11 @@ use crate::config::ModelConfig;
 use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
-use crate::graph::{Key, Layout, Storage};
+use crate::graph::{Layout, Storage};
 use crate::io::checkpoint::read_text;
 use crate::io::safetensors::{TensorSpec, read_file, write_file};
 use crate::model::Dit;
+use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
 const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
@@ -61,36 +62,13 @@ pub fn write_weights(
     head_dim: usize,
     values: &[Vec<f64>],
 ) -> Result<()> {
-    let half = head_dim / 2;
     let mut specs = specs(layout);
-    specs.push(TensorSpec::new(INV_FREQ, vec![half]));
+    specs.push(TensorSpec::new(INV_FREQ, vec![head_dim / 2]));
     write_file(path, &specs, |i| {
         Ok(Cow::Owned(match values.get(i) {
             Some(values) => values.iter().map(|&x| x as f32).collect(),
-            None => (0..half)
-                .map(|j| 10000f64.powf(-(j as f64) / half as f64) as f32)
-                .collect(),
+            None => inv_freq(head_dim).collect(),
         }))
-    })
-}
-
-/// Fills an arena from tensors in the order of the layout's keys.
-///
-/// # Errors
-/// [`Error::Shape`] if sizes do not agree.
-pub fn fill(storage: &mut Storage, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
-    let keys = storage.layout().keys().to_vec();
-    storage.write(arena, |key: &Key| {
-        let found = keys
-            .iter()
-            .position(|k| k == key)
-            .and_then(|i| values.get(i));
-        let missing = || Error::Internal(format!("no values for {}", key.key));
-        Ok(found
-            .ok_or_else(missing)?
-            .iter()
-            .map(|&x| x.into())
-            .collect())
     })
 }
 
@@ -120,6 +98,6 @@ pub async fn load_published(device: &Device, dir: &Path) -> Result<(Dit, Storage
     let dit = Dit::new(&config, device.slab_limit())?;
     let weights = read_weights(&dir.join("model.safetensors"), &dit.layout)?;
     let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
-    fill(&mut storage, Arena::Params, &weights)?;
+    storage.fill(Arena::Params, &weights)?;
     Ok((dit, storage))
 }

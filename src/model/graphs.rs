@@ -26,6 +26,18 @@ pub struct LossInputs {
     pub weights: Tensor,
 }
 
+/// A graph with the network in it.
+fn begin(dit: &Dit, batch: usize, length: usize, training: bool) -> Result<(Graph, Trunk)> {
+    let mut graph = Graph::new(dit.layout.clone());
+    let options = TrunkOptions {
+        batch,
+        length,
+        training,
+    };
+    let trunk = dit.trunk(&mut graph, options)?;
+    Ok((graph, trunk))
+}
+
 fn loss(
     dit: &Dit,
     g: &mut Graph,
@@ -85,15 +97,7 @@ impl TrainGraph {
         clip: f64,
         adamw: AdamwConfig,
     ) -> Result<Self> {
-        let mut graph = Graph::new(dit.layout.clone());
-        let trunk = dit.trunk(
-            &mut graph,
-            TrunkOptions {
-                batch,
-                length,
-                training: true,
-            },
-        )?;
+        let (mut graph, trunk) = begin(dit, batch, length, true)?;
         let (inputs, [loss, nll]) = loss(dit, &mut graph, &trunk, chunk, true)?;
         graph.keep(nll);
         graph.backward(loss)?;
@@ -129,15 +133,7 @@ impl EvalGraph {
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
-        let mut graph = Graph::new(dit.layout.clone());
-        let trunk = dit.trunk(
-            &mut graph,
-            TrunkOptions {
-                batch,
-                length,
-                training: false,
-            },
-        )?;
+        let (mut graph, trunk) = begin(dit, batch, length, false)?;
         let (inputs, [_, nll]) = loss(dit, &mut graph, &trunk, None, false)?;
         Ok(Self {
             graph,
@@ -167,18 +163,10 @@ impl LogitsGraph {
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(dit: &Dit, batch: usize, length: usize, keep_all: bool) -> Result<Self> {
-        let mut graph = Graph::new(dit.layout.clone());
+        let (mut graph, trunk) = begin(dit, batch, length, false)?;
         if keep_all {
             graph.keep_all();
         }
-        let trunk = dit.trunk(
-            &mut graph,
-            TrunkOptions {
-                batch,
-                length,
-                training: false,
-            },
-        )?;
         let [w, b] = dit.params.output.map(|id| graph.param(id));
         let logits = graph.linear("logits", trunk.hidden, w, Some(b))?;
         let log_probs = graph.subs("subs_log_probs", logits, trunk.xt, dit.config.mask_index)?;
@@ -209,15 +197,7 @@ impl DrawGraph {
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
-        let mut graph = Graph::new(dit.layout.clone());
-        let trunk = dit.trunk(
-            &mut graph,
-            TrunkOptions {
-                batch,
-                length,
-                training: false,
-            },
-        )?;
+        let (mut graph, trunk) = begin(dit, batch, length, false)?;
         let rows = batch * length;
         let list = graph.row_list(rows);
         let hidden = graph.masked_rows("revealed", trunk.hidden, list)?;

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Dit, DrawGraph, LogitsGraph, initial, time_embedding};
+use crate::model::{Dit, DrawGraph, LogitsGraph, initial, time_rows};
 
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Model {
     pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
         use crate::config::TrainConfig;
         use crate::io::checkpoint::{read_text, resolve};
-        use crate::model::{fill, load_published, read_weights};
+        use crate::model::{load_published, read_weights};
 
         if path.join("config.json").is_file() {
             let (dit, storage) = load_published(device, path).await?;
@@ -81,7 +81,7 @@ impl Model {
         let dit = Dit::new(&config.model, device.slab_limit())?;
         let weights = read_weights(&dir.join("ema.safetensors"), &dit.layout)?;
         let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
-        fill(&mut storage, Arena::Params, &weights)?;
+        storage.fill(Arena::Params, &weights)?;
         Ok(Self::from_parts(device, dit, storage, Some(tokenizer)))
     }
 
@@ -138,17 +138,7 @@ impl Model {
                 slot.insert((key, g, session))
             }
         };
-        let mut time = Vec::new();
-        for &sigma in &sigma[..self.dit.cond_rows(batch)] {
-            time_embedding(
-                if self.dit.config.time_conditioning {
-                    sigma
-                } else {
-                    0.0
-                },
-                &mut time,
-            );
-        }
+        let time = time_rows(&self.dit.config, sigma.iter().copied());
         session.write_uint(graph.trunk.xt, xt)?;
         session.write(graph.trunk.time, &time)?;
         let logits = session
@@ -182,8 +172,7 @@ pub(crate) fn initialise(
 ) -> Result<()> {
     let keys = dit.layout.keys();
     for &arena in arenas {
-        storage.write(arena, |key| {
-            let index = keys.iter().position(|k| k == key).unwrap_or_default();
+        storage.write(arena, |index, key| {
             // a bias has the bound of its layer's weight, which stands before it
             let weight = if key.shape.len() == 1 && index > 0 {
                 &keys[index - 1]

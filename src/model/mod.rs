@@ -11,10 +11,10 @@ mod time_embedding;
 
 pub use dit::{Dit, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
-pub use files::{fill, load_published, read_weights, write_weights};
+pub use files::{load_published, read_weights, write_weights};
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, initialise};
 pub use init::initial;
 pub use params::DitParams;
-pub use time_embedding::{TIME_FEATURES, time_embedding};
+pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

@@ -1,5 +1,7 @@
 //! Sinusoidal embedding of sigma, made on the host: WGSL's sin and cos are too coarse.
 
+use crate::config::ModelConfig;
+
 /// Width of the embedding.
 pub const TIME_FEATURES: usize = 256;
 
@@ -11,4 +13,18 @@ pub fn time_embedding(sigma: f64, out: &mut Vec<f64>) {
         |k: usize| sigma * f64::from((-(10000f64.ln()) * k as f64 / half as f64).exp() as f32);
     out.extend((0..half).map(|k| angle(k).cos()));
     out.extend((0..half).map(|k| angle(k).sin()));
+}
+
+/// The embeddings that a batch's network needs: one row for each sigma with time conditioning,
+/// else a single one, of sigma 0, for all.
+pub fn time_rows(config: &ModelConfig, sigma: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut rows = Vec::new();
+    if config.time_conditioning {
+        sigma
+            .into_iter()
+            .for_each(|sigma| time_embedding(sigma, &mut rows));
+    } else {
+        time_embedding(0.0, &mut rows);
+    }
+    rows
 }

@@ -161,10 +161,6 @@ impl LayerNorm {
         .map(|x| x as u32)
         .to_vec()
     }
-
-    fn threads(&self, lower: &Lower<'_>) -> u32 {
-        (self.width.next_power_of_two() as u32).clamp(32, lower.tuning.row_threads)
-    }
 }
 
 twin!(LayerNorm);
@@ -212,7 +208,7 @@ impl Op for LayerNorm {
         vec![Launch {
             source: Source::new(shader!("layer_norm"))
                 .flag("MODULATED", modulated)
-                .constant("THREADS", self.threads(lower)),
+                .constant("THREADS", lower.row_threads(self.width)),
             operands: vec![
                 Some(Operand::Read(0)),
                 Some(Operand::Read(1)),
@@ -343,7 +339,7 @@ impl Op for LayerNormBackward {
                     .entry("rows")
                     .flag("ROWS", true)
                     .flag("ACCUMULATE", self.accumulate)
-                    .constant("THREADS", self.norm.threads(lower)),
+                    .constant("THREADS", lower.row_threads(self.norm.width)),
                 operands: vec![
                     read(0),
                     read(1),

@@ -26,3 +26,4 @@ pub use head_loss::HeadLoss;
 pub use layer_norm::Modulation;
 pub use masked_rows::{NOT_LISTED, RowList};
 pub use matmul::Form;
+pub use rotary::inv_freq;

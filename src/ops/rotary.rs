@@ -19,16 +19,20 @@ struct Rotary {
     inverse: bool,
 }
 
+/// Frequencies of the pairs, `10000^(-2i / head_dim)`, in f32 as the published checkpoints carry them.
+pub fn inv_freq(head_dim: usize) -> impl Iterator<Item = f32> {
+    let half = head_dim / 2;
+    (0..half).map(move |i| 10000f64.powf(-(i as f64) / half as f64) as f32)
+}
+
 impl Graph {
     /// Table of cosines and sines: `[length, head_dim / 2, 2]`.
     pub fn rotary_table(&mut self, length: usize, head_dim: usize) -> Tensor {
         let half = head_dim / 2;
         let mut data = Vec::with_capacity(length * half * 2);
         for position in 0..length {
-            for i in 0..half {
-                // the published checkpoints carry the frequencies rounded to f32
-                let frequency = f64::from(10000f64.powf(-(i as f64) / half as f64) as f32);
-                let angle = position as f64 * frequency;
+            for frequency in inv_freq(head_dim) {
+                let angle = position as f64 * f64::from(frequency);
                 data.extend([angle.cos(), angle.sin()]);
             }
         }

@@ -94,7 +94,7 @@ impl Op for Subs {
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
-        let threads = (self.vocab.next_power_of_two() as u32).clamp(32, lower.tuning.row_threads);
+        let threads = lower.row_threads(self.vocab);
         vec![Launch {
             source: Source::new(shader!("subs")).constant("THREADS", threads),
             operands: vec![

@@ -12,7 +12,7 @@ use crate::device::program::{Arena, Step};
 use crate::diffusion::Loglinear;
 use crate::error::{Error, Result};
 use crate::graph::Session;
-use crate::model::{DrawGraph, Model, check_tokens, time_embedding};
+use crate::model::{DrawGraph, Model, check_tokens, time_rows};
 use crate::rng::{Rng, Stream, stream_key};
 use crate::sample::Canvas;
 use crate::sample::reveal::{binomial, choose};
@@ -168,15 +168,7 @@ impl Sampler<'_> {
             }
         };
         let c = &model.dit.config;
-        let mut time = Vec::new();
-        time_embedding(
-            if c.time_conditioning {
-                Loglinear.sigma(t)
-            } else {
-                0.0
-            },
-            &mut time,
-        );
+        let time = time_rows(c, [Loglinear.sigma(t)]);
         let rows: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
         session.write_uint(graph.trunk.xt, &canvas.tokens(c.mask_index))?;
         session.write(graph.trunk.time, &time)?;

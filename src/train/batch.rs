@@ -3,7 +3,7 @@
 use crate::config::ModelConfig;
 use crate::diffusion::{Loglinear, Noised};
 use crate::error::{Error, Result};
-use crate::model::time_embedding;
+use crate::model::time_rows;
 use crate::ops::{Segments, embedding_segments};
 
 /// What one micro-step uploads.
@@ -66,13 +66,7 @@ impl Batch {
         let noised = Noised::new(x0, xt, model.vocab_size, model.mask_index, weight)?;
         let mut segments = Segments::default();
         embedding_segments(&noised.xt, &mut segments);
-        let mut time = Vec::new();
-        if model.time_conditioning {
-            t.iter()
-                .for_each(|&t| time_embedding(Loglinear.sigma(t), &mut time));
-        } else {
-            time_embedding(0.0, &mut time);
-        }
+        let time = time_rows(model, t.iter().map(|&t| Loglinear.sigma(t)));
         Ok(Self {
             noised,
             segments,

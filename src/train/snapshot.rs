@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Key, Layout};
 use crate::io::checkpoint::{self, TrainState, read_text, write_bytes};
 use crate::io::safetensors::{TensorSpec, read_file, write_file};
-use crate::model::{fill, read_weights, write_weights};
+use crate::model::{read_weights, write_weights};
 use crate::train::Trainer;
 use crate::train::trainer::Progress;
 
@@ -120,20 +120,15 @@ impl Trainer {
         let mut trainer = Self::assemble(device, config, corpus, at).await?;
         let layout = trainer.dit.layout.clone();
         let storage = &mut trainer.storage;
-        fill(
-            storage,
+        storage.fill(
             Arena::Params,
             &read_weights(&checkpoint.join(MODEL), &layout)?,
         )?;
-        fill(
-            storage,
-            Arena::Ema,
-            &read_weights(&checkpoint.join(EMA), &layout)?,
-        )?;
+        storage.fill(Arena::Ema, &read_weights(&checkpoint.join(EMA), &layout)?)?;
         let mut m = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
         let v = m.split_off(layout.keys().len());
-        fill(storage, Arena::M, &m)?;
-        fill(storage, Arena::V, &v)?;
+        storage.fill(Arena::M, &m)?;
+        storage.fill(Arena::V, &v)?;
         let here = (device.info().name.clone(), crate::cpu::threads());
         if here != (state.device.clone(), state.threads) {
             log::warn!(

@@ -80,10 +80,7 @@ impl Trainer {
         let batch = config.training.batch;
         let session =
             TrainSession::new(device, &dit, &storage, &config.optim, batch, length, None).await?;
-        let batches = Prefetch::new(
-            at.step,
-            batch_maker(&config, Arc::new(corpus.train.clone())),
-        )?;
+        let batches = Prefetch::new(at.step, batch_maker(&config, corpus.train.clone()))?;
         Ok(Self {
             device: device.clone(),
             config,
@@ -227,18 +224,7 @@ impl Trainer {
     pub async fn model(&self) -> Result<Model> {
         let mut storage = Storage::new(&self.device, &self.dit.layout, &[Arena::Params]).await?;
         let weights = self.storage.read(Arena::Ema).await?;
-        let mut weights = self
-            .dit
-            .layout
-            .keys()
-            .iter()
-            .zip(weights)
-            .collect::<Vec<_>>();
-        storage.write(Arena::Params, |key| {
-            let found = weights.iter().position(|(k, _)| *k == key);
-            let missing = || Error::Internal(format!("no values for {}", key.key));
-            Ok(weights.swap_remove(found.ok_or_else(missing)?).1)
-        })?;
+        storage.fill(Arena::Params, &weights)?;
         let tokenizer = Some(self.corpus.tokenizer.clone());
         Ok(Model::from_parts(
             &self.device,

@@ -275,7 +275,7 @@ impl Running {
 
 /// Uploads the parameters, one element of one of them replaced.
 fn write(case: &Case, storage: &mut Storage, changed: Option<(&str, usize, f64)>) {
-    let written = storage.write(Arena::Params, |key| {
+    let written = storage.write(Arena::Params, |_, key| {
         let mut params = case.params();
         let (_, _, values) = params.find(|p| p.0 == key.key).unwrap();
         let mut values = values.to_vec();

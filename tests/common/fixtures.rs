@@ -145,7 +145,7 @@ pub async fn load(device: &Device, params: &Fixture, time_conditioning: bool) ->
         .unwrap();
     for arena in [Arena::Params, Arena::Ema] {
         storage
-            .write(arena, |key| {
+            .write(arena, |_, key| {
                 Ok(params.get(short(&key.key)).unwrap().to_vec())
             })
             .unwrap();

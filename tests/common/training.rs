@@ -44,7 +44,7 @@ impl Training {
         for arena in [Arena::Params, Arena::Ema] {
             let mut index = 0;
             let keys = dit.layout.keys();
-            storage.write(arena, |key| {
+            storage.write(arena, |_, key| {
                 index = keys.iter().position(|k| k.key == key.key).unwrap();
                 Ok(if key.key.contains("norm") {
                     vec![1.0; key.len()]

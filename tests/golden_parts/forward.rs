@@ -6,7 +6,7 @@ use crate::common::fixtures::{Fixture, load};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::{Graph, Session, Storage, Tensor};
-use mdlm::model::{Dit, LogitsGraph, time_embedding};
+use mdlm::model::{Dit, LogitsGraph, time_rows};
 
 /// Repeats the single row that a model without time conditioning computes.
 fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
@@ -35,17 +35,7 @@ async fn forward(
     let mut session = Session::new(device, &mut graph.graph, &storage, Arena::Params, &[])
         .await
         .unwrap();
-    let mut time = Vec::new();
-    for &sigma in &sigma[..dit.cond_rows(sigma.len())] {
-        time_embedding(
-            if dit.config.time_conditioning {
-                sigma
-            } else {
-                0.0
-            },
-            &mut time,
-        );
-    }
+    let time = time_rows(&dit.config, sigma.iter().copied());
     session.write_uint(graph.trunk.xt, xt).unwrap();
     session.write(graph.trunk.time, &time).unwrap();
     let mut storage = storage;

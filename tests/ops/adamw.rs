@@ -56,7 +56,9 @@ impl Optimiser {
         let mut storage = block_on(Storage::new(device, &layout, &Arena::ALL)).unwrap();
         for arena in [Arena::Params, Arena::Ema] {
             storage
-                .write(arena, |key| Ok(random(key.offset as u64, key.len(), 1.0)))
+                .write(arena, |_, key| {
+                    Ok(random(key.offset as u64, key.len(), 1.0))
+                })
                 .unwrap();
         }
         let outputs = [stats];
@@ -68,7 +70,7 @@ impl Optimiser {
     }
 
     fn update(&mut self, k: i32, change: impl Fn(usize, &mut Vec<f64>)) {
-        let written = self.storage.write(Arena::Grads, |key| {
+        let written = self.storage.write(Arena::Grads, |_, key| {
             let tensor = key.key.parse().unwrap();
             let mut values = gradient(k, tensor);
             change(tensor, &mut values);

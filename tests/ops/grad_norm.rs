@@ -21,7 +21,9 @@ fn stats(executor: Executor, limit: usize, grads: &[Vec<f64>], clip: f64) -> [f6
     let stats = g.grad_norm(clip);
     let mut storage = block_on(Storage::new(device, &layout, &[Arena::Grads])).unwrap();
     let of = |key: &str| grads[key.parse::<usize>().unwrap()].clone();
-    storage.write(Arena::Grads, |key| Ok(of(&key.key))).unwrap();
+    storage
+        .write(Arena::Grads, |_, key| Ok(of(&key.key)))
+        .unwrap();
     let outputs = [stats];
     let session = Session::new(device, &mut g, &storage, Arena::Params, &outputs);
     let mut session = block_on(session).unwrap();

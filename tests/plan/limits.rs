@@ -127,7 +127,7 @@ fn arenas_that_are_missing_are_named() {
         let session = block_on(Session::new(device, &mut g, &storage, Arena::Params, &[]));
         for problem in [
             session.err().unwrap(),
-            storage.write(Arena::Grads, |_| Ok(vec![])).unwrap_err(),
+            storage.write(Arena::Grads, |_, _| Ok(vec![])).unwrap_err(),
             block_on(storage.read(Arena::Grads)).unwrap_err(),
         ] {
             assert!(problem.to_string().contains("no arena Grads"), "{problem}");
