@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, OptimConfig};
+use mdlm::config::{ModelConfig, ModelKind, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Extent, Step};
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm::model::{Dit, LogitsGraph, time_rows};
+use mdlm::model::{Backbone, LogitsGraph, time_rows};
 use mdlm::ops::{AdamwConfig, Form};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, TrainSession};
@@ -74,6 +74,7 @@ struct Shape {
 impl Shape {
     fn model(self) -> ModelConfig {
         ModelConfig {
+            kind: ModelKind::Dit,
             vocab_size: self.vocab,
             mask_index: (self.vocab as u32).saturating_sub(1),
             hidden_size: self.hidden,
@@ -131,7 +132,7 @@ fn random(n: usize) -> Vec<f64> {
 
 fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     let model = shape.model();
-    let dit = Dit::new(&model, device.slab_limit())?;
+    let backbone = Backbone::new(&model, device.slab_limit())?;
     let mut rng = Rng::new(1, Stream::Mask, 0);
     let rows = shape.batch * shape.length;
     let x0: Vec<u32> = (0..rows)
@@ -148,8 +149,8 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         }
     };
     let xt: Vec<u32> = x0.iter().enumerate().map(mask).collect();
-    let mut storage = wait(Storage::new(device, &dit.layout, &Arena::ALL))?;
-    let keys = dit.layout.keys().len();
+    let mut storage = wait(Storage::new(device, &backbone.layout, &Arena::ALL))?;
+    let keys = backbone.layout.keys().len();
     let mut index = 0;
     storage.write(Arena::Params, |_, key| {
         index += 1;
@@ -174,7 +175,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         let optim = OptimConfig::default();
         let mut train = wait(TrainSession::new(
             device,
-            &dit,
+            &backbone,
             &storage,
             &optim,
             shape.batch,
@@ -190,7 +191,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         report = train.graph.graph.report(device.class(), Arena::ALL.len())?;
         host_ms = train.session().host_ms();
     } else {
-        let mut graph = LogitsGraph::new(&dit, shape.batch, shape.length, false)?;
+        let mut graph = LogitsGraph::new(&backbone, shape.batch, shape.length, false)?;
         let mut session = wait(Session::new(
             device,
             &mut graph.graph,
@@ -218,7 +219,7 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         ("tokens_per_s", json!(rows as f64 / median * 1e3)),
         ("dispatches", json!(report.dispatches)),
         ("peak_bytes", json!(report.total_bytes)),
-        ("params", json!(dit.layout.parameters())),
+        ("params", json!(backbone.layout.parameters())),
         ("host_ms", json!(host_ms)),
     ] {
         line[key] = value;

@@ -12,7 +12,7 @@ use common::close::Report;
 use common::fixtures::Fixture;
 use forward::{dit_forward, published_layout};
 use mdlm::config::{LrSchedule, OptimConfig};
-use mdlm::diffusion::{Loglinear, stratified};
+use mdlm::diffusion::{Schedule, stratified};
 use mdlm::train::learning_rate;
 use training::{losses_and_gradients, train_fast, train_ref};
 
@@ -60,19 +60,19 @@ fn e_time_and_noise() {
         }
     }
     if let Some(grid) = fixture.get("grid") {
-        type Function = fn(Loglinear, f64) -> f64;
+        type Function = fn(&Schedule, f64) -> f64;
         let functions: [(&str, Function); 4] = [
-            ("sigma", Loglinear::sigma),
-            ("dsigma", Loglinear::dsigma),
-            ("move_chance", Loglinear::move_chance),
-            ("weight", Loglinear::weight),
+            ("sigma", Schedule::sigma),
+            ("dsigma", Schedule::dsigma),
+            ("move_chance", Schedule::move_chance),
+            ("weight", Schedule::weight),
         ];
         for (name, f) in functions {
             let Some(golden) = fixture.get(&format!("loglinear.{name}")) else {
                 continue;
             };
             for (&t, &golden) in grid.iter().zip(golden) {
-                let got = f(Loglinear, t);
+                let got = f(&Schedule::default(), t);
                 let same = got == golden;
                 report.note(
                     &format!("loglinear.{name}({t})"),

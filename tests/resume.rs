@@ -13,7 +13,7 @@ use mdlm::config::{ModelConfig, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
-use mdlm::model::{Dit, Model};
+use mdlm::model::{Backbone, Model};
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, StepOutcome, TrainSession, Trainer, read_log};
@@ -295,8 +295,8 @@ impl Padded {
     fn step(&self, executor: Executor, size: usize, total: impl Fn(&[f64]) -> f64) -> [f64; 2] {
         let device = executor.shared();
         let model = &self.config.model;
-        let dit = Dit::new(model, device.slab_limit()).unwrap();
-        let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL)).unwrap();
+        let backbone = Backbone::new(model, device.slab_limit()).unwrap();
+        let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
         let mut rng = Rng::new(4, Stream::Init, 0);
         storage
             .write(Arena::Params, |_, key| {
@@ -304,7 +304,7 @@ impl Padded {
             })
             .unwrap();
         let optim = &self.config.optim;
-        let session = TrainSession::new(device, &dit, &storage, optim, size, LENGTH, None);
+        let session = TrainSession::new(device, &backbone, &storage, optim, size, LENGTH, None);
         let mut session = block_on(session).unwrap();
         let (mut loss, mut norm) = (0.0, 0.0);
         for first in (0..4).step_by(size) {

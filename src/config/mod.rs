@@ -2,12 +2,11 @@
 //! checked by `validate()` with the key in the error.
 
 mod model;
+mod noise;
 mod overlay;
 mod train;
 mod validate;
 
-pub use model::ModelConfig;
-pub use train::{
-    DataConfig, LrSchedule, NoiseConfig, NoiseKind, OptimConfig, SampleConfig, TrainConfig,
-    TrainingConfig,
-};
+pub use model::{ModelConfig, ModelKind};
+pub use noise::{NoiseConfig, NoiseKind, ObjectiveConfig, Parameterization};
+pub use train::{DataConfig, LrSchedule, OptimConfig, SampleConfig, TrainConfig, TrainingConfig};

@@ -4,10 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Shape of the denoiser.
+/// Known kinds of networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// The bidirectional denoiser with adaLN conditioning.
+    #[default]
+    Dit,
+    /// The autoregressive baseline: the same trunk, causal, without conditioning.
+    Ar,
+}
+
+/// Shape of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
+    /// `dit`: a denoiser; `ar`: the autoregressive baseline with the same trunk.
+    pub kind: ModelKind,
     /// Vocabulary size V including the mask; 0 in a file means "as the tokenizer says".
     pub vocab_size: usize,
     /// Id of the mask token; ignored while `vocab_size` is 0.
@@ -18,7 +32,7 @@ pub struct ModelConfig {
     pub n_blocks: usize,
     /// Attention heads; `hidden_size / n_heads` must be 16, 32, 64 or 128.
     pub n_heads: usize,
-    /// Width of the conditioning vector.
+    /// Width of the conditioning vector; an autoregressive model has none.
     pub cond_dim: usize,
     /// Longest sequence L.
     pub length: usize,
@@ -31,6 +45,7 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
+            kind: ModelKind::Dit,
             vocab_size: 0,
             mask_index: 0,
             hidden_size: 128,
@@ -116,6 +131,13 @@ impl ModelConfig {
                     "hidden_size {} / n_heads must be 16, 32, 64 or 128",
                     self.hidden_size
                 ),
+            ));
+        }
+        if self.kind == ModelKind::Ar && self.time_conditioning {
+            return Err(Error::config(
+                "model.time_conditioning",
+                true,
+                "an autoregressive model has no diffusion time to see",
             ));
         }
         if !(0.0..1.0).contains(&self.dropout) {

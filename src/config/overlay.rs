@@ -208,7 +208,7 @@ mod tests {
             "cosine",
         );
         refused(
-            file("[noise]\ntype = \"polynomial\""),
+            file("[noise]\ntype = \"sigmoid\""),
             "noise.type",
             "loglinear",
         );

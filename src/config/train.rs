@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ModelConfig;
+use super::{ModelConfig, NoiseConfig, ObjectiveConfig};
 
 /// Where text comes from and how it becomes tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,32 +14,6 @@ pub struct DataConfig {
     pub valid: String,
     /// `char`, `byte`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
     pub tokenizer: String,
-}
-
-/// The noise schedule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NoiseConfig {
-    /// `loglinear`: P(mask) = (1 - eps) t.
-    #[serde(rename = "type")]
-    pub kind: NoiseKind,
-}
-
-impl Default for NoiseConfig {
-    fn default() -> Self {
-        Self {
-            kind: NoiseKind::Loglinear,
-        }
-    }
-}
-
-/// Known noise schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum NoiseKind {
-    /// sigma(t) = -log1p(-(1 - eps) t), eps = 1e-3.
-    Loglinear,
 }
 
 /// AdamW and its learning rate.
@@ -168,6 +142,8 @@ pub struct TrainConfig {
     pub data: DataConfig,
     /// Noise schedule.
     pub noise: NoiseConfig,
+    /// Parameterisation and loss.
+    pub objective: ObjectiveConfig,
     /// Optimiser.
     pub optim: OptimConfig,
     /// The run.
@@ -183,6 +159,7 @@ impl Default for TrainConfig {
             model: ModelConfig::default(),
             data: DataConfig::default(),
             noise: NoiseConfig::default(),
+            objective: ObjectiveConfig::default(),
             optim: OptimConfig::default(),
             training: TrainingConfig::default(),
             sampling: SampleConfig::default(),

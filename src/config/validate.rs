@@ -142,6 +142,7 @@ impl TrainConfig {
                 "training needs at least 3: a token between BOS and EOS",
             ));
         }
+        self.objective.validate(&self.noise, &model)?;
         self.optim.validate()?;
         self.training.validate()?;
         self.sampling.validate()

@@ -5,5 +5,5 @@ mod schedule;
 mod time;
 
 pub use forward::{Noised, mask_exactly, q_xt};
-pub use schedule::Loglinear;
+pub use schedule::Schedule;
 pub use time::{sample_times, stratified};

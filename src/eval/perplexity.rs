@@ -9,10 +9,10 @@
 use crate::data::Blocks;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Loglinear, Noised, mask_exactly};
+use crate::diffusion::{Noised, Schedule, mask_exactly};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Dit, EvalGraph, time_rows};
+use crate::model::{Backbone, EvalGraph, time_rows};
 use crate::rng::{Rng, Stream};
 
 /// An upper bound on perplexity, estimated.
@@ -54,13 +54,13 @@ impl Evaluator {
     /// As [`Session::new`].
     pub async fn new(
         device: &Device,
-        dit: &Dit,
+        backbone: &Backbone,
         storage: &Storage,
         weights: Arena,
         batch: usize,
         length: usize,
     ) -> Result<Self> {
-        let mut graph = EvalGraph::new(dit, batch, length)?;
+        let mut graph = EvalGraph::new(backbone, batch, length)?;
         let outputs = [graph.nll];
         let session = Session::new(device, &mut graph.graph, storage, weights, &outputs).await?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Evaluator {
     /// [`Error::DeviceLost`] and its kin.
     pub async fn perplexity(
         &mut self,
-        dit: &Dit,
+        backbone: &Backbone,
         storage: &mut Storage,
         blocks: &Blocks,
         most: usize,
@@ -102,7 +102,7 @@ impl Evaluator {
         for first in (0..count).step_by(self.batch) {
             let real = self.batch.min(count - first);
             let sums = self
-                .batch_nelbo(dit, storage, blocks, first, real, seed)
+                .batch_nelbo(backbone, storage, blocks, first, real, seed)
                 .await?;
             let means = sums.iter().map(|sum| sum / length as f64);
             sequences.extend(means.clone());
@@ -135,14 +135,14 @@ impl Evaluator {
     /// Sum over tokens of the weighted nll, for each of the `real` sequences from `first` on.
     async fn batch_nelbo(
         &mut self,
-        dit: &Dit,
+        backbone: &Backbone,
         storage: &mut Storage,
         blocks: &Blocks,
         first: usize,
         real: usize,
         seed: u64,
     ) -> Result<Vec<f64>> {
-        let (length, c) = (blocks.length(), &dit.config);
+        let (length, c) = (blocks.length(), &backbone.config);
         let mut rng = Rng::new(seed, Stream::Validation, first as u64);
         let (mut x0, mut xt, mut sigma) = (Vec::new(), Vec::new(), Vec::new());
         let mut masked = Vec::new();
@@ -153,7 +153,7 @@ impl Evaluator {
             let t = mask_exactly(block, count, c.mask_index, &mut rng, &mut xt);
             x0.extend_from_slice(block);
             masked.push(count);
-            sigma.push(Loglinear.sigma(t));
+            sigma.push(Schedule::default().sigma(t));
         }
         let time = time_rows(c, sigma);
         let weight = |row: usize| length as f64 / masked[row / length] as f64;

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ModelKind};
 use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Storage};
 use crate::io::checkpoint::read_text;
 use crate::io::safetensors::{TensorSpec, read_file, write_file};
-use crate::model::Dit;
+use crate::model::Backbone;
 use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
@@ -76,7 +76,7 @@ pub fn write_weights(
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
-pub async fn load_published(device: &Device, dir: &Path) -> Result<(Dit, Storage)> {
+pub async fn load_published(device: &Device, dir: &Path) -> Result<(Backbone, Storage)> {
     let path = dir.join("config.json");
     let text = read_text(&path, MAX_CONFIG_BYTES)?;
     let damaged = |problem: String| Error::checkpoint(&path, None, problem);
@@ -85,6 +85,7 @@ pub async fn load_published(device: &Device, dir: &Path) -> Result<(Dit, Storage
         return Err(damaged(format!("model_type is {}, not mdlm", c.model_type)));
     }
     let config = ModelConfig {
+        kind: ModelKind::Dit,
         vocab_size: c.vocab_size,
         mask_index: (c.vocab_size as u32).saturating_sub(1),
         hidden_size: c.hidden_dim,
@@ -95,9 +96,9 @@ pub async fn load_published(device: &Device, dir: &Path) -> Result<(Dit, Storage
         dropout: c.dropout,
         time_conditioning: c.time_conditioning,
     };
-    let dit = Dit::new(&config, device.slab_limit())?;
-    let weights = read_weights(&dir.join("model.safetensors"), &dit.layout)?;
-    let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
+    let backbone = Backbone::new(&config, device.slab_limit())?;
+    let weights = read_weights(&dir.join("model.safetensors"), &backbone.layout)?;
+    let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
     storage.fill(Arena::Params, &weights)?;
-    Ok((dit, storage))
+    Ok((backbone, storage))
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
-use crate::model::{Dit, Trunk, TrunkOptions};
+use crate::model::{Backbone, Trunk, TrunkOptions};
 use crate::ops::{AdamwConfig, Draws, HeadLoss, RowList};
 
 /// Elements of a chunk's logits.
@@ -27,19 +27,24 @@ pub struct LossInputs {
 }
 
 /// A graph with the network in it.
-fn begin(dit: &Dit, batch: usize, length: usize, training: bool) -> Result<(Graph, Trunk)> {
-    let mut graph = Graph::new(dit.layout.clone());
+fn begin(
+    backbone: &Backbone,
+    batch: usize,
+    length: usize,
+    training: bool,
+) -> Result<(Graph, Trunk)> {
+    let mut graph = Graph::new(backbone.layout.clone());
     let options = TrunkOptions {
         batch,
         length,
         training,
     };
-    let trunk = dit.trunk(&mut graph, options)?;
+    let trunk = backbone.trunk(&mut graph, options)?;
     Ok((graph, trunk))
 }
 
 fn loss(
-    dit: &Dit,
+    backbone: &Backbone,
     g: &mut Graph,
     trunk: &Trunk,
     chunk: Option<usize>,
@@ -53,15 +58,15 @@ fn loss(
         weights: g.input("weights", &[rows]),
     };
     let hidden = g.masked_rows("masked", trunk.hidden, list)?;
-    let [weight, bias] = dit.params.output.map(|id| g.param(id));
+    let [weight, bias] = backbone.params.output.map(|id| g.param(id));
     let outputs = g.head_loss(&HeadLoss {
         hidden,
         weight,
         bias,
         targets: inputs.targets,
         weights: inputs.weights,
-        mask_index: dit.config.mask_index,
-        chunk: chunk.unwrap_or_else(|| chunk_rows(dit.config.vocab_size, rows)),
+        mask_index: backbone.config.mask_index,
+        chunk: chunk.unwrap_or_else(|| chunk_rows(backbone.config.vocab_size, rows)),
         gradient,
     })?;
     Ok((inputs, outputs))
@@ -90,15 +95,15 @@ impl TrainGraph {
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(
-        dit: &Dit,
+        backbone: &Backbone,
         batch: usize,
         length: usize,
         chunk: Option<usize>,
         clip: f64,
         adamw: AdamwConfig,
     ) -> Result<Self> {
-        let (mut graph, trunk) = begin(dit, batch, length, true)?;
-        let (inputs, [loss, nll]) = loss(dit, &mut graph, &trunk, chunk, true)?;
+        let (mut graph, trunk) = begin(backbone, batch, length, true)?;
+        let (inputs, [loss, nll]) = loss(backbone, &mut graph, &trunk, chunk, true)?;
         graph.keep(nll);
         graph.backward(loss)?;
         graph.begin_update();
@@ -132,9 +137,9 @@ impl EvalGraph {
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
-        let (mut graph, trunk) = begin(dit, batch, length, false)?;
-        let (inputs, [_, nll]) = loss(dit, &mut graph, &trunk, None, false)?;
+    pub fn new(backbone: &Backbone, batch: usize, length: usize) -> Result<Self> {
+        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
+        let (inputs, [_, nll]) = loss(backbone, &mut graph, &trunk, None, false)?;
         Ok(Self {
             graph,
             trunk,
@@ -162,14 +167,19 @@ impl LogitsGraph {
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(dit: &Dit, batch: usize, length: usize, keep_all: bool) -> Result<Self> {
-        let (mut graph, trunk) = begin(dit, batch, length, false)?;
+    pub fn new(backbone: &Backbone, batch: usize, length: usize, keep_all: bool) -> Result<Self> {
+        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
         if keep_all {
             graph.keep_all();
         }
-        let [w, b] = dit.params.output.map(|id| graph.param(id));
+        let [w, b] = backbone.params.output.map(|id| graph.param(id));
         let logits = graph.linear("logits", trunk.hidden, w, Some(b))?;
-        let log_probs = graph.subs("subs_log_probs", logits, trunk.xt, dit.config.mask_index)?;
+        let log_probs = graph.subs(
+            "subs_log_probs",
+            logits,
+            trunk.xt,
+            backbone.config.mask_index,
+        )?;
         Ok(Self {
             graph,
             trunk,
@@ -196,14 +206,15 @@ impl DrawGraph {
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(dit: &Dit, batch: usize, length: usize) -> Result<Self> {
-        let (mut graph, trunk) = begin(dit, batch, length, false)?;
+    pub fn new(backbone: &Backbone, batch: usize, length: usize) -> Result<Self> {
+        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
         let rows = batch * length;
         let list = graph.row_list(rows);
         let hidden = graph.masked_rows("revealed", trunk.hidden, list)?;
-        let [w, b] = dit.params.output.map(|id| graph.param(id));
-        let chunk = chunk_rows(dit.config.vocab_size, rows);
-        let draws = graph.categorical(hidden, w, b, list.rows, dit.config.mask_index, chunk)?;
+        let [w, b] = backbone.params.output.map(|id| graph.param(id));
+        let chunk = chunk_rows(backbone.config.vocab_size, rows);
+        let draws =
+            graph.categorical(hidden, w, b, list.rows, backbone.config.mask_index, chunk)?;
         Ok(Self {
             graph,
             trunk,

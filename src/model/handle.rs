@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Dit, DrawGraph, LogitsGraph, initial, time_rows};
+use crate::model::{Backbone, DrawGraph, LogitsGraph, initial, time_rows};
 
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct ModelInfo {
 /// A denoiser with its weights on a device.
 pub struct Model {
     pub(crate) device: Device,
-    pub(crate) dit: Dit,
+    pub(crate) backbone: Backbone,
     pub(crate) storage: Storage,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) draw: Option<(usize, DrawGraph, Session)>,
@@ -33,21 +33,21 @@ impl Model {
     /// # Errors
     /// [`Error::Config`], or what the device refuses.
     pub async fn new(device: &Device, config: &ModelConfig, seed: u64) -> Result<Self> {
-        let dit = Dit::new(config, device.slab_limit())?;
-        let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
-        initialise(&dit, &mut storage, &[Arena::Params], seed)?;
-        Ok(Self::from_parts(device, dit, storage, None))
+        let backbone = Backbone::new(config, device.slab_limit())?;
+        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
+        initialise(&backbone, &mut storage, &[Arena::Params], seed)?;
+        Ok(Self::from_parts(device, backbone, storage, None))
     }
 
     pub(crate) fn from_parts(
         device: &Device,
-        dit: Dit,
+        backbone: Backbone,
         storage: Storage,
         tokenizer: Option<Tokenizer>,
     ) -> Self {
         Self {
             device: device.clone(),
-            dit,
+            backbone,
             storage,
             tokenizer,
             draw: None,
@@ -67,27 +67,27 @@ impl Model {
         use crate::model::{load_published, read_weights};
 
         if path.join("config.json").is_file() {
-            let (dit, storage) = load_published(device, path).await?;
+            let (backbone, storage) = load_published(device, path).await?;
             let tokenizer = path.join("tokenizer.json");
             let tokenizer = tokenizer
                 .is_file()
-                .then(|| fitting_tokenizer(&tokenizer, &dit.config))
+                .then(|| fitting_tokenizer(&tokenizer, &backbone.config))
                 .transpose()?;
-            return Ok(Self::from_parts(device, dit, storage, tokenizer));
+            return Ok(Self::from_parts(device, backbone, storage, tokenizer));
         }
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
         let tokenizer = fitting_tokenizer(&dir.join("tokenizer.json"), &config.model)?;
-        let dit = Dit::new(&config.model, device.slab_limit())?;
-        let weights = read_weights(&dir.join("ema.safetensors"), &dit.layout)?;
-        let mut storage = Storage::new(device, &dit.layout, &[Arena::Params]).await?;
+        let backbone = Backbone::new(&config.model, device.slab_limit())?;
+        let weights = read_weights(&dir.join("ema.safetensors"), &backbone.layout)?;
+        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
         storage.fill(Arena::Params, &weights)?;
-        Ok(Self::from_parts(device, dit, storage, Some(tokenizer)))
+        Ok(Self::from_parts(device, backbone, storage, Some(tokenizer)))
     }
 
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
-        &self.dit.config
+        &self.backbone.config
     }
 
     /// Its tokenizer, if it came with one.
@@ -97,9 +97,15 @@ impl Model {
 
     /// Its size.
     pub fn info(&self) -> ModelInfo {
-        let bytes = self.dit.layout.slabs().iter().map(|&n| 4 * n as u64).sum();
+        let bytes = self
+            .backbone
+            .layout
+            .slabs()
+            .iter()
+            .map(|&n| 4 * n as u64)
+            .sum();
         ModelInfo {
-            parameters: self.dit.layout.parameters(),
+            parameters: self.backbone.layout.parameters(),
             bytes,
         }
     }
@@ -120,12 +126,12 @@ impl Model {
                 got: vec![xt.len()],
             });
         }
-        check_tokens(xt, self.dit.config.vocab_size)?;
+        check_tokens(xt, self.backbone.config.vocab_size)?;
         let key = [batch, xt.len() / batch];
         let (_, graph, session) = match &mut self.logits {
             Some(made) if made.0 == key => made,
             slot => {
-                let mut g = LogitsGraph::new(&self.dit, batch, key[1], false)?;
+                let mut g = LogitsGraph::new(&self.backbone, batch, key[1], false)?;
                 let outputs = [g.logits];
                 let session = Session::new(
                     &self.device,
@@ -138,7 +144,7 @@ impl Model {
                 slot.insert((key, g, session))
             }
         };
-        let time = time_rows(&self.dit.config, sigma.iter().copied());
+        let time = time_rows(&self.backbone.config, sigma.iter().copied());
         session.write_uint(graph.trunk.xt, xt)?;
         session.write(graph.trunk.time, &time)?;
         let logits = session
@@ -165,12 +171,12 @@ fn fitting_tokenizer(path: &std::path::Path, config: &ModelConfig) -> Result<Tok
 
 /// Writes initial values to each of `arenas`.
 pub(crate) fn initialise(
-    dit: &Dit,
+    backbone: &Backbone,
     storage: &mut Storage,
     arenas: &[Arena],
     seed: u64,
 ) -> Result<()> {
-    let keys = dit.layout.keys();
+    let keys = backbone.layout.keys();
     for &arena in arenas {
         storage.write(arena, |index, key| {
             // a bias has the bound of its layer's weight, which stands before it

@@ -1,6 +1,6 @@
 //! The denoiser: parameters, initialisation, the DiT encoder and the graphs built from it.
 
-mod dit;
+mod backbone;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod graphs;
@@ -9,12 +9,12 @@ mod init;
 mod params;
 mod time_embedding;
 
-pub use dit::{Dit, Trunk, TrunkOptions};
+pub use backbone::{Backbone, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{load_published, read_weights, write_weights};
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, initialise};
 pub use init::initial;
-pub use params::DitParams;
+pub use params::BackboneParams;
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

@@ -25,7 +25,7 @@ pub struct BlockParams {
 
 /// The parameters of a DiT encoder.
 #[derive(Clone, Debug)]
-pub struct DitParams {
+pub struct BackboneParams {
     /// `[V, D]`
     pub vocab_embed: ParamId,
     /// Weight `[cond, 256]` and bias `[cond]`.
@@ -43,7 +43,7 @@ pub struct DitParams {
     pub output: [ParamId; 2],
 }
 
-impl DitParams {
+impl BackboneParams {
     /// Lays the parameters out in slabs of at most `limit` elements.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ mod tests {
             vocab_size,
             ..ModelConfig::preset(preset).unwrap()
         };
-        DitParams::new(&config, usize::MAX / 8)
+        BackboneParams::new(&config, usize::MAX / 8)
             .unwrap()
             .1
             .parameters()
@@ -197,9 +197,9 @@ mod tests {
             ..ModelConfig::preset("nano").unwrap()
         };
         let limit = 400_000;
-        let layout = DitParams::new(&config, limit).unwrap().1;
+        let layout = BackboneParams::new(&config, limit).unwrap().1;
         assert!(layout.slabs().len() > 1 && layout.slabs().iter().all(|&n| n <= limit));
-        let error = DitParams::new(&config, 1000).unwrap_err();
+        let error = BackboneParams::new(&config, 1000).unwrap_err();
         assert!(
             error.to_string().contains("sigma_map.mlp.0.weight"),
             "{error}"

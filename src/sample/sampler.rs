@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use crate::config::SampleConfig;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::Loglinear;
+use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::graph::Session;
 use crate::model::{DrawGraph, Model, check_tokens, time_rows};
@@ -153,7 +153,7 @@ impl Sampler<'_> {
         let (_, graph, session) = match &mut model.draw {
             Some(made) if made.0 == length => made,
             slot => {
-                let mut g = DrawGraph::new(&model.dit, 1, length)?;
+                let mut g = DrawGraph::new(&model.backbone, 1, length)?;
                 let d = g.draws;
                 let outputs = [d.tokens, d.probability, d.entropy];
                 let session = Session::new(
@@ -167,8 +167,8 @@ impl Sampler<'_> {
                 slot.insert((length, g, session))
             }
         };
-        let c = &model.dit.config;
-        let time = time_rows(c, [Loglinear.sigma(t)]);
+        let c = &model.backbone.config;
+        let time = time_rows(c, [Schedule::default().sigma(t)]);
         let rows: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
         session.write_uint(graph.trunk.xt, &canvas.tokens(c.mask_index))?;
         session.write(graph.trunk.time, &time)?;

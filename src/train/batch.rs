@@ -1,7 +1,7 @@
 //! A micro-batch, ready for upload.
 
 use crate::config::ModelConfig;
-use crate::diffusion::{Loglinear, Noised};
+use crate::diffusion::{Noised, Schedule};
 use crate::error::{Error, Result};
 use crate::model::time_rows;
 use crate::ops::{Segments, embedding_segments};
@@ -61,12 +61,13 @@ impl Batch {
             return Err(Error::config("diffusion time", t, "must be in (0, 1]"));
         }
         let weight = |row: usize| {
-            Loglinear.weight(t[row / length]) * attention_mask.map_or(1.0, |m| m[row]) / total
+            Schedule::default().weight(t[row / length]) * attention_mask.map_or(1.0, |m| m[row])
+                / total
         };
         let noised = Noised::new(x0, xt, model.vocab_size, model.mask_index, weight)?;
         let mut segments = Segments::default();
         embedding_segments(&noised.xt, &mut segments);
-        let time = time_rows(model, t.iter().map(|&t| Loglinear.sigma(t)));
+        let time = time_rows(model, t.iter().map(|&t| Schedule::default().sigma(t)));
         Ok(Self {
             noised,
             segments,

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Dit, TrainGraph};
+use crate::model::{Backbone, TrainGraph};
 use crate::ops::AdamwConfig;
 use crate::train::Batch;
 
@@ -35,7 +35,7 @@ impl TrainSession {
     /// [`Error::OutOfMemory`] if the device cannot hold it.
     pub async fn new(
         device: &Device,
-        dit: &Dit,
+        backbone: &Backbone,
         storage: &Storage,
         optim: &OptimConfig,
         batch: usize,
@@ -55,7 +55,7 @@ impl TrainSession {
             eps,
             weight_decay,
         };
-        let mut graph = TrainGraph::new(dit, batch, length, chunk, optim.clip, adamw)?;
+        let mut graph = TrainGraph::new(backbone, batch, length, chunk, optim.clip, adamw)?;
         let outputs = [graph.loss, graph.stats];
         let session =
             Session::new(device, &mut graph.graph, storage, Arena::Params, &outputs).await?;

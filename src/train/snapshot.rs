@@ -58,7 +58,7 @@ impl Trainer {
             device: self.device.info().name.clone(),
             threads: crate::cpu::threads(),
         };
-        let layout = &self.dit.layout;
+        let layout = &self.backbone.layout;
         let mut moments = self.storage.read(Arena::M).await?;
         moments.extend(self.storage.read(Arena::V).await?);
         let path = checkpoint::save(run_dir, step, |dir| {
@@ -118,7 +118,7 @@ impl Trainer {
             skipped_in_a_row,
         };
         let mut trainer = Self::assemble(device, config, corpus, at).await?;
-        let layout = trainer.dit.layout.clone();
+        let layout = trainer.backbone.layout.clone();
         let storage = &mut trainer.storage;
         storage.fill(
             Arena::Params,

@@ -6,11 +6,11 @@ use crate::config::TrainConfig;
 use crate::data::{Blocks, Corpus, Loader, Prefetch};
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Loglinear, q_xt, sample_times};
+use crate::diffusion::{Schedule, q_xt, sample_times};
 use crate::error::{Error, Result};
 use crate::eval::{Evaluator, Perplexity};
 use crate::graph::Storage;
-use crate::model::{Dit, Model, initialise};
+use crate::model::{Backbone, Model, initialise};
 use crate::progress::StepStats;
 use crate::rng::{Rng, Stream, stream_key};
 use crate::train::{Batch, TrainSession, ema_decay, learning_rate};
@@ -32,7 +32,7 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
-    pub(super) dit: Dit,
+    pub(super) backbone: Backbone,
     pub(super) storage: Storage,
     pub(super) at: Progress,
     session: TrainSession,
@@ -54,7 +54,7 @@ impl Trainer {
         let mut trainer = Self::assemble(device, config, corpus, Progress::default()).await?;
         let seed = trainer.config.seed;
         initialise(
-            &trainer.dit,
+            &trainer.backbone,
             &mut trainer.storage,
             &[Arena::Params, Arena::Ema],
             seed,
@@ -75,17 +75,25 @@ impl Trainer {
             let problem = format!("the corpus is packed to blocks of {length}");
             return Err(Error::config("model.length", config.model.length, problem));
         }
-        let dit = Dit::new(&config.model, device.slab_limit())?;
-        let storage = Storage::new(device, &dit.layout, &Arena::ALL).await?;
+        let backbone = Backbone::new(&config.model, device.slab_limit())?;
+        let storage = Storage::new(device, &backbone.layout, &Arena::ALL).await?;
         let batch = config.training.batch;
-        let session =
-            TrainSession::new(device, &dit, &storage, &config.optim, batch, length, None).await?;
+        let session = TrainSession::new(
+            device,
+            &backbone,
+            &storage,
+            &config.optim,
+            batch,
+            length,
+            None,
+        )
+        .await?;
         let batches = Prefetch::new(at.step, batch_maker(&config, corpus.train.clone()))?;
         Ok(Self {
             device: device.clone(),
             config,
             corpus,
-            dit,
+            backbone,
             storage,
             at,
             session,
@@ -122,7 +130,7 @@ impl Trainer {
 
     /// Parameters of the model.
     pub fn parameters(&self) -> usize {
-        self.dit.layout.parameters()
+        self.backbone.layout.parameters()
     }
 
     /// Does one optimiser step.
@@ -201,7 +209,7 @@ impl Trainer {
                 slot.insert(
                     Evaluator::new(
                         &self.device,
-                        &self.dit,
+                        &self.backbone,
                         &self.storage,
                         Arena::Ema,
                         batch,
@@ -213,7 +221,14 @@ impl Trainer {
         };
         let (blocks, most, seed) = (&self.corpus.valid, training.val_blocks, self.config.seed);
         evaluator
-            .perplexity(&self.dit, &mut self.storage, blocks, most, seed, progress)
+            .perplexity(
+                &self.backbone,
+                &mut self.storage,
+                blocks,
+                most,
+                seed,
+                progress,
+            )
             .await
     }
 
@@ -222,13 +237,14 @@ impl Trainer {
     /// # Errors
     /// What the device refuses.
     pub async fn model(&self) -> Result<Model> {
-        let mut storage = Storage::new(&self.device, &self.dit.layout, &[Arena::Params]).await?;
+        let mut storage =
+            Storage::new(&self.device, &self.backbone.layout, &[Arena::Params]).await?;
         let weights = self.storage.read(Arena::Ema).await?;
         storage.fill(Arena::Params, &weights)?;
         let tokenizer = Some(self.corpus.tokenizer.clone());
         Ok(Model::from_parts(
             &self.device,
-            self.dit.clone(),
+            self.backbone.clone(),
             storage,
             tokenizer,
         ))
@@ -259,7 +275,7 @@ fn batch_maker(
         for (x0, &t) in x0.chunks_exact(length).zip(&t) {
             q_xt(
                 x0,
-                Loglinear.move_chance(t),
+                Schedule::default().move_chance(t),
                 model.mask_index,
                 &mut rng,
                 &mut xt,

@@ -4,7 +4,7 @@ use mdlm::config::ModelConfig;
 use mdlm::device::program::Arena;
 use mdlm::device::{AdapterChoice, Device};
 use mdlm::graph::Storage;
-use mdlm::model::{Dit, Model};
+use mdlm::model::{Backbone, Model};
 use mdlm::train::TrainSession;
 use pollster::block_on;
 
@@ -73,11 +73,11 @@ fn what_is_too_large_is_refused_before_anything_is_allocated() {
     assert_eq!(created(), before);
 
     let long = small(1 << 16);
-    let dit = Dit::new(&long, device.slab_limit()).unwrap();
-    let storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL)).unwrap();
+    let backbone = Backbone::new(&long, device.slab_limit()).unwrap();
+    let storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
     let before = created();
     let optim = config(1).optim;
-    let session = TrainSession::new(device, &dit, &storage, &optim, 1 << 12, 1 << 16, None);
+    let session = TrainSession::new(device, &backbone, &storage, &optim, 1 << 12, 1 << 16, None);
     let error = refused(block_on(session), "unsupported", &["bytes"]);
     assert!(error.hint().unwrap().contains("batch size"));
     assert_eq!(created(), before);

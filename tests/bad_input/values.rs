@@ -6,7 +6,7 @@ use mdlm::config::{DataConfig, ModelConfig, SampleConfig, TrainConfig};
 use mdlm::data::{Blocks, Corpus, Tokenizer};
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
-use mdlm::model::{Dit, Model};
+use mdlm::model::{Backbone, Model};
 use mdlm::progress::Silent;
 use mdlm::sample::Canvas;
 use mdlm::train::{Batch, TrainSession, Trainer};
@@ -187,15 +187,15 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
         refused(result, "config", &[&format!("diffusion time = {bad}")]);
     }
 
-    let dit = Dit::new(&model, device.slab_limit()).unwrap();
-    let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL)).unwrap();
+    let backbone = Backbone::new(&model, device.slab_limit()).unwrap();
+    let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
     let optim = config(1).optim;
     for (size, length) in [(0, 4), (2, 0), (2, 5)] {
-        let session = TrainSession::new(device, &dit, &storage, &optim, size, length, None);
+        let session = TrainSession::new(device, &backbone, &storage, &optim, size, length, None);
         let parts = [format!("{size} x {length}")];
         refused(block_on(session), "config", &[&parts[0], "the model's 4"]);
     }
-    let session = TrainSession::new(device, &dit, &storage, &optim, 1, 4, None);
+    let session = TrainSession::new(device, &backbone, &storage, &optim, 1, 4, None);
     let mut session = block_on(session).unwrap();
     let whole = batch(&x0, &xt, &t, None, 8.0).unwrap();
     let half = batch(&x0[..2], &xt[..2], &t[..1], None, 2.0).unwrap();

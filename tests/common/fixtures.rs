@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use mdlm::config::ModelConfig;
+use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
 use mdlm::device::program::Arena;
 use mdlm::graph::Storage;
-use mdlm::model::Dit;
+use mdlm::model::Backbone;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -119,6 +119,7 @@ impl Fixture {
     /// The fixture's model.
     pub fn model(&self, time_conditioning: bool) -> ModelConfig {
         ModelConfig {
+            kind: ModelKind::Dit,
             vocab_size: self.size("vocab_size_with_mask"),
             mask_index: self.size("mask_index") as u32,
             hidden_size: self.size("hidden"),
@@ -138,9 +139,13 @@ pub fn short(key: &str) -> &str {
 }
 
 /// The fixture's model with the parameters of `params`, EMA included.
-pub async fn load(device: &Device, params: &Fixture, time_conditioning: bool) -> (Dit, Storage) {
-    let dit = Dit::new(&params.model(time_conditioning), device.slab_limit()).unwrap();
-    let mut storage = Storage::new(device, &dit.layout, &Arena::ALL)
+pub async fn load(
+    device: &Device,
+    params: &Fixture,
+    time_conditioning: bool,
+) -> (Backbone, Storage) {
+    let backbone = Backbone::new(&params.model(time_conditioning), device.slab_limit()).unwrap();
+    let mut storage = Storage::new(device, &backbone.layout, &Arena::ALL)
         .await
         .unwrap();
     for arena in [Arena::Params, Arena::Ema] {
@@ -150,5 +155,5 @@ pub async fn load(device: &Device, params: &Fixture, time_conditioning: bool) ->
             })
             .unwrap();
     }
-    (dit, storage)
+    (backbone, storage)
 }

@@ -1,8 +1,8 @@
 //! The library's graphs over configurations that differ in whatever changes a graph or a kernel.
 
-use mdlm::config::ModelConfig;
+use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::graph::Graph;
-use mdlm::model::{Dit, DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
+use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 use mdlm::ops::AdamwConfig;
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
@@ -30,17 +30,21 @@ pub const PURPOSES: [Purpose; 4] = [
 
 /// A graph, and the tensor that the host reads if there is one of its own.
 pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize) -> Graph {
-    let dit = Dit::new(config, usize::MAX).unwrap();
+    let backbone = Backbone::new(config, usize::MAX).unwrap();
     match purpose {
         Purpose::Train => {
-            let g = TrainGraph::new(&dit, batch, length, Some(64), 1.0, ADAMW).unwrap();
+            let g = TrainGraph::new(&backbone, batch, length, Some(64), 1.0, ADAMW).unwrap();
             let (mut graph, outputs) = (g.graph, [g.loss, g.stats]);
             outputs.into_iter().for_each(|t| graph.keep(t));
             graph
         }
-        Purpose::Eval => EvalGraph::new(&dit, batch, length).unwrap().graph,
-        Purpose::Logits => LogitsGraph::new(&dit, batch, length, false).unwrap().graph,
-        Purpose::Draw => DrawGraph::new(&dit, batch, length).unwrap().graph,
+        Purpose::Eval => EvalGraph::new(&backbone, batch, length).unwrap().graph,
+        Purpose::Logits => {
+            LogitsGraph::new(&backbone, batch, length, false)
+                .unwrap()
+                .graph
+        }
+        Purpose::Draw => DrawGraph::new(&backbone, batch, length).unwrap().graph,
     }
 }
 
@@ -51,6 +55,7 @@ pub fn configs() -> Vec<ModelConfig> {
         for time_conditioning in [false, true] {
             for dropout in [0.0, 0.1] {
                 all.push(ModelConfig {
+                    kind: ModelKind::Dit,
                     vocab_size: 301,
                     mask_index: 300,
                     hidden_size,

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use mdlm::config::ModelConfig;
+use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::data::Tokenizer;
 use mdlm::device::Device;
-use mdlm::model::{Dit, Model, write_weights};
+use mdlm::model::{Backbone, Model, write_weights};
 use mdlm::rng::{Rng, Stream};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ pub fn tokenizer() -> Tokenizer {
 pub fn small(length: usize) -> ModelConfig {
     let tokenizer = tokenizer();
     ModelConfig {
+        kind: ModelKind::Dit,
         vocab_size: tokenizer.vocab_size(),
         mask_index: tokenizer.mask_index(),
         hidden_size: 32,
@@ -48,9 +49,9 @@ pub fn published(c: &ModelConfig) -> Value {
 
 /// Writes a folder with weights of about 0.5; `bias`: the logits of every position instead.
 pub fn write(dir: &Path, c: &ModelConfig, bias: Option<&[f64]>) {
-    let dit = Dit::new(c, usize::MAX).unwrap();
+    let backbone = Backbone::new(c, usize::MAX).unwrap();
     let mut rng = Rng::new(8, Stream::Init, 0);
-    let values = dit.layout.keys().iter().map(|key| {
+    let values = backbone.layout.keys().iter().map(|key| {
         let random = (0..key.len()).map(|_| rng.uniform() - 0.5);
         match (bias, key.key.ends_with("output_layer.linear.bias")) {
             (Some(bias), true) => bias.to_vec(),
@@ -62,7 +63,7 @@ pub fn write(dir: &Path, c: &ModelConfig, bias: Option<&[f64]>) {
     });
     let values: Vec<Vec<f64>> = values.collect();
     let path = dir.join("model.safetensors");
-    write_weights(&path, &dit.layout, c.head_dim(), &values).unwrap();
+    write_weights(&path, &backbone.layout, c.head_dim(), &values).unwrap();
     std::fs::write(dir.join("config.json"), published(c).to_string()).unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer().to_json()).unwrap();
 }

@@ -1,13 +1,13 @@
 //! Optimiser steps at the level of sessions: a small model with given numbers, and batches whose
 //! count of masked rows differs from step to step.
 
-use mdlm::config::{ModelConfig, OptimConfig};
+use mdlm::config::{ModelConfig, ModelKind, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Step};
 use mdlm::diffusion::q_xt;
 use mdlm::error::Result;
 use mdlm::graph::Storage;
-use mdlm::model::Dit;
+use mdlm::model::Backbone;
 use mdlm::rng::{Rng, Stream, stream_key};
 use mdlm::train::{Batch, StepOutcome, TrainSession};
 use pollster::block_on;
@@ -17,6 +17,7 @@ use super::case::random;
 /// A model of two blocks; every size is odd where it may be.
 pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
     ModelConfig {
+        kind: ModelKind::Dit,
         vocab_size: 131,
         mask_index: 130,
         hidden_size: 64,
@@ -30,7 +31,7 @@ pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
 }
 
 pub struct Training {
-    pub dit: Dit,
+    pub backbone: Backbone,
     pub storage: Storage,
     pub session: TrainSession,
     batch: usize,
@@ -39,11 +40,11 @@ pub struct Training {
 impl Training {
     /// Parameters in slabs of at most `limit` elements, the output head in chunks of 64 rows.
     pub fn new(device: &Device, config: &ModelConfig, batch: usize, limit: usize) -> Result<Self> {
-        let dit = Dit::new(config, limit.min(device.slab_limit()))?;
-        let mut storage = block_on(Storage::new(device, &dit.layout, &Arena::ALL))?;
+        let backbone = Backbone::new(config, limit.min(device.slab_limit()))?;
+        let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL))?;
         for arena in [Arena::Params, Arena::Ema] {
             let mut index = 0;
-            let keys = dit.layout.keys();
+            let keys = backbone.layout.keys();
             storage.write(arena, |_, key| {
                 index = keys.iter().position(|k| k.key == key.key).unwrap();
                 Ok(if key.key.contains("norm") {
@@ -55,7 +56,7 @@ impl Training {
         }
         let session = block_on(TrainSession::new(
             device,
-            &dit,
+            &backbone,
             &storage,
             &OptimConfig::default(),
             batch,
@@ -63,7 +64,7 @@ impl Training {
             Some(64),
         ))?;
         Ok(Self {
-            dit,
+            backbone,
             storage,
             session,
             batch,
@@ -91,7 +92,7 @@ impl Training {
     }
 
     fn batch(&self, k: u64) -> Batch {
-        let c = &self.dit.config;
+        let c = &self.backbone.config;
         let mut rng = Rng::new(4, Stream::Mask, k);
         let n = self.batch * c.length;
         let x0: Vec<u32> = (0..n)

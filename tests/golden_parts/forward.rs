@@ -6,7 +6,7 @@ use crate::common::fixtures::{Fixture, load};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::{Graph, Session, Storage, Tensor};
-use mdlm::model::{Dit, LogitsGraph, time_rows};
+use mdlm::model::{Backbone, LogitsGraph, time_rows};
 
 /// Repeats the single row that a model without time conditioning computes.
 fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
@@ -25,17 +25,17 @@ struct Forward {
 
 async fn forward(
     device: &Device,
-    dit: &Dit,
+    backbone: &Backbone,
     storage: Storage,
     xt: &[u32],
     sigma: &[f64],
 ) -> Forward {
     let length = xt.len() / sigma.len();
-    let mut graph = LogitsGraph::new(dit, sigma.len(), length, true).unwrap();
+    let mut graph = LogitsGraph::new(backbone, sigma.len(), length, true).unwrap();
     let mut session = Session::new(device, &mut graph.graph, &storage, Arena::Params, &[])
         .await
         .unwrap();
-    let time = time_rows(&dit.config, sigma.iter().copied());
+    let time = time_rows(&backbone.config, sigma.iter().copied());
     session.write_uint(graph.trunk.xt, xt).unwrap();
     session.write(graph.trunk.time, &time).unwrap();
     let mut storage = storage;
@@ -70,23 +70,23 @@ impl Forward {
 /// The reference's norm without modulation, on its own: our kernel fuses the two.
 async fn norm_alone(
     device: &Device,
-    dit: &Dit,
+    backbone: &Backbone,
     storage: &mut Storage,
     x: &[f64],
     block: Option<(usize, bool)>,
 ) -> Vec<f64> {
-    let d = dit.config.hidden_size;
-    let mut g = Graph::new(dit.layout.clone());
+    let d = backbone.config.hidden_size;
+    let mut g = Graph::new(backbone.layout.clone());
     let input = g.input("x", &[x.len() / d, d]);
     let weight = match block {
         Some((i, first)) => {
             if first {
-                dit.params.blocks[i].norm1
+                backbone.params.blocks[i].norm1
             } else {
-                dit.params.blocks[i].norm2
+                backbone.params.blocks[i].norm2
             }
         }
-        None => dit.params.norm_final,
+        None => backbone.params.norm_final,
     };
     let weight = g.param(weight);
     let y = g.layer_norm("norm", input, weight, None).unwrap();
@@ -118,10 +118,10 @@ pub async fn dit_forward(executor: Executor) {
             continue;
         };
         let device = executor.device();
-        let (dit, storage) = load(&device, &params, time_conditioning).await;
-        let mut run = forward(&device, &dit, storage, &xt, sigma).await;
+        let (backbone, storage) = load(&device, &params, time_conditioning).await;
+        let mut run = forward(&device, &backbone, storage, &xt, sigma).await;
         let bound = executor.bound(1e-5);
-        let (d, blocks) = (dit.config.hidden_size, dit.config.n_blocks);
+        let (d, blocks) = (backbone.config.hidden_size, backbone.config.n_blocks);
         let adaln = run.named("adaLN").await;
         let mut keys: Vec<String> = fixture
             .keys()
@@ -147,15 +147,15 @@ pub async fn dit_forward(executor: Executor) {
                         format!("blocks.{}.out", i - 1)
                     };
                     let x = run.named(&x).await;
-                    norm_alone(&device, &dit, &mut run.storage, &x, Some((i, true))).await
+                    norm_alone(&device, &backbone, &mut run.storage, &x, Some((i, true))).await
                 }
                 ("norm2", Some(i)) => {
                     let x = run.named(&format!("blocks.{i}.x_mid")).await;
-                    norm_alone(&device, &dit, &mut run.storage, &x, Some((i, false))).await
+                    norm_alone(&device, &backbone, &mut run.storage, &x, Some((i, false))).await
                 }
                 ("final_norm", _) => {
                     let x = run.named(&format!("blocks.{}.out", blocks - 1)).await;
-                    norm_alone(&device, &dit, &mut run.storage, &x, None).await
+                    norm_alone(&device, &backbone, &mut run.storage, &x, None).await
                 }
                 ("rotary_cos" | "rotary_sin", _) => {
                     let offset = usize::from(part == "rotary_sin");
@@ -190,11 +190,11 @@ pub async fn published_layout(executor: Executor) {
         return;
     };
     let device = executor.device();
-    let (dit, storage) = mdlm::model::load_published(&device, &checkpoint)
+    let (backbone, storage) = mdlm::model::load_published(&device, &checkpoint)
         .await
         .unwrap();
     let batch = fixture.size("batch");
-    let run = forward(&device, &dit, storage, &x, &vec![0.0; batch]).await;
+    let run = forward(&device, &backbone, storage, &x, &vec![0.0; batch]).await;
     let bound = executor.bound(1e-5);
     if let Some(golden) = fixture.get("logits") {
         report.relative_to_max("logits", &run.read(run.graph.logits).await, golden, bound);

@@ -5,7 +5,7 @@ use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::{Fixture, load, short};
 use mdlm::config::OptimConfig;
 use mdlm::device::program::{Arena, Step};
-use mdlm::diffusion::Loglinear;
+use mdlm::diffusion::Schedule;
 use mdlm::graph::Storage;
 use mdlm::train::{Batch, TrainSession, ema_decay, learning_rate};
 
@@ -29,19 +29,26 @@ pub async fn losses_and_gradients(executor: Executor) {
         let tc = variant.ends_with("_tc");
         let length = x0.len() / t.len();
         for attended in [true, false] {
-            let (dit, mut storage) = load(&device, &params, tc).await;
+            let (backbone, mut storage) = load(&device, &params, tc).await;
             let mask = if attended {
                 fixture.get("attention_mask")
             } else {
                 None
             };
             let total = mask.map_or(x0.len() as f64, |m| m.iter().sum());
-            let batch = Batch::new(&dit.config, &x0, xt.clone(), t, mask, total).unwrap();
+            let batch = Batch::new(&backbone.config, &x0, xt.clone(), t, mask, total).unwrap();
             let optim = OptimConfig::default();
-            let mut train =
-                TrainSession::new(&device, &dit, &storage, &optim, t.len(), length, Some(64))
-                    .await
-                    .unwrap();
+            let mut train = TrainSession::new(
+                &device,
+                &backbone,
+                &storage,
+                &optim,
+                t.len(),
+                length,
+                Some(64),
+            )
+            .await
+            .unwrap();
             let outcome = train
                 .run(&mut storage, &batch, Step::default(), false)
                 .await
@@ -64,18 +71,19 @@ pub async fn losses_and_gradients(executor: Executor) {
                 .unwrap();
             let mut per_token = vec![0.0; x0.len()];
             for (&row, nll) in batch.noised.rows.iter().zip(nll) {
-                per_token[row as usize] = nll * Loglinear.weight(t[row as usize / length]);
+                per_token[row as usize] =
+                    nll * Schedule::default().weight(t[row as usize / length]);
             }
             if let Some(golden) = fixture.get(&key("nll_per_token")) {
                 report.relative_to_max("nll_per_token", &per_token, golden, executor.bound(2e-5));
             }
             for (name, f) in [
-                ("sigma", Loglinear::sigma as fn(_, f64) -> f64),
-                ("dsigma", Loglinear::dsigma),
-                ("move_chance", Loglinear::move_chance),
+                ("sigma", Schedule::sigma as fn(&Schedule, f64) -> f64),
+                ("dsigma", Schedule::dsigma),
+                ("move_chance", Schedule::move_chance),
             ] {
                 if let Some(golden) = fixture.get(&key(name)) {
-                    let got: Vec<_> = t.iter().map(|&t| f(Loglinear, t)).collect();
+                    let got: Vec<_> = t.iter().map(|&t| f(&Schedule::default(), t)).collect();
                     report.relative_to_max(name, &got, golden, 1e-6);
                 }
             }
@@ -131,7 +139,7 @@ async fn train(executor: Executor, name: &str) {
         return;
     };
     let device = executor.device();
-    let (dit, mut storage) = load(&device, &params, false).await;
+    let (backbone, mut storage) = load(&device, &params, false).await;
     let hyper = |key: &str| fixture.number(&["hyper", key]);
     let optim = OptimConfig {
         lr: hyper("lr"),
@@ -148,16 +156,24 @@ async fn train(executor: Executor, name: &str) {
     let (Some(x0), Some(xt), Some(t)) = inputs else {
         return;
     };
-    let mut session = TrainSession::new(&device, &dit, &storage, &optim, batch, length, Some(64))
-        .await
-        .unwrap();
+    let mut session = TrainSession::new(
+        &device,
+        &backbone,
+        &storage,
+        &optim,
+        batch,
+        length,
+        Some(64),
+    )
+    .await
+    .unwrap();
     let mut report = Report::new(name, executor);
     let tokens = batch * length;
     for k in 0..t.len() / batch {
         let part = k * tokens..(k + 1) * tokens;
         let t = &t[k * batch..(k + 1) * batch];
         let b = Batch::new(
-            &dit.config,
+            &backbone.config,
             &x0[part.clone()],
             xt[part].to_vec(),
             t,

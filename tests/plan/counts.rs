@@ -61,8 +61,8 @@ fn slabs_do_not_matter() {
         let config = model(true, 0.1);
         let mut one = Training::new(device, &config, 3, usize::MAX).unwrap();
         let mut many = Training::new(device, &config, 3, 25_000).unwrap();
-        assert_eq!(one.dit.layout.slabs().len(), 1);
-        assert!(many.dit.layout.slabs().len() > 4);
+        assert_eq!(one.backbone.layout.slabs().len(), 1);
+        assert!(many.backbone.layout.slabs().len() > 4);
         let mut report = Report::new("slabs", executor);
         for k in 0..4 {
             let (a, b) = (one.step(k).unwrap(), many.step(k).unwrap());

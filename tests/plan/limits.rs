@@ -11,7 +11,7 @@ use mdlm::device::Device;
 use mdlm::device::program::{Arena, Dtype};
 use mdlm::error::{Error, Result};
 use mdlm::graph::{Graph, Layout, Session, Storage};
-use mdlm::model::Dit;
+use mdlm::model::Backbone;
 use pollster::block_on;
 
 fn small() -> wgpu::Limits {
@@ -71,7 +71,7 @@ fn parameters_above_a_limit_are_named() {
         mask_index: 0,
         ..model(false, 0.0)
     };
-    let result = Dit::new(&config, device.slab_limit());
+    let result = Backbone::new(&config, device.slab_limit());
     refused(result, "output_layer.linear.weight", 4 * 1025 * 64, 1 << 18);
 }
 
@@ -121,8 +121,9 @@ fn arenas_that_are_missing_are_named() {
     let config = model(false, 0.0);
     for executor in EXECUTORS {
         let device = executor.shared();
-        let dit = Dit::new(&config, device.slab_limit()).unwrap();
-        let mut storage = block_on(Storage::new(device, &dit.layout, &[Arena::Params])).unwrap();
+        let backbone = Backbone::new(&config, device.slab_limit()).unwrap();
+        let mut storage =
+            block_on(Storage::new(device, &backbone.layout, &[Arena::Params])).unwrap();
         let mut g = build(&config, Purpose::Train, 1, 8);
         let session = block_on(Session::new(device, &mut g, &storage, Arena::Params, &[]));
         for problem in [

@@ -44,7 +44,7 @@ fn check(executor: Executor) {
     );
     lost(training.run(1, false), "a later step");
     let arenas = [Arena::Params];
-    let storage = Storage::new(&device, &training.dit.layout, &arenas);
+    let storage = Storage::new(&device, &training.backbone.layout, &arenas);
     lost(block_on(storage), "a further allocation");
 }
 

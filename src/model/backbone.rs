@@ -6,16 +6,16 @@ use std::sync::Arc;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
-use crate::model::{DitParams, TIME_FEATURES};
+use crate::model::{BackboneParams, TIME_FEATURES};
 use crate::ops::{Dropout, Modulation, SegmentInputs};
 
 /// Configuration, parameters and their layout.
 #[derive(Clone, Debug)]
-pub struct Dit {
+pub struct Backbone {
     /// Shape of the model.
     pub config: ModelConfig,
     /// Handles of the parameters.
-    pub params: DitParams,
+    pub params: BackboneParams,
     /// Where they lie.
     pub layout: Arc<Layout>,
 }
@@ -44,14 +44,14 @@ pub struct Trunk {
     pub hidden: Tensor,
 }
 
-impl Dit {
+impl Backbone {
     /// Checks the configuration and lays the parameters out in slabs of at most `limit` elements.
     ///
     /// # Errors
     /// [`Error::Config`], or [`Error::Unsupported`] if a tensor does not fit a slab.
     pub fn new(config: &ModelConfig, limit: usize) -> Result<Self> {
         config.validate()?;
-        let (params, layout) = DitParams::new(config, limit)?;
+        let (params, layout) = BackboneParams::new(config, limit)?;
         Ok(Self {
             config: config.clone(),
             params,
