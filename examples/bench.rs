@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, ModelKind, OptimConfig};
+use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Extent, Step};
+use mdlm::diffusion::{Clean, Objective};
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
 use mdlm::model::{Backbone, LogitsGraph, time_rows};
-use mdlm::ops::{AdamwConfig, Form};
+use mdlm::ops::{AdamwConfig, Form, RowLoss};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, TrainSession};
 use serde_json::{Value, json};
@@ -178,11 +179,19 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             &backbone,
             &storage,
             &optim,
+            RowLoss::Subs,
             shape.batch,
             shape.length,
             None,
         ))?;
-        let batch = Batch::new(&model, &x0, xt, &t, None, rows as f64)?;
+        let objective =
+            Objective::new(&model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
+        let clean = Clean {
+            x0: &x0,
+            attention_mask: None,
+            total: rows as f64,
+        };
+        let batch = Batch::passes(&model, &objective, clean, xt, &t)?.remove(0);
         times = time(seconds, || {
             wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())
@@ -199,7 +208,9 @@ fn step(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             Arena::Params,
             &[],
         ))?;
-        session.write(graph.trunk.time, &time_rows(&model, [0.0]))?;
+        graph
+            .trunk
+            .write(&mut session, &x0, &time_rows(&model, [0.0]))?;
         times = time(seconds, || {
             session.write_uint(graph.trunk.xt, &xt)?;
             wait(session.run(&mut storage, &values, false))?;

@@ -9,14 +9,16 @@ use common::Executor;
 use common::runs::{
     LENGTH, assert_same, checkpoint, config, contents, corpus, refused, resume, run, start,
 };
+use common::training::subs_batch;
 use mdlm::config::{ModelConfig, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
+use mdlm::ops::RowLoss;
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::rng::{Rng, Stream};
-use mdlm::train::{Batch, StepOutcome, TrainSession, Trainer, read_log};
+use mdlm::train::{StepOutcome, TrainSession, Trainer, read_log};
 use pollster::block_on;
 
 fn resumed_is_unbroken(executor: Executor, steps: u64, stops: &[u64]) {
@@ -304,7 +306,16 @@ impl Padded {
             })
             .unwrap();
         let optim = &self.config.optim;
-        let session = TrainSession::new(device, &backbone, &storage, optim, size, LENGTH, None);
+        let session = TrainSession::new(
+            device,
+            &backbone,
+            &storage,
+            optim,
+            RowLoss::Subs,
+            size,
+            LENGTH,
+            None,
+        );
         let mut session = block_on(session).unwrap();
         let (mut loss, mut norm) = (0.0, 0.0);
         for first in (0..4).step_by(size) {
@@ -312,7 +323,7 @@ impl Padded {
             let mask = &self.mask[rows.clone()];
             let (x0, xt) = (&self.x0[rows.clone()], self.xt[rows].to_vec());
             let t = &self.t[first..first + size];
-            let batch = Batch::new(model, x0, xt, t, Some(mask), total(mask)).unwrap();
+            let batch = subs_batch(model, x0, xt, t, Some(mask), total(mask)).unwrap();
             let last = first + size == 4;
             let step = Step {
                 lr: 1e-3,

@@ -25,3 +25,20 @@ fn sigmoid(x: f32) -> f32 {
 fn not_finite(bits: u32) -> bool {
   return (bits & 0x7f800000u) == 0x7f800000u;
 }
+
+// log(1 + x) without cancellation, x > -1: 2 atanh(x / (2 + x)) as a series where x is small.
+fn log1p_safe(x: f32) -> f32 {
+  if (abs(x) > 0.5) {
+    return log(1.0 + x);
+  }
+  let s = x / (2.0 + x); // at most 1 / 3
+  let q = s * s;
+  var series = 1.0 / 15.0;
+  series = series * q + 1.0 / 13.0;
+  series = series * q + 1.0 / 11.0;
+  series = series * q + 1.0 / 9.0;
+  series = series * q + 1.0 / 7.0;
+  series = series * q + 1.0 / 5.0;
+  series = series * q + 1.0 / 3.0;
+  return 2.0 * s * (1.0 + q * series);
+}

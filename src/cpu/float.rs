@@ -38,6 +38,8 @@ pub trait Float:
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// `ln(1 + self)` without cancellation.
+    fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Whether neither infinite nor NaN.
@@ -79,6 +81,10 @@ macro_rules! common {
         #[inline(always)]
         fn ln(self) -> Self {
             <$t>::ln(self)
+        }
+        #[inline(always)]
+        fn ln_1p(self) -> Self {
+            <$t>::ln_1p(self)
         }
         #[inline(always)]
         fn sqrt(self) -> Self {

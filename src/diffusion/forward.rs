@@ -36,23 +36,28 @@ pub fn mask_exactly(
     order[..count].last().map_or(0.0, |last| last.0)
 }
 
-/// A noised batch: the masked rows with their targets and weights.
+/// A batch that a network sees, and the rows of it that the loss is about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Noised {
     /// Noisy tokens, `[rows]`.
     pub xt: Vec<u32>,
-    /// The masked rows.
+    /// The listed rows.
     pub rows: Vec<u32>,
     /// Place of each row in `rows`, or [`NOT_LISTED`].
     pub row_of: Vec<u32>,
-    /// Clean token of each masked row.
+    /// What each listed row should predict.
     pub targets: Vec<u32>,
-    /// Weight of each masked row.
+    /// Weight of each listed row.
     pub weights: Vec<f64>,
+    /// Coefficients of each listed row, `[rows, 4]`, for losses that have them.
+    pub coefficients: Vec<f64>,
+    /// What the network is told of each sequence's noise.
+    pub conditioning: Vec<f64>,
 }
 
 impl Noised {
-    /// Lists the masked rows of `xt`. The weight of a row is `row_weight(row)`.
+    /// Lists the rows for which `target` is something. Weights and conditioning are left to the
+    /// caller.
     ///
     /// # Errors
     /// [`Error::Token`] if a token is outside the vocabulary, [`Error::Shape`] if x0 and xt differ in
@@ -61,8 +66,7 @@ impl Noised {
         x0: &[u32],
         xt: Vec<u32>,
         vocab_size: usize,
-        mask_index: u32,
-        row_weight: impl Fn(usize) -> f64,
+        target: impl Fn(usize) -> Option<u32>,
     ) -> Result<Self> {
         if x0.len() != xt.len() {
             let (expected, got) = (format!("{} tokens, as x0", x0.len()), vec![xt.len()]);
@@ -80,12 +84,11 @@ impl Noised {
             row_of: vec![NOT_LISTED; xt.len()],
             ..Self::default()
         };
-        for (row, &token) in xt.iter().enumerate() {
-            if token == mask_index {
+        for row in 0..xt.len() {
+            if let Some(token) = target(row) {
                 out.row_of[row] = out.rows.len() as u32;
                 out.rows.push(row as u32);
-                out.targets.push(x0[row]);
-                out.weights.push(row_weight(row));
+                out.targets.push(token);
             }
         }
         out.xt = xt;

@@ -1,5 +1,8 @@
 //! Evaluation on held-out text.
 
+mod counts;
+mod evaluator;
 mod perplexity;
 
-pub use perplexity::{Evaluator, Perplexity};
+pub use evaluator::{EvalConfig, EvalMode, Evaluator};
+pub use perplexity::Perplexity;

@@ -1,12 +1,13 @@
-//! The DiT encoder of the reference: pre-norm blocks with adaLN modulation, rotary attention and
-//! GELU MLP.
+//! The trunk of the reference's two networks: pre-norm blocks with rotary attention and GELU MLP. The
+//! denoiser (DiT) attends both ways and modulates every norm and branch by adaLN; the
+//! autoregressive baseline is causal and unmodulated.
 
 use std::sync::Arc;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ModelKind};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Tensor};
-use crate::model::{BackboneParams, TIME_FEATURES};
+use crate::graph::{Graph, Layout, Session, Tensor};
+use crate::model::{BackboneParams, ConditioningParams, TIME_FEATURES};
 use crate::ops::{Dropout, Modulation, SegmentInputs};
 
 /// Configuration, parameters and their layout.
@@ -36,12 +37,27 @@ pub struct TrunkOptions {
 pub struct Trunk {
     /// Noisy tokens, `[rows]`.
     pub xt: Tensor,
-    /// Embedded sigma: `[B, 256]` with time conditioning, else `[1, 256]`.
-    pub time: Tensor,
+    /// Embedded sigma: `[B, 256]` with time conditioning, else `[1, 256]`; `None` for autoregressive
+    /// models.
+    pub time: Option<Tensor>,
     /// For the gradient of the embedding.
     pub segments: Option<SegmentInputs>,
     /// Last hidden states, normalised and modulated: `[rows, D]`.
     pub hidden: Tensor,
+}
+
+impl Trunk {
+    /// Uploads noisy tokens and the rows of [`crate::model::time_rows`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more than the graph was built for.
+    pub fn write(&self, session: &mut Session, xt: &[u32], time: &[f64]) -> Result<()> {
+        session.write_uint(self.xt, xt)?;
+        match self.time {
+            Some(tensor) => session.write(tensor, time),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Backbone {
@@ -95,18 +111,25 @@ impl Backbone {
         let table = g.param(self.params.vocab_embed);
         let mut x = g.embedding("vocab_embed", xt, table, segments)?;
 
-        let time = g.input(
-            "timestep_embedding",
-            &[self.cond_rows(batch), TIME_FEATURES],
-        );
-        let modulation = self.modulation(g, time)?;
+        let (time, modulation) = match &self.params.conditioning {
+            None => (None, None),
+            Some(params) => {
+                let shape = [self.cond_rows(batch), TIME_FEATURES];
+                let time = g.input("timestep_embedding", &shape);
+                (Some(time), Some(modulation(g, params, time)?))
+            }
+        };
         let stride = (6 * c.n_blocks + 2) * d;
         let sample_rows = if c.time_conditioning { length } else { rows };
-        let at = |column: usize| Modulation {
-            sample_rows,
-            stride,
-            column: column * d,
+        let at = |column: usize| {
+            let place = Modulation {
+                sample_rows,
+                stride,
+                column: column * d,
+            };
+            modulation.map(|m| (m, place))
         };
+        let causal = c.kind == ModelKind::Ar;
         let rotary = g.rotary_table(length, c.head_dim());
         let p = if training { c.dropout } else { 0.0 };
         let dropout = |site: usize| Dropout {
@@ -125,22 +148,21 @@ impl Backbone {
                 block.mlp_2[1],
             ]
             .map(|id| g.param(id));
-            let h = g.layer_norm(&name("attn_in"), x, norm1, Some((modulation, at(first))))?;
+            let h = g.layer_norm(&name("attn_in"), x, norm1, at(first))?;
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
-            let a = g.attention(&name("attn"), qkv, length, heads, false)?;
+            let a = g.attention(&name("attn"), qkv, length, heads, causal)?;
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
-            let gate = Some((modulation, at(first + 2)));
+            let gate = at(first + 2);
             [_, x] = g.linear_residual(names, a, out, None, x, gate, dropout(2 * i))?;
-            let h = g.layer_norm(&name("mlp_in"), x, norm2, Some((modulation, at(first + 3))))?;
+            let h = g.layer_norm(&name("mlp_in"), x, norm2, at(first + 3))?;
             let [_, h] = g.linear_gelu([&name("mlp_0"), &name("mlp_gelu")], h, w0, Some(b0))?;
             let names = [&name("mlp_out")[..], &name("out")[..]];
-            let gate = Some((modulation, at(first + 5)));
+            let gate = at(first + 5);
             [_, x] = g.linear_residual(names, h, w2, Some(b2), x, gate, dropout(2 * i + 1))?;
         }
         let norm = g.param(self.params.norm_final);
-        let last = Some((modulation, at(6 * c.n_blocks)));
-        let hidden = g.layer_norm("final_modulated", x, norm, last)?;
+        let hidden = g.layer_norm("final_modulated", x, norm, at(6 * c.n_blocks))?;
         Ok(Trunk {
             xt,
             time,
@@ -148,16 +170,16 @@ impl Backbone {
             hidden,
         })
     }
+}
 
-    /// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.
-    fn modulation(&self, g: &mut Graph, time: Tensor) -> Result<Tensor> {
-        let [w0, b0] = self.params.sigma_map_0.map(|id| g.param(id));
-        let [w2, b2] = self.params.sigma_map_2.map(|id| g.param(id));
-        let [w, b] = self.params.adaln.map(|id| g.param(id));
-        let u = g.linear("sigma_map.mlp.0", time, w0, Some(b0))?;
-        let u = g.silu("sigma_map.mlp.1", u);
-        let u = g.linear("sigma_map", u, w2, Some(b2))?;
-        let c = g.silu("c", u);
-        g.linear("adaLN", c, w, Some(b))
-    }
+/// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.
+fn modulation(g: &mut Graph, params: &ConditioningParams, time: Tensor) -> Result<Tensor> {
+    let [w0, b0] = params.sigma_map_0.map(|id| g.param(id));
+    let [w2, b2] = params.sigma_map_2.map(|id| g.param(id));
+    let [w, b] = params.adaln.map(|id| g.param(id));
+    let u = g.linear("sigma_map.mlp.0", time, w0, Some(b0))?;
+    let u = g.silu("sigma_map.mlp.1", u);
+    let u = g.linear("sigma_map", u, w2, Some(b2))?;
+    let c = g.silu("c", u);
+    g.linear("adaLN", c, w, Some(b))
 }

@@ -1,9 +1,10 @@
 //! The graphs that training, evaluation, sampling and inspection run.
 
+use crate::config::ModelKind;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
 use crate::model::{Backbone, Trunk, TrunkOptions};
-use crate::ops::{AdamwConfig, Draws, HeadLoss, RowList};
+use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, RowList, RowLoss};
 
 /// Elements of a chunk's logits.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -18,12 +19,14 @@ fn chunk_rows(vocab: usize, rows: usize) -> usize {
 /// Inputs of the loss.
 #[derive(Clone, Copy, Debug)]
 pub struct LossInputs {
-    /// The masked rows.
+    /// The rows that the loss is about: the masked ones, or all.
     pub list: RowList,
-    /// x0 of each masked row.
+    /// What each listed row should predict.
     pub targets: Tensor,
-    /// Weight of each masked row's nll in the loss.
+    /// Weight of each listed row's nll in the loss.
     pub weights: Tensor,
+    /// Coefficients `[rows, 4]` of losses that have them.
+    pub coefficients: Option<Tensor>,
 }
 
 /// A graph with the network in it.
@@ -47,6 +50,7 @@ fn loss(
     backbone: &Backbone,
     g: &mut Graph,
     trunk: &Trunk,
+    loss: RowLoss,
     chunk: Option<usize>,
     gradient: bool,
 ) -> Result<(LossInputs, [Tensor; 2])> {
@@ -56,10 +60,15 @@ fn loss(
         list,
         targets: g.input_uint("x0", &[rows]),
         weights: g.input("weights", &[rows]),
+        coefficients: loss
+            .has_coefficients()
+            .then(|| g.input("coefficients", &[rows, COEFFICIENTS])),
     };
     let hidden = g.masked_rows("masked", trunk.hidden, list)?;
     let [weight, bias] = backbone.params.output.map(|id| g.param(id));
     let outputs = g.head_loss(&HeadLoss {
+        loss,
+        coefficients: inputs.coefficients,
         hidden,
         weight,
         bias,
@@ -82,20 +91,21 @@ pub struct TrainGraph {
     pub inputs: LossInputs,
     /// `[1]`
     pub loss: Tensor,
-    /// Unweighted nll of each masked row, `[rows]`.
+    /// Unweighted nll of each listed row, `[rows]`.
     pub nll: Tensor,
     /// `[4]`: gradient norm, clip factor, 1 if finite.
     pub stats: Tensor,
 }
 
 impl TrainGraph {
-    /// Builds it for micro-batches of `batch` sequences of `length` tokens; `chunk`: rows of an
-    /// output chunk (a multiple of 64), by default what fits 64 MiB.
+    /// Builds it for micro-batches of `batch` sequences of `length` tokens, listed rows scored by
+    /// `row_loss`; `chunk`: rows of an output chunk (a multiple of 64), by default what fits 64 MiB.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(
         backbone: &Backbone,
+        row_loss: RowLoss,
         batch: usize,
         length: usize,
         chunk: Option<usize>,
@@ -103,7 +113,7 @@ impl TrainGraph {
         adamw: AdamwConfig,
     ) -> Result<Self> {
         let (mut graph, trunk) = begin(backbone, batch, length, true)?;
-        let (inputs, [loss, nll]) = loss(backbone, &mut graph, &trunk, chunk, true)?;
+        let (inputs, [loss, nll]) = loss(backbone, &mut graph, &trunk, row_loss, chunk, true)?;
         graph.keep(nll);
         graph.backward(loss)?;
         graph.begin_update();
@@ -128,18 +138,23 @@ pub struct EvalGraph {
     pub trunk: Trunk,
     /// Inputs of the loss.
     pub inputs: LossInputs,
-    /// Unweighted nll of each masked row, `[rows]`.
+    /// Unweighted nll of each listed row, `[rows]`.
     pub nll: Tensor,
 }
 
 impl EvalGraph {
-    /// Builds it for `batch` sequences of `length` tokens.
+    /// Builds it for `batch` sequences of `length` tokens, listed rows scored by `row_loss`.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(backbone: &Backbone, batch: usize, length: usize) -> Result<Self> {
+    pub fn new(
+        backbone: &Backbone,
+        row_loss: RowLoss,
+        batch: usize,
+        length: usize,
+    ) -> Result<Self> {
         let (mut graph, trunk) = begin(backbone, batch, length, false)?;
-        let (inputs, [_, nll]) = loss(backbone, &mut graph, &trunk, None, false)?;
+        let (inputs, [_, nll]) = loss(backbone, &mut graph, &trunk, row_loss, None, false)?;
         Ok(Self {
             graph,
             trunk,
@@ -149,7 +164,7 @@ impl EvalGraph {
     }
 }
 
-/// Logits at every position, and their SUBS log-probabilities.
+/// Logits at every position, and a denoiser's SUBS log-probabilities.
 pub struct LogitsGraph {
     /// The graph.
     pub graph: Graph,
@@ -157,8 +172,8 @@ pub struct LogitsGraph {
     pub trunk: Trunk,
     /// `[rows, V]`
     pub logits: Tensor,
-    /// `[rows, V]`
-    pub log_probs: Tensor,
+    /// `[rows, V]`; `None` for autoregressive models.
+    pub log_probs: Option<Tensor>,
 }
 
 impl LogitsGraph {
@@ -174,12 +189,14 @@ impl LogitsGraph {
         }
         let [w, b] = backbone.params.output.map(|id| graph.param(id));
         let logits = graph.linear("logits", trunk.hidden, w, Some(b))?;
-        let log_probs = graph.subs(
-            "subs_log_probs",
-            logits,
-            trunk.xt,
-            backbone.config.mask_index,
-        )?;
+        let subs = |g: &mut Graph| {
+            let mask_index = backbone.config.mask_index;
+            g.subs("subs_log_probs", logits, trunk.xt, mask_index)
+        };
+        let log_probs = match backbone.config.kind {
+            ModelKind::Ar => None,
+            _ => Some(subs(&mut graph)?),
+        };
         Ok(Self {
             graph,
             trunk,

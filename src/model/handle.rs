@@ -145,8 +145,7 @@ impl Model {
             }
         };
         let time = time_rows(&self.backbone.config, sigma.iter().copied());
-        session.write_uint(graph.trunk.xt, xt)?;
-        session.write(graph.trunk.time, &time)?;
+        graph.trunk.write(session, xt, &time)?;
         let logits = session
             .run(&mut self.storage, &Step::default(), false)
             .await?;

@@ -16,5 +16,5 @@ pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, initialise};
 pub use init::initial;
-pub use params::BackboneParams;
+pub use params::{BackboneParams, BlockParams, ConditioningParams};
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

@@ -1,7 +1,7 @@
 //! Names, shapes and arena placement of the parameters; keys are those of the published
 //! checkpoints.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ModelKind};
 use crate::error::Result;
 use crate::graph::{Layout, ParamId};
 use crate::model::TIME_FEATURES;
@@ -23,20 +23,27 @@ pub struct BlockParams {
     pub mlp_2: [ParamId; 2],
 }
 
-/// The parameters of a DiT encoder.
+/// What makes a denoiser see its conditioning; an autoregressive model has none of it.
 #[derive(Clone, Debug)]
-pub struct BackboneParams {
-    /// `[V, D]`
-    pub vocab_embed: ParamId,
+pub struct ConditioningParams {
     /// Weight `[cond, 256]` and bias `[cond]`.
     pub sigma_map_0: [ParamId; 2],
     /// Weight `[cond, cond]` and bias `[cond]`.
     pub sigma_map_2: [ParamId; 2],
-    /// One for each block.
-    pub blocks: Vec<BlockParams>,
     /// The adaLN weights of all blocks (6 D rows each) and of the output layer (2 D rows), stacked
     /// so that one product serves the whole network: weight `[(6 blocks + 2) D, cond]` and bias.
     pub adaln: [ParamId; 2],
+}
+
+/// The parameters of a network.
+#[derive(Clone, Debug)]
+pub struct BackboneParams {
+    /// `[V, D]`
+    pub vocab_embed: ParamId,
+    /// The conditioning's, in a denoiser.
+    pub conditioning: Option<ConditioningParams>,
+    /// One for each block.
+    pub blocks: Vec<BlockParams>,
     /// `[D]`
     pub norm_final: ParamId,
     /// Weight `[V, D]` and bias `[V]`.
@@ -58,8 +65,15 @@ impl BackboneParams {
                 add(&format!("{name}.bias"), &[out])?,
             ])
         };
-        let sigma_map_0 = linear("sigma_map.mlp.0", cond, TIME_FEATURES)?;
-        let sigma_map_2 = linear("sigma_map.mlp.2", cond, cond)?;
+        let conditioned = config.kind == ModelKind::Dit;
+        let sigma_map = conditioned
+            .then(|| -> Result<_> {
+                Ok([
+                    linear("sigma_map.mlp.0", cond, TIME_FEATURES)?,
+                    linear("sigma_map.mlp.2", cond, cond)?,
+                ])
+            })
+            .transpose()?;
         let mut mlps = Vec::new();
         for i in 0..config.n_blocks {
             let name = format!("blocks.{i}.mlp");
@@ -98,16 +112,21 @@ impl BackboneParams {
             (0..config.n_blocks).map(block).chain([last]).collect()
         };
         let rows = (6 * config.n_blocks + 2) * d;
-        let adaln = [
-            b.stacked("adaLN.weight", &[rows, cond], &parts("weight", &[cond]))?,
-            b.stacked("adaLN.bias", &[rows], &parts("bias", &[]))?,
-        ];
+        let conditioning = match sigma_map {
+            None => None,
+            Some([sigma_map_0, sigma_map_2]) => Some(ConditioningParams {
+                sigma_map_0,
+                sigma_map_2,
+                adaln: [
+                    b.stacked("adaLN.weight", &[rows, cond], &parts("weight", &[cond]))?,
+                    b.stacked("adaLN.bias", &[rows], &parts("bias", &[]))?,
+                ],
+            }),
+        };
         let params = Self {
             vocab_embed,
-            sigma_map_0,
-            sigma_map_2,
+            conditioning,
             blocks,
-            adaln,
             norm_final,
             output,
         };
@@ -164,8 +183,9 @@ fn rank(key: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn count(preset: &str, vocab_size: usize) -> usize {
+    fn count(kind: ModelKind, preset: &str, vocab_size: usize) -> usize {
         let config = ModelConfig {
+            kind,
             vocab_size,
             ..ModelConfig::preset(preset).unwrap()
         };
@@ -177,15 +197,19 @@ mod tests {
 
     #[test]
     fn parameter_counts_of_the_reference() {
-        for (preset, counts) in [
-            ("tiny", [80_061_266, 59_831_866, 28_582_691]),
-            ("small", [169_627_218, 139_292_986, 92_434_467]),
-            ("medium", [424_477_010, 384_037_946, 321_570_083]),
+        use ModelKind::{Ar, Dit};
+        for (kind, preset, counts) in [
+            (Dit, "tiny", [80_061_266, 59_831_866, 28_582_691]),
+            (Dit, "small", [169_627_218, 139_292_986, 92_434_467]),
+            (Dit, "medium", [424_477_010, 384_037_946, 321_570_083]),
+            (Ar, "tiny", [76_709_458, 56_480_058, 25_230_883]),
+            (Ar, "small", [162_246_482, 131_912_250, 85_053_731]),
+            (Ar, "medium", [405_141_586, 364_702_522, 302_234_659]),
         ] {
             assert_eq!(
-                [50258, 30522, 35].map(|v| count(preset, v)),
+                [50258, 30522, 35].map(|v| count(kind, preset, v)),
                 counts,
-                "{preset}"
+                "{kind:?} {preset}"
             );
         }
     }

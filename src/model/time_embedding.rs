@@ -1,6 +1,6 @@
 //! Sinusoidal embedding of sigma, made on the host: WGSL's sin and cos are too coarse.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ModelKind};
 
 /// Width of the embedding.
 pub const TIME_FEATURES: usize = 256;
@@ -16,9 +16,12 @@ pub fn time_embedding(sigma: f64, out: &mut Vec<f64>) {
 }
 
 /// The embeddings that a batch's network needs: one row for each sigma with time conditioning,
-/// else a single one, of sigma 0, for all.
+/// else a single one, of sigma 0, for all; none for an autoregressive model.
 pub fn time_rows(config: &ModelConfig, sigma: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut rows = Vec::new();
+    if config.kind == ModelKind::Ar {
+        return rows;
+    }
     if config.time_conditioning {
         sigma
             .into_iter()

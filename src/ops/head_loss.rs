@@ -1,32 +1,23 @@
-//! The output head and the SUBS loss on masked rows only, in chunks of rows: the `[rows, vocab]`
-//! logits of a batch never exist.
+//! The output head and the loss on listed rows only, in chunks of rows: the `[rows, vocab]` logits of a
+//! batch never exist.
 //!
-//! Per chunk: logits = h W^T + b; nll_i = lse(z_i without the mask) - z_i`[x0_i]`;
-//! dz_i = weight_i (softmax(z_i) - onehot(x0_i)) in place; dW += dz^T h; db += sum of dz; dh = dz W.
-//! The loss is the sum of weight_i nll_i, so weights carry sigma' / expm1(sigma), the attention mask
-//! and the mean over tokens (SPEC of the reference: a mean over all tokens, masked or not).
+//! Per chunk: logits = h W^T + b; nll_i and dz_i in place by the rows' loss (`row_loss.rs`);
+//! dW += dz^T h; db += sum of dz; dh = dz W. The loss is the sum of weight_i nll_i, so weights carry the
+//! schedule's weight, the attention mask and the mean over tokens (the reference's is over all
+//! tokens, masked or not).
 
-use crate::cpu::{Float, Io, for_rows2, math};
 use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
+use crate::graph::{Graph, Tensor};
+use crate::ops::RowLoss;
 use crate::ops::matmul::{Form, Matmul};
-use crate::{shader, twin};
-
-/// Reads targets and weights; updates logits; writes nll.
-#[derive(Clone, Debug)]
-struct HeadLossRows {
-    vocab: usize,
-    mask_index: u32,
-    base: usize,
-    most: usize,
-    gradient: bool,
-}
+use crate::ops::row_loss::{COEFFICIENTS, HeadLossRows};
 
 /// Operands of [`Graph::head_loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLoss {
+    /// What the rows are scored by.
+    pub loss: RowLoss,
     /// Listed rows of the last hidden states, `[rows, width]`.
     pub hidden: Tensor,
     /// Output weight, `[vocab, width]`.
@@ -37,6 +28,8 @@ pub struct HeadLoss {
     pub targets: Tensor,
     /// Weight of each listed row in the loss, `[rows]`.
     pub weights: Tensor,
+    /// Coefficients of each listed row, `[rows, 4]`, for losses that have them.
+    pub coefficients: Option<Tensor>,
     /// Id of the mask.
     pub mask_index: u32,
     /// Rows of a chunk; rounded up to a multiple of 64.
@@ -69,6 +62,13 @@ impl Graph {
             (head.mask_index as usize) < vocab,
             &format!("more than {} elements", head.mask_index),
         )?;
+        if let Some(c) = head.coefficients {
+            self.expect("head_loss", c, &[rows, COEFFICIENTS])?;
+        }
+        if head.coefficients.is_some() != head.loss.has_coefficients() {
+            let problem = "coefficients belong to D3PM and SEDD, and only there";
+            return Err(crate::Error::Internal(problem.into()));
+        }
         let nll = self.activation("nll", &[rows]);
         let dhidden = head
             .gradient
@@ -85,18 +85,24 @@ impl Graph {
             let logits =
                 self.linear_rows("logits", hidden, head.weight, Some(head.bias), extent)?;
             let HeadLoss {
+                loss,
                 mask_index,
                 gradient,
                 ..
             } = *head;
+            let mut reads = vec![targets, weights];
+            if let Some(c) = head.coefficients {
+                reads.push(self.view(c, base * COEFFICIENTS, &[max, COEFFICIENTS])?);
+            }
             let op = HeadLossRows {
+                loss,
                 vocab,
                 mask_index,
                 base,
                 most: max,
                 gradient,
             };
-            self.push(op, &[targets, weights], &[logits, part], &[], extent);
+            self.push(op, &reads, &[logits, part], &[], extent);
             if !gradient {
                 continue;
             }
@@ -122,74 +128,5 @@ impl Graph {
             Extent::Rows { base: 0, max: rows },
         )?;
         Ok([loss, nll])
-    }
-}
-
-impl HeadLossRows {
-    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (targets, weights, n) = (io.read_uint(0), io.read(1), self.vocab);
-        let mask = self.mask_index as usize;
-        let logits = &mut io.write(0)[..io.rows * n];
-        let nll = &mut io.write(1)[..io.rows];
-        for_rows2(logits, n, nll, 1, |first, logits, nll| {
-            for (i, (z, nll)) in logits.chunks_exact_mut(n).zip(nll).enumerate() {
-                let x0 = targets[first + i] as usize;
-                let target_logit = z[x0];
-                z[mask] = F::LOWEST;
-                let top = math::maximum(n, |v| z[v]);
-                if !self.gradient {
-                    let sum = math::sum(n, |v| (z[v] - top).exp()) - (z[mask] - top).exp();
-                    *nll = sum.ln() + (top - target_logit);
-                    continue;
-                }
-                for x in z.iter_mut() {
-                    *x = (*x - top).exp();
-                }
-                z[mask] = F::ZERO;
-                let sum = math::sum(n, |v| z[v]);
-                *nll = sum.ln() + (top - target_logit);
-                let weight = weights[first + i];
-                let scale = weight / sum;
-                for x in z.iter_mut() {
-                    *x *= scale;
-                }
-                z[x0] -= weight;
-            }
-        });
-    }
-}
-
-twin!(HeadLossRows);
-
-impl Op for HeadLossRows {
-    fn name(&self) -> &'static str {
-        "head_loss"
-    }
-
-    fn integers(&self) -> &'static [usize] {
-        &[0]
-    }
-
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
-        let threads = lower.row_threads(self.vocab);
-        vec![Launch {
-            source: Source::new(shader!("head_loss"))
-                .flag("GRADIENT", self.gradient)
-                .constant("THREADS", threads),
-            operands: vec![
-                Some(Operand::Read(0)),
-                self.gradient.then_some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-                Some(Operand::Write(1)),
-            ],
-            params: vec![
-                self.vocab as u32,
-                self.mask_index,
-                self.base as u32,
-                self.most as u32,
-            ],
-            grid: Grid::items(lower.extent(), 1),
-            flops: 0,
-        }]
     }
 }

@@ -15,6 +15,7 @@ mod masked_rows;
 mod matmul;
 mod roofline;
 mod rotary;
+mod row_loss;
 mod subs;
 mod weighted_sum;
 
@@ -27,3 +28,4 @@ pub use layer_norm::Modulation;
 pub use masked_rows::{NOT_LISTED, RowList};
 pub use matmul::Form;
 pub use rotary::inv_freq;
+pub use row_loss::{COEFFICIENTS, RowLoss};

@@ -170,8 +170,9 @@ impl Sampler<'_> {
         let c = &model.backbone.config;
         let time = time_rows(c, [Schedule::default().sigma(t)]);
         let rows: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
-        session.write_uint(graph.trunk.xt, &canvas.tokens(c.mask_index))?;
-        session.write(graph.trunk.time, &time)?;
+        graph
+            .trunk
+            .write(session, &canvas.tokens(c.mask_index), &time)?;
         session.write_uint(graph.list.rows, &rows)?;
         let draw_key = stream_key(config.seed, Stream::Token, self.done as u64);
         let step = Step {

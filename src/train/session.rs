@@ -6,7 +6,7 @@ use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, TrainGraph};
-use crate::ops::AdamwConfig;
+use crate::ops::{AdamwConfig, RowLoss};
 use crate::train::Batch;
 
 /// What a run of the training graph reports.
@@ -28,7 +28,8 @@ pub struct TrainSession {
 }
 
 impl TrainSession {
-    /// Builds the graph for micro-batches of `batch` sequences and creates everything it needs.
+    /// Builds the graph for micro-batches of `batch` sequences, listed rows scored by `row_loss`, and
+    /// creates everything it needs.
     ///
     /// # Errors
     /// [`Error::Config`] for impossible sizes, [`Error::Unsupported`] or
@@ -38,6 +39,7 @@ impl TrainSession {
         backbone: &Backbone,
         storage: &Storage,
         optim: &OptimConfig,
+        row_loss: RowLoss,
         batch: usize,
         length: usize,
         chunk: Option<usize>,
@@ -55,7 +57,8 @@ impl TrainSession {
             eps,
             weight_decay,
         };
-        let mut graph = TrainGraph::new(backbone, batch, length, chunk, optim.clip, adamw)?;
+        let mut graph =
+            TrainGraph::new(backbone, row_loss, batch, length, chunk, optim.clip, adamw)?;
         let outputs = [graph.loss, graph.stats];
         let session =
             Session::new(device, &mut graph.graph, storage, Arena::Params, &outputs).await?;
@@ -85,12 +88,14 @@ impl TrainSession {
                 got: vec![noised.xt.len()],
             });
         }
-        s.write_uint(trunk.xt, &noised.xt)?;
-        s.write(trunk.time, &batch.time)?;
+        trunk.write(s, &noised.xt, &batch.time)?;
         s.write_uint(inputs.list.rows, &noised.rows)?;
         s.write_uint(inputs.list.row_of, &noised.row_of)?;
         s.write_uint(inputs.targets, &noised.targets)?;
         s.write(inputs.weights, &noised.weights)?;
+        if let Some(coefficients) = inputs.coefficients {
+            s.write(coefficients, &noised.coefficients)?;
+        }
         if let Some(t) = trunk.segments {
             s.write_uint(t.order, &segments.order)?;
             s.write_uint(t.parts, &segments.parts)?;

@@ -6,9 +6,9 @@ use crate::config::TrainConfig;
 use crate::data::{Blocks, Corpus, Loader, Prefetch};
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Schedule, q_xt, sample_times};
+use crate::diffusion::{Clean, Objective};
 use crate::error::{Error, Result};
-use crate::eval::{Evaluator, Perplexity};
+use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::Storage;
 use crate::model::{Backbone, Model, initialise};
 use crate::progress::StepStats;
@@ -32,6 +32,7 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
+    objective: Objective,
     pub(super) backbone: Backbone,
     pub(super) storage: Storage,
     pub(super) at: Progress,
@@ -75,6 +76,7 @@ impl Trainer {
             let problem = format!("the corpus is packed to blocks of {length}");
             return Err(Error::config("model.length", config.model.length, problem));
         }
+        let objective = Objective::new(&config.model, &config.noise, &config.objective)?;
         let backbone = Backbone::new(&config.model, device.slab_limit())?;
         let storage = Storage::new(device, &backbone.layout, &Arena::ALL).await?;
         let batch = config.training.batch;
@@ -83,16 +85,21 @@ impl Trainer {
             &backbone,
             &storage,
             &config.optim,
+            objective.row_loss(),
             batch,
             length,
             None,
         )
         .await?;
-        let batches = Prefetch::new(at.step, batch_maker(&config, corpus.train.clone()))?;
+        let batches = Prefetch::new(
+            at.step,
+            batch_maker(&config, objective.clone(), corpus.train.clone()),
+        )?;
         Ok(Self {
             device: device.clone(),
             config,
             corpus,
+            objective,
             backbone,
             storage,
             at,
@@ -145,7 +152,7 @@ impl Trainer {
         let n = (k + 1) as f64;
         let (mut loss, mut norm, mut finite) = (0.0, 0.0, true);
         for (j, batch) in batches.iter().enumerate() {
-            let micro = k * training.accumulation as u64 + j as u64;
+            let micro = k * batches.len() as u64 + j as u64;
             let step = Step {
                 dropout_key: stream_key(self.config.seed, Stream::Dropout, micro),
                 lr,
@@ -201,34 +208,31 @@ impl Trainer {
     /// # Errors
     /// [`Error::DeviceLost`] and its kin.
     pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
-        let (training, length) = (&self.config.training, self.config.model.length);
+        let (training, model) = (&self.config.training, &self.config.model);
         let evaluator = match &mut self.evaluator {
             Some(made) => made,
             slot => {
                 let batch = training.batch.min(self.corpus.valid.count().max(1));
-                slot.insert(
-                    Evaluator::new(
-                        &self.device,
-                        &self.backbone,
-                        &self.storage,
-                        Arena::Ema,
-                        batch,
-                        length,
-                    )
-                    .await?,
-                )
+                let made = Evaluator::new(
+                    &self.device,
+                    &self.backbone,
+                    &self.objective,
+                    &self.storage,
+                    Arena::Ema,
+                    batch,
+                    model.length,
+                );
+                slot.insert(made.await?)
             }
         };
-        let (blocks, most, seed) = (&self.corpus.valid, training.val_blocks, self.config.seed);
+        let eval = EvalConfig {
+            most: training.val_blocks,
+            seed: self.config.seed,
+            ..EvalConfig::default()
+        };
+        let blocks = &self.corpus.valid;
         evaluator
-            .perplexity(
-                &self.backbone,
-                &mut self.storage,
-                blocks,
-                most,
-                seed,
-                progress,
-            )
+            .perplexity(&mut self.storage, model, blocks, &eval, progress)
             .await
     }
 
@@ -251,10 +255,11 @@ impl Trainer {
     }
 }
 
-/// Makes the micro-batches of a step: a pure function of seed and step. Times are stratified over
-/// the global batch and dealt out so that every micro-batch sees early and late ones.
+/// Makes the passes of a step: a pure function of seed and step. Times are stratified over the global
+/// batch and dealt out so that every micro-batch sees early and late ones.
 fn batch_maker(
     config: &TrainConfig,
+    objective: Objective,
     blocks: Arc<Blocks>,
 ) -> impl FnMut(u64) -> Result<Vec<Batch>> + Send + 'static {
     let (seed, model, training) = (config.seed, config.model.clone(), config.training.clone());
@@ -263,26 +268,22 @@ fn batch_maker(
     let (mut x0, mut xt) = (Vec::new(), Vec::new());
     move |k| {
         loader.ids(k, &mut x0);
-        let eps = training.sampling_eps;
-        let t = sample_times(
-            &mut Rng::new(seed, Stream::Time, k),
+        let mut rng = Rng::new(seed, Stream::Time, k);
+        let t = objective.times(
+            &mut rng,
             n,
-            eps,
+            training.sampling_eps,
             training.antithetic_sampling,
         );
         let mut rng = Rng::new(seed, Stream::Mask, k);
         xt.clear();
         for (x0, &t) in x0.chunks_exact(length).zip(&t) {
-            q_xt(
-                x0,
-                Schedule::default().move_chance(t),
-                model.mask_index,
-                &mut rng,
-                &mut xt,
-            );
+            objective.q_xt(x0, t, &mut rng, &mut xt);
         }
-        let total = (n * length) as f64;
-        let micro = |j: usize| {
+        let counted = length - usize::from(objective.autoregressive());
+        let total = (n * counted) as f64;
+        let mut passes = Vec::new();
+        for j in 0..training.accumulation {
             let members = (0..training.batch).map(|s| s * training.accumulation + j);
             let pick = |ids: &[u32]| -> Vec<u32> {
                 members
@@ -292,8 +293,13 @@ fn batch_maker(
                     .collect()
             };
             let t: Vec<f64> = members.clone().map(|i| t[i]).collect();
-            Batch::new(&model, &pick(&x0), pick(&xt), &t, None, total)
-        };
-        (0..training.accumulation).map(micro).collect()
+            let clean = Clean {
+                x0: &pick(&x0),
+                attention_mask: None,
+                total,
+            };
+            passes.extend(Batch::passes(&model, &objective, clean, pick(&xt), &t)?);
+        }
+        Ok(passes)
     }
 }

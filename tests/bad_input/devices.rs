@@ -5,6 +5,7 @@ use mdlm::device::program::Arena;
 use mdlm::device::{AdapterChoice, Device};
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
+use mdlm::ops::RowLoss;
 use mdlm::train::TrainSession;
 use pollster::block_on;
 
@@ -77,7 +78,16 @@ fn what_is_too_large_is_refused_before_anything_is_allocated() {
     let storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
     let before = created();
     let optim = config(1).optim;
-    let session = TrainSession::new(device, &backbone, &storage, &optim, 1 << 12, 1 << 16, None);
+    let session = TrainSession::new(
+        device,
+        &backbone,
+        &storage,
+        &optim,
+        RowLoss::Subs,
+        1 << 12,
+        1 << 16,
+        None,
+    );
     let error = refused(block_on(session), "unsupported", &["bytes"]);
     assert!(error.hint().unwrap().contains("batch size"));
     assert_eq!(created(), before);

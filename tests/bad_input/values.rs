@@ -7,14 +7,16 @@ use mdlm::data::{Blocks, Corpus, Tokenizer};
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
+use mdlm::ops::RowLoss;
 use mdlm::progress::Silent;
 use mdlm::sample::Canvas;
-use mdlm::train::{Batch, TrainSession, Trainer};
+use mdlm::train::{TrainSession, Trainer};
 use pollster::block_on;
 
 use crate::common::Executor;
 use crate::common::models::{load, small, tokenizer};
 use crate::common::runs::{LENGTH, config, corpus, refused};
+use crate::common::training::subs_batch;
 
 #[test]
 fn unknown_keys_are_answered_with_the_known_ones() {
@@ -158,7 +160,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     let x0 = [0, 1, 2, 3, 4, 5, 0, 1];
     let xt = vec![6, 1, 2, 6, 6, 5, 0, 6];
     let batch = |x0: &[u32], xt: &[u32], t: &[f64], mask: Option<&[f64]>, total: f64| {
-        Batch::new(&model, x0, xt.to_vec(), t, mask, total)
+        subs_batch(&model, x0, xt.to_vec(), t, mask, total)
     };
     let t = [0.4, 0.9];
     let parts = ["token 7 at position 1", "vocabulary size 7"];
@@ -191,11 +193,29 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
     let optim = config(1).optim;
     for (size, length) in [(0, 4), (2, 0), (2, 5)] {
-        let session = TrainSession::new(device, &backbone, &storage, &optim, size, length, None);
+        let session = TrainSession::new(
+            device,
+            &backbone,
+            &storage,
+            &optim,
+            RowLoss::Subs,
+            size,
+            length,
+            None,
+        );
         let parts = [format!("{size} x {length}")];
         refused(block_on(session), "config", &[&parts[0], "the model's 4"]);
     }
-    let session = TrainSession::new(device, &backbone, &storage, &optim, 1, 4, None);
+    let session = TrainSession::new(
+        device,
+        &backbone,
+        &storage,
+        &optim,
+        RowLoss::Subs,
+        1,
+        4,
+        None,
+    );
     let mut session = block_on(session).unwrap();
     let whole = batch(&x0, &xt, &t, None, 8.0).unwrap();
     let half = batch(&x0[..2], &xt[..2], &t[..1], None, 2.0).unwrap();

@@ -55,6 +55,11 @@ impl Case {
         self.add(name, shape, Role::Input(values))
     }
 
+    /// Given numbers without a gradient.
+    pub fn given(&mut self, name: &'static str, shape: &[usize], values: Vec<f64>) -> &mut Self {
+        self.add(name, shape, Role::Input(values))
+    }
+
     /// Integers; `values` may be shorter than the tensor.
     pub fn uint(&mut self, name: &'static str, shape: &[usize], values: &[u32]) -> &mut Self {
         self.add(name, shape, Role::Uint(values.to_vec()))

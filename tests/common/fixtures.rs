@@ -144,7 +144,12 @@ pub async fn load(
     params: &Fixture,
     time_conditioning: bool,
 ) -> (Backbone, Storage) {
-    let backbone = Backbone::new(&params.model(time_conditioning), device.slab_limit()).unwrap();
+    load_as(device, params, params.model(time_conditioning)).await
+}
+
+/// As [`load`], for another model of the same sizes.
+pub async fn load_as(device: &Device, params: &Fixture, model: ModelConfig) -> (Backbone, Storage) {
+    let backbone = Backbone::new(&model, device.slab_limit()).unwrap();
     let mut storage = Storage::new(device, &backbone.layout, &Arena::ALL)
         .await
         .unwrap();

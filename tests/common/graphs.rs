@@ -3,7 +3,7 @@
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::graph::Graph;
 use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
-use mdlm::ops::AdamwConfig;
+use mdlm::ops::{AdamwConfig, RowLoss};
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
     beta1: 0.9,
@@ -28,17 +28,39 @@ pub const PURPOSES: [Purpose; 4] = [
     Purpose::Draw,
 ];
 
+/// Every loss that has a kernel of its own, spread over [`configs`].
+fn row_loss(config: &ModelConfig) -> RowLoss {
+    match (config.time_conditioning, config.dropout > 0.0) {
+        (true, true) => RowLoss::Sedd,
+        (true, false) => RowLoss::D3pm,
+        (false, _) => RowLoss::Subs,
+    }
+}
+
 /// A graph, and the tensor that the host reads if there is one of its own.
 pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize) -> Graph {
     let backbone = Backbone::new(config, usize::MAX).unwrap();
     match purpose {
         Purpose::Train => {
-            let g = TrainGraph::new(&backbone, batch, length, Some(64), 1.0, ADAMW).unwrap();
+            let g = TrainGraph::new(
+                &backbone,
+                row_loss(config),
+                batch,
+                length,
+                Some(64),
+                1.0,
+                ADAMW,
+            )
+            .unwrap();
             let (mut graph, outputs) = (g.graph, [g.loss, g.stats]);
             outputs.into_iter().for_each(|t| graph.keep(t));
             graph
         }
-        Purpose::Eval => EvalGraph::new(&backbone, batch, length).unwrap().graph,
+        Purpose::Eval => {
+            EvalGraph::new(&backbone, row_loss(config), batch, length)
+                .unwrap()
+                .graph
+        }
         Purpose::Logits => {
             LogitsGraph::new(&backbone, batch, length, false)
                 .unwrap()
@@ -69,5 +91,10 @@ pub fn configs() -> Vec<ModelConfig> {
             }
         }
     }
+    all.push(ModelConfig {
+        kind: ModelKind::Ar,
+        time_conditioning: false,
+        ..all[1].clone()
+    });
     all
 }

@@ -1,13 +1,14 @@
 //! Optimiser steps at the level of sessions: a small model with given numbers, and batches whose
 //! count of masked rows differs from step to step.
 
-use mdlm::config::{ModelConfig, ModelKind, OptimConfig};
+use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Step};
-use mdlm::diffusion::q_xt;
+use mdlm::diffusion::{Clean, Objective, q_xt};
 use mdlm::error::Result;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
+use mdlm::ops::RowLoss;
 use mdlm::rng::{Rng, Stream, stream_key};
 use mdlm::train::{Batch, StepOutcome, TrainSession};
 use pollster::block_on;
@@ -28,6 +29,24 @@ pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
         dropout,
         time_conditioning,
     }
+}
+
+/// The one pass of SUBS with the log-linear schedule.
+pub fn subs_batch(
+    model: &ModelConfig,
+    x0: &[u32],
+    xt: Vec<u32>,
+    t: &[f64],
+    attention_mask: Option<&[f64]>,
+    total: f64,
+) -> Result<Batch> {
+    let objective = Objective::new(model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
+    let clean = Clean {
+        x0,
+        attention_mask,
+        total,
+    };
+    Ok(Batch::passes(model, &objective, clean, xt, t)?.remove(0))
 }
 
 pub struct Training {
@@ -59,6 +78,7 @@ impl Training {
             &backbone,
             &storage,
             &OptimConfig::default(),
+            RowLoss::Subs,
             batch,
             config.length,
             Some(64),
@@ -105,7 +125,7 @@ impl Training {
         for (x0, &t) in x0.chunks(c.length).zip(&t) {
             q_xt(x0, t, c.mask_index, &mut rng, &mut xt);
         }
-        Batch::new(c, &x0, xt, &t, None, n as f64).unwrap()
+        subs_batch(c, &x0, xt, &t, None, n as f64).unwrap()
     }
 
     /// Every arena but the gradients.

@@ -2,7 +2,8 @@
 
 use crate::common::Executor;
 use crate::common::close::Report;
-use crate::common::fixtures::{Fixture, load};
+use crate::common::fixtures::{Fixture, load, load_as};
+use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::{Graph, Session, Storage, Tensor};
@@ -36,8 +37,7 @@ async fn forward(
         .await
         .unwrap();
     let time = time_rows(&backbone.config, sigma.iter().copied());
-    session.write_uint(graph.trunk.xt, xt).unwrap();
-    session.write(graph.trunk.time, &time).unwrap();
+    graph.trunk.write(&mut session, xt, &time).unwrap();
     let mut storage = storage;
     session
         .run(&mut storage, &Step::default(), false)
@@ -167,7 +167,7 @@ pub async fn dit_forward(executor: Executor) {
                         .collect()
                 }
                 ("subs_log_probs", _) => {
-                    let got = run.read(run.graph.log_probs).await;
+                    let got = run.read(run.graph.log_probs.unwrap()).await;
                     report.with_sentinels(&key, &got, golden, bound);
                     continue;
                 }
@@ -202,10 +202,61 @@ pub async fn published_layout(executor: Executor) {
     if let Some(golden) = fixture.get("subs_log_probs") {
         report.with_sentinels(
             "subs_log_probs",
-            &run.read(run.graph.log_probs).await,
+            &run.read(run.graph.log_probs.unwrap()).await,
             golden,
             bound,
         );
+    }
+    report.finish();
+}
+
+/// The autoregressive baseline's intermediates, logits and log-probabilities.
+pub async fn autoregressive_forward(executor: Executor) {
+    let (Some(fixture), Some(params)) = (Fixture::load("D_ar"), Fixture::load("params_ar")) else {
+        return;
+    };
+    let Some(x0) = fixture.tokens("x0") else {
+        return;
+    };
+    let mut report = Report::new("D_ar forward", executor);
+    let device = executor.shared();
+    let model = ModelConfig {
+        kind: ModelKind::Ar,
+        ..params.model(false)
+    };
+    let vocab = model.vocab_size;
+    let (backbone, storage) = load_as(device, &params, model).await;
+    let batch = fixture.size("batch");
+    let length = x0.len() / batch;
+    let xt: Vec<u32> = x0
+        .chunks_exact(length)
+        .flat_map(|row| row[..length - 1].to_vec())
+        .collect();
+    let run = forward(device, &backbone, storage, &xt, &vec![0.0; batch]).await;
+    let bound = executor.bound(1e-5);
+    for key in ["vocab_embed", "blocks.0.out", "blocks.1.out", "logits"] {
+        if let Some(golden) = fixture.get(key) {
+            report.relative_to_max(key, &run.named(key).await, golden, bound);
+        }
+    }
+    if let Some(golden) = fixture.get("logprobs") {
+        let mask = backbone.config.mask_index as usize;
+        // the reference's stand-in for minus infinity, -1000, is ours' absence
+        let without = |row: &[f64]| [&row[..mask], &row[mask + 1..]].concat();
+        let log_softmax = |row: &[f64]| {
+            let row = without(row);
+            let top = row.iter().copied().fold(f64::MIN, f64::max);
+            let lse = top + row.iter().map(|z| (z - top).exp()).sum::<f64>().ln();
+            row.iter().map(|z| z - lse).collect::<Vec<_>>()
+        };
+        let got: Vec<f64> = run
+            .named("logits")
+            .await
+            .chunks(vocab)
+            .flat_map(log_softmax)
+            .collect();
+        let golden: Vec<f64> = golden.chunks(vocab).flat_map(without).collect();
+        report.relative_to_max("logprobs", &got, &golden, bound);
     }
     report.finish();
 }

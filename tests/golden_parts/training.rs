@@ -2,100 +2,239 @@
 
 use crate::common::Executor;
 use crate::common::close::{Report, rel_l2};
-use crate::common::fixtures::{Fixture, load, short};
-use mdlm::config::OptimConfig;
+use crate::common::fixtures::{Fixture, load, load_as, short};
+use crate::common::training::subs_batch;
+use mdlm::config::{
+    ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, TrainConfig,
+};
 use mdlm::device::program::{Arena, Step};
-use mdlm::diffusion::Schedule;
+use mdlm::diffusion::{Clean, Objective};
 use mdlm::graph::Storage;
+use mdlm::ops::RowLoss;
 use mdlm::train::{Batch, TrainSession, ema_decay, learning_rate};
+use serde_json::Value;
+
+/// A variant's settings, from the reference's own overrides.
+struct Variant {
+    noise: NoiseConfig,
+    objective: ObjectiveConfig,
+    time_conditioning: bool,
+}
+
+impl Variant {
+    fn new(overrides: &Value) -> Self {
+        let mut config = TrainConfig::default();
+        for text in overrides.as_array().unwrap() {
+            let (key, value) = text.as_str().unwrap().split_once('=').unwrap();
+            let value = value.to_lowercase();
+            let key = match key {
+                "time_conditioning" => "model.time_conditioning",
+                "noise" => "noise.type",
+                "noise.type" | "noise.sigma_min" | "noise.sigma_max" => key,
+                "training.change_of_variables" => "objective.change_of_variables",
+                "training.importance_sampling" => "objective.importance_sampling",
+                "T" | "parameterization" | "subs_masking" => &format!("objective.{key}"),
+                other => panic!("unknown override {other}"),
+            };
+            config.set(&format!("{key}={value}")).unwrap();
+        }
+        Self {
+            noise: config.noise,
+            objective: config.objective,
+            time_conditioning: config.model.time_conditioning,
+        }
+    }
+}
 
 pub async fn losses_and_gradients(executor: Executor) {
     let (Some(fixture), Some(params)) = (Fixture::load("B_losses"), Fixture::load("params_dit"))
     else {
         return;
     };
-    for variant in ["subs_loglinear", "subs_loglinear_tc", "subs_loglinear_edge"] {
-        let key = |name: &str| format!("{variant}.{name}");
-        let inputs = (
-            fixture.tokens("x0"),
-            fixture.tokens(&key("xt")),
-            fixture.get(&key("t")),
-        );
-        let (Some(x0), Some(xt), Some(t)) = inputs else {
-            continue;
+    let variants = fixture.json["variants"].as_object().unwrap();
+    assert_eq!(variants.len(), 16);
+    for (name, description) in variants {
+        let variant = Variant::new(&description["overrides"]);
+        losses_of(executor, &fixture, &params, name, &variant).await;
+    }
+}
+
+async fn losses_of(
+    executor: Executor,
+    fixture: &Fixture,
+    params: &Fixture,
+    variant: &str,
+    settings: &Variant,
+) {
+    let key = |name: &str| format!("{variant}.{name}");
+    let inputs = (
+        fixture.tokens("x0"),
+        fixture.tokens(&key("xt")),
+        fixture.get(&key("t")),
+    );
+    let (Some(x0), Some(xt), Some(t)) = inputs else {
+        return;
+    };
+    let mut report = Report::new(&format!("B {variant}"), executor);
+    let device = executor.shared();
+    let length = x0.len() / t.len();
+    let (backbone, storage) = load(device, params, settings.time_conditioning).await;
+    let (noise, config) = (&settings.noise, &settings.objective);
+    let objective = Objective::new(&backbone.config, noise, config).unwrap();
+    // the fixture's t have been through importance sampling
+    let t: Vec<f64> = match config.t_steps {
+        0 => t.to_vec(),
+        _ => t.iter().map(|&t| objective.time(t)).collect(),
+    };
+    for (name, f) in [
+        ("t_used", &(|t| t) as &dyn Fn(f64) -> f64),
+        ("sigma", &|t| objective.schedule().sigma(t)),
+        ("dsigma", &|t| objective.schedule().dsigma(t)),
+        ("move_chance", &|t| objective.move_chance(t)),
+    ] {
+        if !fixture.keys().any(|k| k == key(name)) {
+            continue; // the change of variables has neither sigma nor dsigma
+        }
+        if let Some(golden) = fixture.get(&key(name)) {
+            let got: Vec<_> = t.iter().map(|&t| f(t)).collect();
+            // linear has one rate for all
+            report.relative_to_max(name, &got[..golden.len()], golden, 1e-6);
+        }
+    }
+    let mut arrays = storage;
+    let optim = OptimConfig::default();
+    let session = TrainSession::new(
+        device,
+        &backbone,
+        &arrays,
+        &optim,
+        objective.row_loss(),
+        t.len(),
+        length,
+        Some(64),
+    );
+    let mut train = session.await.unwrap();
+    for attended in [true, false] {
+        clear_gradients(&mut arrays);
+        let mask = if attended {
+            fixture.get("attention_mask")
+        } else {
+            None
         };
-        let mut report = Report::new(&format!("B {variant}"), executor);
-        let device = executor.device();
-        let tc = variant.ends_with("_tc");
-        let length = x0.len() / t.len();
-        for attended in [true, false] {
-            let (backbone, mut storage) = load(&device, &params, tc).await;
-            let mask = if attended {
-                fixture.get("attention_mask")
-            } else {
-                None
-            };
-            let total = mask.map_or(x0.len() as f64, |m| m.iter().sum());
-            let batch = Batch::new(&backbone.config, &x0, xt.clone(), t, mask, total).unwrap();
-            let optim = OptimConfig::default();
-            let mut train = TrainSession::new(
-                &device,
-                &backbone,
-                &storage,
-                &optim,
-                t.len(),
-                length,
-                Some(64),
-            )
-            .await
-            .unwrap();
-            let outcome = train
-                .run(&mut storage, &batch, Step::default(), false)
-                .await
-                .unwrap();
-            let name = if attended { "loss_att" } else { "loss" };
-            if let Some(golden) = fixture.get(&key(name)) {
-                report.note(
-                    name,
-                    (outcome.loss / golden[0] - 1.0).abs(),
-                    executor.bound(1e-5),
-                );
-            }
-            if attended {
-                continue;
-            }
-            let nll = train
-                .session()
-                .read(&storage, train.graph.nll, batch.noised.rows.len())
-                .await
-                .unwrap();
-            let mut per_token = vec![0.0; x0.len()];
-            for (&row, nll) in batch.noised.rows.iter().zip(nll) {
-                per_token[row as usize] =
-                    nll * Schedule::default().weight(t[row as usize / length]);
-            }
-            if let Some(golden) = fixture.get(&key("nll_per_token")) {
-                report.relative_to_max("nll_per_token", &per_token, golden, executor.bound(2e-5));
-            }
-            for (name, f) in [
-                ("sigma", Schedule::sigma as fn(&Schedule, f64) -> f64),
-                ("dsigma", Schedule::dsigma),
-                ("move_chance", Schedule::move_chance),
-            ] {
-                if let Some(golden) = fixture.get(&key(name)) {
-                    let got: Vec<_> = t.iter().map(|&t| f(&Schedule::default(), t)).collect();
-                    report.relative_to_max(name, &got, golden, 1e-6);
-                }
-            }
-            // the edge variant comes without gradients
-            if variant != "subs_loglinear_edge"
-                && let Some(grads) = Fixture::load(&format!("B_grads_{variant}"))
-            {
-                compare_gradients(&mut report, executor, &storage, &grads).await;
+        let clean = Clean {
+            x0: &x0,
+            attention_mask: mask,
+            total: mask.map_or(x0.len() as f64, |m| m.iter().sum()),
+        };
+        let passes = Batch::passes(&backbone.config, &objective, clean, xt.clone(), &t).unwrap();
+        let (mut loss, mut per_token) = (0.0, vec![0.0; x0.len()]);
+        for batch in &passes {
+            let outcome = train.run(&mut arrays, batch, Step::default(), false);
+            loss += outcome.await.unwrap().loss;
+            let (noised, nll) = (&batch.noised, train.graph.nll);
+            let nll = train.session().read(&arrays, nll, noised.rows.len());
+            for (i, nll) in nll.await.unwrap().into_iter().enumerate() {
+                per_token[noised.rows[i] as usize] += nll * noised.weights[i] * clean.total;
             }
         }
-        report.finish();
+        let name = if attended { "loss_att" } else { "loss" };
+        if let Some(golden) = fixture.get(&key(name)) {
+            let error = (loss / golden[0] - 1.0).abs();
+            report.note(name, error, executor.bound(1e-5));
+        }
+        if attended {
+            continue;
+        }
+        if let Some(golden) = fixture.get(&key("nll_per_token")) {
+            report.relative_to_max("nll_per_token", &per_token, golden, executor.bound(2e-5));
+        }
+        let gradients = format!("B_grads_{variant}");
+        if WITH_GRADIENTS.contains(&variant)
+            && let Some(grads) = Fixture::load(&gradients)
+        {
+            compare_gradients(&mut report, executor, &arrays, &grads).await;
+        }
     }
+    report.finish();
+}
+
+/// Variants whose gradients are stored.
+const WITH_GRADIENTS: [&str; 4] = [
+    "subs_loglinear",
+    "subs_loglinear_tc",
+    "d3pm_loglinear_T1000_tc",
+    "sedd_loglinear_tc",
+];
+
+fn clear_gradients(storage: &mut Storage) {
+    let written = storage.write(Arena::Grads, |_, key| Ok(vec![0.0; key.len()]));
+    written.unwrap();
+}
+
+/// The autoregressive baseline: loss, gradients and what is between.
+pub async fn autoregressive(executor: Executor) {
+    let (Some(fixture), Some(params)) = (Fixture::load("D_ar"), Fixture::load("params_ar")) else {
+        return;
+    };
+    let inputs = (fixture.tokens("x0"), fixture.get("attention_mask"));
+    let (Some(x0), Some(mask)) = inputs else {
+        return;
+    };
+    let mut report = Report::new("D_ar", executor);
+    let device = executor.shared();
+    let model = ModelConfig {
+        kind: ModelKind::Ar,
+        ..params.model(false)
+    };
+    let (backbone, mut storage) = load_as(device, &params, model).await;
+    let model = &backbone.config;
+    let (noise, config) = (NoiseConfig::default(), ObjectiveConfig::default());
+    let objective = Objective::new(model, &noise, &config).unwrap();
+    let batch = fixture.size("batch");
+    let length = x0.len() / batch;
+    let optim = OptimConfig::default();
+    let session = TrainSession::new(
+        device,
+        &backbone,
+        &storage,
+        &optim,
+        objective.row_loss(),
+        batch,
+        length,
+        Some(64),
+    );
+    let mut train = session.await.unwrap();
+    for attended in [true, false] {
+        clear_gradients(&mut storage);
+        let predicted = |i: &usize| i % length > 0;
+        let clean = Clean {
+            x0: &x0,
+            attention_mask: attended.then_some(mask),
+            total: (0..x0.len())
+                .filter(predicted)
+                .map(|i| if attended { mask[i] } else { 1.0 })
+                .sum(),
+        };
+        let passes = Batch::passes(model, &objective, clean, x0.clone(), &vec![0.5; batch]);
+        let passes = passes.unwrap();
+        let outcome = train.run(&mut storage, &passes[0], Step::default(), false);
+        let loss = outcome.await.unwrap().loss;
+        let name = if attended { "loss_att" } else { "loss" };
+        if let Some(golden) = fixture.get(name) {
+            let error = (loss / golden[0] - 1.0).abs();
+            report.note(name, error, executor.bound(1e-5));
+        }
+    }
+    let listed = batch * (length - 1);
+    let nll = train.session().read(&storage, train.graph.nll, listed);
+    if let Some(golden) = fixture.get("nll_per_token") {
+        let nll = nll.await.unwrap();
+        report.relative_to_max("nll_per_token", &nll, golden, executor.bound(2e-5));
+    }
+    if let Some(grads) = Fixture::load("D_ar_grads") {
+        compare_gradients(&mut report, executor, &storage, &grads).await;
+    }
+    report.finish();
 }
 
 async fn compare_gradients(
@@ -161,6 +300,7 @@ async fn train(executor: Executor, name: &str) {
         &backbone,
         &storage,
         &optim,
+        RowLoss::Subs,
         batch,
         length,
         Some(64),
@@ -172,7 +312,7 @@ async fn train(executor: Executor, name: &str) {
     for k in 0..t.len() / batch {
         let part = k * tokens..(k + 1) * tokens;
         let t = &t[k * batch..(k + 1) * batch];
-        let b = Batch::new(
+        let b = subs_batch(
             &backbone.config,
             &x0[part.clone()],
             xt[part].to_vec(),

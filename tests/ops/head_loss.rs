@@ -3,10 +3,11 @@
 use super::masked_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::{HeadLoss, RowList};
+use mdlm::ops::{HeadLoss, RowList, RowLoss};
 use mdlm::rng::{Rng, Stream};
 
 struct Size {
+    loss: RowLoss,
     rows: usize,
     listed: usize,
     width: usize,
@@ -16,6 +17,7 @@ struct Size {
 
 fn check(suite: &mut Suite, size: Size) {
     let Size {
+        loss: row_loss,
         rows,
         listed,
         width,
@@ -23,7 +25,7 @@ fn check(suite: &mut Suite, size: Size) {
         chunk,
     } = size;
     let mut case = Case::new(format!(
-        "{listed} of {rows}, width {width}, vocabulary {vocab}, chunks of {chunk}"
+        "{row_loss:?}, {listed} of {rows}, width {width}, vocabulary {vocab}, chunks of {chunk}"
     ));
     case.step.rows = listed as u32;
     // the mask is not always the last token
@@ -37,6 +39,7 @@ fn check(suite: &mut Suite, size: Size) {
         .param("w", &[vocab, width], 1.0)
         .param("b", &[vocab], 1.0)
         .input("weights", &[rows], 1.0)
+        .given("coefficients", &[rows, 4], coefficients(row_loss, rows))
         .uint("targets", &[rows], &targets)
         .uint("rows", &[rows], &order)
         .uint("row_of", &[rows], &row_of);
@@ -48,6 +51,8 @@ fn check(suite: &mut Suite, size: Size) {
         let [loss, nll] = {
             let hidden = g.masked_rows("hidden", t["x"], rows)?;
             g.head_loss(&HeadLoss {
+                loss: row_loss,
+                coefficients: row_loss.has_coefficients().then(|| t["coefficients"]),
                 hidden,
                 weight: t["w"],
                 bias: t["b"],
@@ -62,9 +67,42 @@ fn check(suite: &mut Suite, size: Size) {
     });
 }
 
+/// Coefficients as the objectives make them, for rows at different times.
+fn coefficients(loss: RowLoss, rows: usize) -> Vec<f64> {
+    let row = |row: usize| {
+        let t = (row % 10 + 1) as f64 / 10.0;
+        match loss {
+            RowLoss::D3pm if row % 10 == 0 => [1.0, (1.0 - t) / t, 0.0, 0.0], // the first step
+            RowLoss::D3pm if row % 7 == 0 => [0.0; 4],                        // reconstruction
+            RowLoss::D3pm => {
+                let s = t - 0.1;
+                [10.0 * t, (1.0 - s) / s, -0.1 / (t * s), 0.0]
+            }
+            RowLoss::Sedd => [2.0 * t, 1.0 / t, -0.5 * t, 0.0],
+            RowLoss::Subs => [0.0; 4],
+        }
+    };
+    let rounded = |x: f64| f64::from(x as f32);
+    (0..rows).flat_map(row).map(rounded).collect()
+}
+
 #[test]
 fn chunks_and_counts() {
-    let mut suite = Suite::new("head_loss", Kernel::Softmax);
+    chunks_and_counts_of(RowLoss::Subs, "head_loss");
+}
+
+#[test]
+fn discrete_time_bound() {
+    chunks_and_counts_of(RowLoss::D3pm, "head_loss of D3PM");
+}
+
+#[test]
+fn score_entropy() {
+    chunks_and_counts_of(RowLoss::Sedd, "head_loss of SEDD");
+}
+
+fn chunks_and_counts_of(loss: RowLoss, name: &str) {
+    let mut suite = Suite::new(name, Kernel::Softmax);
     for (rows, width, vocab) in [(1, 1, 2), (70, 5, 3), (130, 17, 67), (200, 33, 300)] {
         for chunk in [64, 128, 256] {
             for listed in [0, 1, rows / 3, 64, 65, rows] {
@@ -72,6 +110,7 @@ fn chunks_and_counts() {
                     check(
                         &mut suite,
                         Size {
+                            loss,
                             rows,
                             listed,
                             width,

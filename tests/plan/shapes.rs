@@ -6,7 +6,7 @@ use mdlm::device::Device;
 use mdlm::device::program::{Arena, Extent};
 use mdlm::error::{Error, Result};
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, SegmentInputs};
+use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
 use pollster::block_on;
 
 /// Where a case's inputs are made by shape.
@@ -203,6 +203,8 @@ fn rows_and_losses() {
     ] {
         check("head_loss", culprit, |t| {
             let head = HeadLoss {
+                loss: RowLoss::Subs,
+                coefficients: None,
                 hidden: t.floats("hidden", hidden),
                 weight: t.floats("w", w),
                 bias: t.floats("b", &[b]),
