@@ -7,6 +7,7 @@ mod common;
 mod ops {
     mod adamw;
     mod attention;
+    mod cached_attention;
     mod categorical;
     mod elementwise;
     mod embedding;

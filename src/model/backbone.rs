@@ -30,6 +30,18 @@ pub struct TrunkOptions {
     pub length: usize,
     /// Dropout and embedding gradient: for training.
     pub training: bool,
+    /// One new token a sequence (`length` 1), whose predecessors' keys and values are cached:
+    /// autoregressive models only.
+    pub decode: bool,
+}
+
+/// What decoding token by token needs besides the tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeInputs {
+    /// Where the new tokens stand, `[1]`.
+    pub position: Tensor,
+    /// The rotary table's row of that position, `[1, head_dim / 2, 2]`.
+    pub rotary: Tensor,
 }
 
 /// Inputs and result of the trunk; rows are B * length.
@@ -40,6 +52,8 @@ pub struct Trunk {
     /// Embedded sigma: `[B, 256]` with time conditioning, else `[1, 256]`; `None` for autoregressive
     /// models.
     pub time: Option<Tensor>,
+    /// For decoding token by token.
+    pub decode: Option<DecodeInputs>,
     /// For the gradient of the embedding.
     pub segments: Option<SegmentInputs>,
     /// Last hidden states, normalised and modulated: `[rows, D]`.
@@ -93,6 +107,7 @@ impl Backbone {
             batch,
             length,
             training,
+            decode,
         } = options;
         let c = &self.config;
         if batch == 0 || length == 0 || length > c.length {
@@ -130,7 +145,18 @@ impl Backbone {
             modulation.map(|m| (m, place))
         };
         let causal = c.kind == ModelKind::Ar;
-        let rotary = g.rotary_table(length, c.head_dim());
+        if decode && (c.kind != ModelKind::Ar || length != 1) {
+            let problem = "decoding goes token by token in autoregressive models";
+            return Err(Error::Internal(problem.into()));
+        }
+        let decode = decode.then(|| DecodeInputs {
+            position: g.input_uint("position", &[1]),
+            rotary: g.input("rotary", &[1, c.head_dim() / 2, 2]),
+        });
+        let rotary = match decode {
+            Some(inputs) => inputs.rotary,
+            None => g.rotary_table(length, c.head_dim()),
+        };
         let p = if training { c.dropout } else { 0.0 };
         let dropout = |site: usize| Dropout {
             p,
@@ -151,7 +177,13 @@ impl Backbone {
             let h = g.layer_norm(&name("attn_in"), x, norm1, at(first))?;
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
-            let a = g.attention(&name("attn"), qkv, length, heads, causal)?;
+            let a = match decode {
+                None => g.attention(&name("attn"), qkv, length, heads, causal)?,
+                Some(inputs) => {
+                    let cache = g.input(&name("cache"), &[batch, c.length, 2 * d]);
+                    g.cached_attention(&name("attn"), qkv, inputs.position, cache, heads)?
+                }
+            };
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
             let gate = at(first + 2);
             [_, x] = g.linear_residual(names, a, out, None, x, gate, dropout(2 * i))?;
@@ -166,6 +198,7 @@ impl Backbone {
         Ok(Trunk {
             xt,
             time,
+            decode,
             segments,
             hidden,
         })

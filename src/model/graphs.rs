@@ -41,6 +41,7 @@ fn begin(
         batch,
         length,
         training,
+        decode: false,
     };
     let trunk = backbone.trunk(&mut graph, options)?;
     Ok((graph, trunk))

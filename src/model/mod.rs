@@ -9,7 +9,7 @@ mod init;
 mod params;
 mod time_embedding;
 
-pub use backbone::{Backbone, Trunk, TrunkOptions};
+pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{load_published, read_weights, write_weights};
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};

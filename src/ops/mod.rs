@@ -2,6 +2,7 @@
 
 mod adamw;
 mod attention;
+mod cached_attention;
 mod categorical;
 mod dropout;
 mod elementwise;
@@ -27,5 +28,5 @@ pub use head_loss::HeadLoss;
 pub use layer_norm::Modulation;
 pub use masked_rows::{NOT_LISTED, RowList};
 pub use matmul::Form;
-pub use rotary::inv_freq;
+pub use rotary::{inv_freq, rotary_row};
 pub use row_loss::{COEFFICIENTS, RowLoss};

@@ -25,18 +25,22 @@ pub fn inv_freq(head_dim: usize) -> impl Iterator<Item = f32> {
     (0..half).map(move |i| 10000f64.powf(-(i as f64) / half as f64) as f32)
 }
 
+/// A position's row of the rotary table: `[head_dim / 2, 2]`.
+pub fn rotary_row(position: usize, head_dim: usize) -> Vec<f64> {
+    let pair = |frequency| {
+        let angle = position as f64 * f64::from(frequency);
+        [angle.cos(), angle.sin()]
+    };
+    inv_freq(head_dim).flat_map(pair).collect()
+}
+
 impl Graph {
     /// Table of cosines and sines: `[length, head_dim / 2, 2]`.
     pub fn rotary_table(&mut self, length: usize, head_dim: usize) -> Tensor {
-        let half = head_dim / 2;
-        let mut data = Vec::with_capacity(length * half * 2);
-        for position in 0..length {
-            for frequency in inv_freq(head_dim) {
-                let angle = position as f64 * f64::from(frequency);
-                data.extend([angle.cos(), angle.sin()]);
-            }
-        }
-        self.constant("rotary", &[length, half, 2], data)
+        let data = (0..length)
+            .flat_map(|at| rotary_row(at, head_dim))
+            .collect();
+        self.constant("rotary", &[length, head_dim / 2, 2], data)
     }
 
     /// Rotates q and k of `qkv [batch * length, 3 * heads * head_dim]`.
