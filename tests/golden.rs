@@ -4,6 +4,8 @@
 mod common;
 #[path = "golden_parts/forward.rs"]
 mod forward;
+#[path = "golden_parts/sampling.rs"]
+mod sampling;
 #[path = "golden_parts/training.rs"]
 mod training;
 
@@ -14,6 +16,7 @@ use forward::{autoregressive_forward, dit_forward, published_layout};
 use mdlm::config::{LrSchedule, NoiseConfig, NoiseKind, OptimConfig};
 use mdlm::diffusion::{Schedule, stratified};
 use mdlm::train::learning_rate;
+use sampling::{autoregressive_run, single_steps, whole_runs};
 use training::{autoregressive, losses_and_gradients, train_fast, train_ref};
 
 /// One test for each executor.
@@ -42,7 +45,14 @@ executors!(c_train_ref, train_ref);
 executors!(c_train_fast, train_fast);
 executors!(d_autoregressive, autoregressive);
 executors!(d_autoregressive_forward, autoregressive_forward);
+executors!(d_autoregressive_run, autoregressive_run);
+executors!(f_whole_runs, whole_runs);
 executors!(g_published_layout, published_layout);
+
+#[test]
+fn f_single_steps() {
+    single_steps();
+}
 
 #[test]
 fn e_time_and_noise() {

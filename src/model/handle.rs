@@ -1,6 +1,6 @@
 //! A model ready for use: weights on a device, tokenizer, and the graphs it has been asked for.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
 use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
@@ -23,6 +23,8 @@ pub struct Model {
     pub(crate) backbone: Backbone,
     pub(crate) storage: Storage,
     pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) noise: NoiseConfig,
+    pub(crate) objective: ObjectiveConfig,
     pub(crate) draw: Option<(usize, DrawGraph, Session)>,
     logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
@@ -36,20 +38,17 @@ impl Model {
         let backbone = Backbone::new(config, device.slab_limit())?;
         let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
         initialise(&backbone, &mut storage, &[Arena::Params], seed)?;
-        Ok(Self::from_parts(device, backbone, storage, None))
+        Ok(Self::from_parts(device, backbone, storage))
     }
 
-    pub(crate) fn from_parts(
-        device: &Device,
-        backbone: Backbone,
-        storage: Storage,
-        tokenizer: Option<Tokenizer>,
-    ) -> Self {
+    pub(crate) fn from_parts(device: &Device, backbone: Backbone, storage: Storage) -> Self {
         Self {
             device: device.clone(),
             backbone,
             storage,
-            tokenizer,
+            tokenizer: None,
+            noise: NoiseConfig::default(),
+            objective: ObjectiveConfig::default(),
             draw: None,
             logits: None,
         }
@@ -67,13 +66,18 @@ impl Model {
         use crate::model::{load_published, read_weights};
 
         if path.join("config.json").is_file() {
-            let (backbone, storage) = load_published(device, path).await?;
+            let (described, backbone, storage) = load_published(device, path).await?;
             let tokenizer = path.join("tokenizer.json");
             let tokenizer = tokenizer
                 .is_file()
                 .then(|| fitting_tokenizer(&tokenizer, &backbone.config))
                 .transpose()?;
-            return Ok(Self::from_parts(device, backbone, storage, tokenizer));
+            return Ok(Self {
+                tokenizer,
+                noise: described.noise,
+                objective: described.objective,
+                ..Self::from_parts(device, backbone, storage)
+            });
         }
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
@@ -82,12 +86,27 @@ impl Model {
         let weights = read_weights(&dir.join("ema.safetensors"), &backbone.layout)?;
         let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
         storage.fill(Arena::Params, &weights)?;
-        Ok(Self::from_parts(device, backbone, storage, Some(tokenizer)))
+        Ok(Self {
+            tokenizer: Some(tokenizer),
+            noise: config.noise,
+            objective: config.objective,
+            ..Self::from_parts(device, backbone, storage)
+        })
     }
 
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.backbone.config
+    }
+
+    /// The noise it was trained with.
+    pub fn noise(&self) -> &NoiseConfig {
+        &self.noise
+    }
+
+    /// What it was trained for.
+    pub fn objective(&self) -> &ObjectiveConfig {
+        &self.objective
     }
 
     /// Its tokenizer, if it came with one.

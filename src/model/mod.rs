@@ -7,14 +7,18 @@ mod graphs;
 mod handle;
 mod init;
 mod params;
+#[cfg(not(target_arch = "wasm32"))]
+mod published;
 mod time_embedding;
 
 pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
-pub use files::{load_published, read_weights, write_weights};
+pub use files::{read_weights, write_weights};
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, initialise};
 pub use init::initial;
 pub use params::{BackboneParams, BlockParams, ConditioningParams};
+#[cfg(not(target_arch = "wasm32"))]
+pub use published::{Description, load_published};
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

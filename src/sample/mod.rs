@@ -1,6 +1,7 @@
 //! Sampling: a canvas of frozen and open positions, and samplers that fill it step by step.
 
 mod canvas;
+pub mod reference;
 mod reveal;
 mod sampler;
 

@@ -245,13 +245,11 @@ impl Trainer {
             Storage::new(&self.device, &self.backbone.layout, &[Arena::Params]).await?;
         let weights = self.storage.read(Arena::Ema).await?;
         storage.fill(Arena::Params, &weights)?;
-        let tokenizer = Some(self.corpus.tokenizer.clone());
-        Ok(Model::from_parts(
-            &self.device,
-            self.backbone.clone(),
-            storage,
-            tokenizer,
-        ))
+        let mut model = Model::from_parts(&self.device, self.backbone.clone(), storage);
+        model.tokenizer = Some(self.corpus.tokenizer.clone());
+        model.noise = self.config.noise.clone();
+        model.objective = self.config.objective.clone();
+        Ok(model)
     }
 }
 

@@ -190,7 +190,7 @@ pub async fn published_layout(executor: Executor) {
         return;
     };
     let device = executor.device();
-    let (backbone, storage) = mdlm::model::load_published(&device, &checkpoint)
+    let (_, backbone, storage) = mdlm::model::load_published(&device, &checkpoint)
         .await
         .unwrap();
     let batch = fixture.size("batch");
