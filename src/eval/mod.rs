@@ -2,7 +2,13 @@
 
 mod counts;
 mod evaluator;
+#[cfg(not(target_arch = "wasm32"))]
+mod generative;
 mod perplexity;
+mod text;
 
 pub use evaluator::{EvalConfig, EvalMode, Evaluator};
+#[cfg(not(target_arch = "wasm32"))]
+pub use generative::Judge;
 pub use perplexity::Perplexity;
+pub use text::{distinct_n, unigram_entropy};

@@ -1,6 +1,6 @@
 //! A model ready for use: weights on a device, tokenizer, and the graphs it has been asked for.
 
-use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
+use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
@@ -169,6 +169,34 @@ impl Model {
             .run(&mut self.storage, &Step::default(), false)
             .await?;
         Ok(logits.iter().map(|&x| x as f32).collect())
+    }
+    /// Negative log-likelihood of each token but the first given those before it, nats, under an
+    /// autoregressive model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a denoiser, and all of [`Model::logits`].
+    pub async fn next_token_nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
+        let c = &self.backbone.config;
+        if c.kind != ModelKind::Ar {
+            let problem = "only an autoregressive model gives text a likelihood token by token";
+            return Err(Error::config("model.kind", "dit", problem));
+        }
+        if tokens.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let (vocab, mask) = (c.vocab_size, c.mask_index as usize);
+        let logits = self.logits(tokens, &[0.0]).await?;
+        let rows = logits.chunks_exact(vocab).zip(&tokens[1..]);
+        let nll = |(row, &next): (&[f32], &u32)| {
+            let z = || {
+                let kept = row.iter().enumerate().filter(|&(v, _)| v != mask);
+                kept.map(|(_, &z)| f64::from(z))
+            };
+            let top = z().fold(f64::MIN, f64::max);
+            let lse = top + z().map(|z| (z - top).exp()).sum::<f64>().ln();
+            lse - f64::from(row[next as usize])
+        };
+        Ok(rows.map(nll).collect())
     }
 }
 

@@ -3,6 +3,8 @@
 mod backbone;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
+#[cfg(not(target_arch = "wasm32"))]
+mod gpt2;
 mod graphs;
 mod handle;
 mod init;
@@ -14,6 +16,8 @@ mod time_embedding;
 pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
+#[cfg(not(target_arch = "wasm32"))]
+pub use gpt2::Gpt2;
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, initialise};

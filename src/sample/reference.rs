@@ -175,7 +175,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         uniforms: U,
     ) -> Result<Self> {
         let sedd = model.objective().parameterization == Parameterization::Sedd;
-        if sedd != (predictor == Predictor::Analytic) && sedd {
+        if sedd && predictor != Predictor::Analytic {
             let problem = "scores are sampled by the analytic predictor";
             return Err(Error::config(
                 "predictor",

@@ -1,0 +1,201 @@
+//! GPT-2 as a judge: against an implementation of plain loops, on a tiny model with random weights.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use common::Executor;
+use common::case::random;
+use common::runs::refused;
+use mdlm::io::safetensors::{TensorSpec, write_file};
+use mdlm::model::Gpt2;
+use pollster::block_on;
+
+const D: usize = 32;
+const HEADS: usize = 2;
+const BLOCKS: usize = 2;
+const POSITIONS: usize = 70;
+const VOCAB: usize = 23;
+
+type Weights = HashMap<String, (Vec<usize>, Vec<f64>)>;
+
+fn weights() -> Weights {
+    let mut shapes = vec![
+        ("wte.weight".to_owned(), vec![VOCAB, D]),
+        ("wpe.weight".to_owned(), vec![POSITIONS, D]),
+        ("ln_f.weight".to_owned(), vec![D]),
+        ("ln_f.bias".to_owned(), vec![D]),
+    ];
+    for i in 0..BLOCKS {
+        for (name, shape) in [
+            ("ln_1.weight", vec![D]),
+            ("ln_1.bias", vec![D]),
+            ("attn.c_attn.weight", vec![D, 3 * D]),
+            ("attn.c_attn.bias", vec![3 * D]),
+            ("attn.c_proj.weight", vec![D, D]),
+            ("attn.c_proj.bias", vec![D]),
+            ("ln_2.weight", vec![D]),
+            ("ln_2.bias", vec![D]),
+            ("mlp.c_fc.weight", vec![D, 4 * D]),
+            ("mlp.c_fc.bias", vec![4 * D]),
+            ("mlp.c_proj.weight", vec![4 * D, D]),
+            ("mlp.c_proj.bias", vec![D]),
+        ] {
+            shapes.push((format!("h.{i}.{name}"), shape));
+        }
+    }
+    let numbered = shapes.into_iter().enumerate();
+    numbered
+        .map(|(i, (name, shape))| {
+            let values = random(i as u64, shape.iter().product(), 0.4);
+            (name, (shape, values))
+        })
+        .collect()
+}
+
+fn write(dir: &Path, weights: &Weights, prefix: &str) {
+    let mut names: Vec<&String> = weights.keys().collect();
+    names.sort();
+    let specs: Vec<TensorSpec> = names
+        .iter()
+        .map(|&name| TensorSpec::new(format!("{prefix}{name}"), weights[name].0.clone()))
+        .collect();
+    write_file(&dir.join("model.safetensors"), &specs, |i| {
+        let values = &weights[names[i]].1;
+        Ok(Cow::Owned(values.iter().map(|&x| x as f32).collect()))
+    })
+    .unwrap();
+    let config = serde_json::json!({
+        "model_type": "gpt2", "n_embd": D, "n_layer": BLOCKS, "n_head": HEADS, "n_ctx": POSITIONS,
+        "vocab_size": VOCAB, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+    });
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+}
+
+/// The nll of each token but the first, by plain loops.
+fn naive(w: &Weights, tokens: &[u32]) -> Vec<f64> {
+    let get = |name: &str| &w[name].1;
+    let norm = |x: &[f64], name: &str| -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / D as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / D as f64;
+        let (g, b) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+        (0..D)
+            .map(|i| (x[i] - mean) / (variance + 1e-5).sqrt() * g[i] + b[i])
+            .collect()
+    };
+    let linear = |x: &[f64], name: &str| -> Vec<f64> {
+        let (w, b) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+        let n = b.len();
+        (0..n)
+            .map(|j| b[j] + (0..x.len()).map(|i| x[i] * w[i * n + j]).sum::<f64>())
+            .collect()
+    };
+    let gelu = |x: f64| {
+        let k = (2.0 / std::f64::consts::PI).sqrt();
+        0.5 * x * (1.0 + (k * (x + 0.044715 * x.powi(3))).tanh())
+    };
+    let (wte, wpe) = (get("wte.weight"), get("wpe.weight"));
+    let mut x: Vec<Vec<f64>> = tokens
+        .iter()
+        .enumerate()
+        .map(|(p, &t)| {
+            (0..D)
+                .map(|i| wte[t as usize * D + i] + wpe[p * D + i])
+                .collect()
+        })
+        .collect();
+    let add = |x: &mut Vec<f64>, y: Vec<f64>| x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    for block in 0..BLOCKS {
+        let name = |part: &str| format!("h.{block}.{part}");
+        let qkv: Vec<Vec<f64>> = x
+            .iter()
+            .map(|x| linear(&norm(x, &name("ln_1")), &name("attn.c_attn")))
+            .collect();
+        let dim = D / HEADS;
+        for p in 0..x.len() {
+            let mut a = vec![0.0; D];
+            for h in 0..HEADS {
+                let score = |j: usize| {
+                    let dot = |i| qkv[p][h * dim + i] * qkv[j][D + h * dim + i];
+                    (0..dim).map(dot).sum::<f64>() / (dim as f64).sqrt()
+                };
+                let e: Vec<f64> = (0..=p).map(|j| score(j).exp()).collect();
+                let sum: f64 = e.iter().sum();
+                for (j, e) in e.iter().enumerate() {
+                    for i in 0..dim {
+                        a[h * dim + i] += e / sum * qkv[j][2 * D + h * dim + i];
+                    }
+                }
+            }
+            add(&mut x[p], linear(&a, &name("attn.c_proj")));
+        }
+        for x in &mut x {
+            let h = linear(&norm(x, &name("ln_2")), &name("mlp.c_fc"));
+            let h: Vec<f64> = h.into_iter().map(gelu).collect();
+            add(x, linear(&h, &name("mlp.c_proj")));
+        }
+    }
+    (1..tokens.len())
+        .map(|p| {
+            let h = norm(&x[p - 1], "ln_f");
+            let logit = |v: usize| (0..D).map(|i| h[i] * wte[v * D + i]).sum::<f64>();
+            let sum: f64 = (0..VOCAB).map(|v| logit(v).exp()).sum();
+            sum.ln() - logit(tokens[p] as usize)
+        })
+        .collect()
+}
+
+#[test]
+fn likelihoods_equal_plain_loops() {
+    let weights = weights();
+    for (executor, bound) in [
+        (Executor::CpuF64, 1e-9),
+        (Executor::CpuF32, 1e-4),
+        (Executor::Gpu, 1e-4),
+    ] {
+        for prefix in ["", "transformer."] {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path(), &weights, prefix);
+            let mut model = block_on(Gpt2::load(executor.shared(), dir.path())).unwrap();
+            for n in [2, 7, 65, POSITIONS] {
+                let tokens: Vec<u32> = (0..n as u32).map(|i| i * 7 % VOCAB as u32).collect();
+                let got = block_on(model.nll(&tokens)).unwrap();
+                let exact = naive(&weights, &tokens);
+                assert_eq!(got.len(), exact.len());
+                for (got, exact) in got.iter().zip(&exact) {
+                    assert!(
+                        (got - exact).abs() < bound * exact,
+                        "{executor:?} {got} {exact}"
+                    );
+                }
+            }
+            assert!(block_on(model.nll(&[1])).unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn other_models_are_refused() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    let mut weights = weights();
+    write(dir.path(), &weights, "");
+    let mut model = block_on(Gpt2::load(device, dir.path())).unwrap();
+    let long = vec![0; POSITIONS + 1];
+    refused(block_on(model.nll(&long)), "config", &["70 positions"]);
+    refused(
+        block_on(model.nll(&[0, 23])),
+        "token",
+        &["token 23 at position 1"],
+    );
+    weights.remove("ln_f.bias");
+    write(dir.path(), &weights, "");
+    let result = block_on(Gpt2::load(device, dir.path()));
+    refused(result.map(|_| ()), "checkpoint", &["ln_f.bias"]);
+    std::fs::write(dir.path().join("config.json"), r#"{"model_type":"bert"}"#).unwrap();
+    let result = block_on(Gpt2::load(device, dir.path()));
+    refused(result.map(|_| ()), "checkpoint", &["config.json"]);
+}
