@@ -1,6 +1,8 @@
 //! What the examples share: the device flag, files of this repository, and errors with hints.
 #![allow(dead_code)]
 
+pub mod chart;
+
 use std::path::{Path, PathBuf};
 
 use mdlm::blocking::wait;

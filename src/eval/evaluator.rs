@@ -22,7 +22,7 @@ use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
 use crate::eval::perplexity::Scored;
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, EvalGraph, time_rows};
+use crate::model::{Backbone, EvalGraph, Model, time_rows};
 use crate::rng::{Rng, Stream};
 
 /// How the bound of a denoiser is estimated.
@@ -76,6 +76,35 @@ pub struct Evaluator {
     session: Session,
     objective: Objective,
     batch: usize,
+}
+
+/// Perplexity of a model on blocks, in batches of `batch` blocks; see [`Evaluator::perplexity`].
+///
+/// # Errors
+/// As [`Evaluator::new`] and [`Evaluator::perplexity`].
+pub async fn perplexity(
+    model: &mut Model,
+    blocks: &Blocks,
+    batch: usize,
+    config: &EvalConfig,
+    progress: impl FnMut(u64, u64),
+) -> Result<Perplexity> {
+    let objective = Objective::new(model.config(), model.noise(), model.objective())?;
+    let shape = model.config().clone();
+    let (device, backbone, storage) = model.parts();
+    let made = Evaluator::new(
+        device,
+        backbone,
+        &objective,
+        storage,
+        Arena::Params,
+        batch.min(blocks.count()).max(1),
+        blocks.length(),
+    );
+    let mut evaluator = made.await?;
+    evaluator
+        .perplexity(storage, &shape, blocks, config, progress)
+        .await
 }
 
 /// A pass with the place of each listed row's loss: which sequence it belongs to, and its weight.

@@ -7,7 +7,7 @@ mod generative;
 mod perplexity;
 mod text;
 
-pub use evaluator::{EvalConfig, EvalMode, Evaluator};
+pub use evaluator::{EvalConfig, EvalMode, Evaluator, perplexity};
 #[cfg(not(target_arch = "wasm32"))]
 pub use generative::Judge;
 pub use perplexity::Perplexity;

@@ -94,6 +94,11 @@ impl Model {
         })
     }
 
+    /// What a graph over the model is built from.
+    pub(crate) fn parts(&mut self) -> (&Device, &Backbone, &mut Storage) {
+        (&self.device, &self.backbone, &mut self.storage)
+    }
+
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.backbone.config
@@ -102,6 +107,17 @@ impl Model {
     /// The noise it was trained with.
     pub fn noise(&self) -> &NoiseConfig {
         &self.noise
+    }
+
+    /// Takes another noise schedule, which must go with the model's objective: a network that does not
+    /// see time is good under any.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for values that cannot be or do not go together.
+    pub fn set_noise(&mut self, noise: NoiseConfig) -> Result<()> {
+        self.objective.validate(&noise, &self.backbone.config)?;
+        self.noise = noise;
+        Ok(())
     }
 
     /// What it was trained for.
