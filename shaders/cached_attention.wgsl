@@ -1,7 +1,7 @@
 // Attention of one new token a sequence over cached keys and values.
 //
-// APPEND: the token's k and v go to the cache at `position`, one number an invocation. ATTEND: one
-// head of one sequence a workgroup: scores of the positions 0 to `position` by stride, their
+// APPEND: the token's k and v go to the cache at its position, one number an invocation. ATTEND: one
+// head of one sequence a workgroup: scores of the positions up to the token's by stride, their
 // softmax by two reductions, then the sum of values, HEAD_DIM invocations to a row of v and
 // THREADS / HEAD_DIM rows at a time. Scores lie in storage, so any length fits; the storage barrier
 // makes them visible to the workgroup.
@@ -20,7 +20,7 @@ struct Params {
 //#include step
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>; // [batch, 3, heads, HEAD_DIM]
-@group(0) @binding(1) var<storage, read> position: array<u32>;
+@group(0) @binding(1) var<storage, read> positions: array<u32>; // [batch]
 //#if APPEND
 @group(0) @binding(2) var<storage, read_write> cache: array<f32>; // [batch, length, 2, heads, HEAD_DIM]
 @group(0) @binding(3) var<uniform> p: Params;
@@ -34,7 +34,7 @@ fn append(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     return;
   }
   let inside = i % pair;
-  let at = (sequence * p.length + position[0]) * pair + inside;
+  let at = (sequence * p.length + positions[sequence]) * pair + inside;
   cache[at] = qkv[sequence * (pair + pair / 2u) + pair / 2u + inside];
 }
 //#endif
@@ -59,7 +59,7 @@ fn attend(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
   let width = p.heads * HEAD_DIM;
   let q = sequence * 3u * width + head * HEAD_DIM;
   let keys = sequence * p.length * 2u * width + head * HEAD_DIM;
-  let count = position[0] + 1u;
+  let count = positions[sequence] + 1u;
   var top = LOWEST;
   for (var j = lane; j < count; j += THREADS) {
     var score = 0.0;

@@ -38,9 +38,9 @@ pub struct TrunkOptions {
 /// What decoding token by token needs besides the tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeInputs {
-    /// Where the new tokens stand, `[1]`.
-    pub position: Tensor,
-    /// The rotary table's row of that position, `[1, head_dim / 2, 2]`.
+    /// Where the new tokens stand, `[B]`.
+    pub positions: Tensor,
+    /// The rotary table's rows of those positions, `[B, head_dim / 2, 2]`.
     pub rotary: Tensor,
 }
 
@@ -150,8 +150,8 @@ impl Backbone {
             return Err(Error::Internal(problem.into()));
         }
         let decode = decode.then(|| DecodeInputs {
-            position: g.input_uint("position", &[1]),
-            rotary: g.input("rotary", &[1, c.head_dim() / 2, 2]),
+            positions: g.input_uint("positions", &[batch]),
+            rotary: g.input("rotary", &[batch, c.head_dim() / 2, 2]),
         });
         let rotary = match decode {
             Some(inputs) => inputs.rotary,
@@ -181,7 +181,7 @@ impl Backbone {
                 None => g.attention(&name("attn"), qkv, length, heads, causal)?,
                 Some(inputs) => {
                     let cache = g.input(&name("cache"), &[batch, c.length, 2 * d]);
-                    g.cached_attention(&name("attn"), qkv, inputs.position, cache, heads)?
+                    g.cached_attention(&name("attn"), qkv, inputs.positions, cache, heads)?
                 }
             };
             let names = [&name("attn_out")[..], &name("x_mid")[..]];

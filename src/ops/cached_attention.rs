@@ -1,7 +1,7 @@
 //! Causal attention of one new token a sequence over cached keys and values.
 //!
-//! The token's k and v are stored at `position`, then `o = softmax(q k^T / sqrt(head_dim)) v` over the
-//! positions 0 to `position`: the last row of causal attention over the whole sequence.
+//! The token's k and v are stored at its sequence's position, then `o = softmax(q k^T / sqrt(head_dim)) v`
+//! over the positions up to it: the last row of causal attention over the whole sequence.
 
 use crate::cpu::{Float, Io, for_rows2, math};
 use crate::device::program::Extent;
@@ -13,7 +13,7 @@ use crate::{shader, twin};
 /// Invocations that share a head.
 const THREADS: usize = 128;
 
-/// Reads qkv `[batch, 3, heads, head_dim]` and position `[1]`; updates the cache `[batch, length, 2,
+/// Reads qkv `[batch, 3, heads, head_dim]` and positions `[batch]`; updates the cache `[batch, length, 2,
 /// heads, head_dim]`; writes o `[batch, heads, head_dim]`.
 #[derive(Clone, Debug)]
 struct CachedAttention {
@@ -25,7 +25,7 @@ struct CachedAttention {
 
 impl Graph {
     /// `o [batch, heads * head_dim]` of `qkv [batch, 3 * heads * head_dim]`, whose tokens stand at
-    /// `position [1]`; `cache [batch, length, 2 * heads * head_dim]` keeps keys and values from run
+    /// `positions [batch]`; `cache [batch, length, 2 * heads * head_dim]` keeps keys and values from run
     /// to run.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Graph {
         &mut self,
         name: &str,
         qkv: Tensor,
-        position: Tensor,
+        positions: Tensor,
         cache: Tensor,
         heads: usize,
     ) -> Result<Tensor> {
@@ -44,7 +44,7 @@ impl Graph {
         let expected = format!("[batch, 3 * {heads} * (16, 32, 64 or 128)]");
         self.require(OP, qkv, fits, &expected)?;
         let (batch, width) = (self.shape(qkv)[0], self.shape(qkv)[1] / 3);
-        self.expect(OP, position, &[1])?;
+        self.expect(OP, positions, &[batch])?;
         let &[_, length, _] = self.shape(cache) else {
             return Err(self.misfit(OP, cache, "[batch, length, 2 * width]"));
         };
@@ -58,7 +58,7 @@ impl Graph {
             head_dim: width / heads,
         };
         let extent = Extent::Fixed(batch);
-        self.push(op, &[qkv, position], &[cache, o], &[scores], extent);
+        self.push(op, &[qkv, positions], &[cache, o], &[scores], extent);
         Ok(o)
     }
 }
@@ -69,7 +69,7 @@ impl CachedAttention {
     }
 
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (qkv, position) = (io.read(0), io.read_uint(1)[0] as usize);
+        let (qkv, positions) = (io.read(0), io.read_uint(1));
         let (width, dim) = (self.width(), self.head_dim);
         let scale = F::of(1.0 / (dim as f64).sqrt());
         let (cache, o) = (io.write(0), io.write(1));
@@ -81,6 +81,7 @@ impl CachedAttention {
             |first, cache, o| {
                 let sequences = cache.chunks_exact_mut(self.length * 2 * width);
                 for (i, (cache, o)) in sequences.zip(o.chunks_exact_mut(width)).enumerate() {
+                    let position = positions[first + i] as usize;
                     let qkv = &qkv[(first + i) * 3 * width..][..3 * width];
                     cache[position * 2 * width..][..2 * width].copy_from_slice(&qkv[width..]);
                     for h in 0..self.heads {
