@@ -1,6 +1,8 @@
 //! The sampler: what it keeps, what it fills, what it reports, and the law of its draws.
 #![allow(clippy::unwrap_used)]
 
+#[path = "sampling/autoregressive.rs"]
+mod autoregressive;
 mod common;
 #[path = "sampling/draws.rs"]
 mod draws;

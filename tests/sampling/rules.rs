@@ -12,7 +12,6 @@ use pollster::block_on;
 use super::fill;
 use crate::common::Executor;
 use crate::common::models::{load, small};
-use crate::common::runs::refused;
 
 /// Every sampler, with settings that make it do what is special about it.
 fn all() -> Vec<SampleConfig> {
@@ -354,74 +353,6 @@ fn a_step_that_failed_can_be_repeated() {
             "{config:?}"
         );
     }
-}
-
-/// A model that reads from left to right.
-struct Reader(Model);
-
-impl Denoiser for Reader {
-    fn vocab_size(&self) -> usize {
-        self.0.vocab_size()
-    }
-
-    fn mask_index(&self) -> u32 {
-        self.0.mask_index()
-    }
-
-    fn length(&self) -> usize {
-        Denoiser::length(&self.0)
-    }
-
-    fn schedule(&self) -> Schedule {
-        self.0.schedule()
-    }
-
-    fn autoregressive(&self) -> bool {
-        true
-    }
-
-    async fn draw(
-        &mut self,
-        xt: &[u32],
-        t: &[f64],
-        rows: &[u32],
-        options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
-        self.0.draw(xt, t, rows, options).await
-    }
-}
-
-#[test]
-fn autoregressive_models_need_a_beginning() {
-    let model = load(Executor::CpuF32.shared(), &small(8), None);
-    let mut reader = Reader(model);
-    let mut sampler = |canvas: Canvas, sampler| {
-        let config = SampleConfig {
-            sampler,
-            ..SampleConfig::default()
-        };
-        Sampler::new(&mut reader, vec![canvas], &config)
-            .and_then(|s| block_on(s.finish(|_| ControlFlow::Continue(()))))
-    };
-    let begun = Canvas::prompt(&[5, 1], 12).unwrap();
-    let filled = sampler(begun.clone(), SamplerKind::Ancestral).unwrap();
-    assert!(filled.masked().is_empty());
-    assert_eq!(
-        sampler(begun.clone(), SamplerKind::LeftToRight).unwrap(),
-        filled
-    );
-    let parts = ["sampling.sampler = threshold", "left-to-right"];
-    refused(sampler(begun, SamplerKind::Threshold), "config", &parts);
-    let parts = ["canvas position = 0", "BOS"];
-    refused(
-        sampler(Canvas::open(8), SamplerKind::Ancestral),
-        "config",
-        &parts,
-    );
-    let mut gap = Canvas::prompt(&[5, 1, 2, 3], 8).unwrap();
-    gap.reopen(1..3).unwrap();
-    let parts = ["canvas position = 3", "open position 1"];
-    refused(sampler(gap, SamplerKind::Ancestral), "config", &parts);
 }
 
 #[test]
