@@ -17,7 +17,7 @@ fn law(bias: &[f64; 7], config: &SampleConfig) -> Vec<f64> {
     let mut order: Vec<usize> = (0..6).collect();
     order.sort_by(|&a, &b| bias[b].total_cmp(&bias[a]));
     let weight = |v: usize| (bias[v] / config.temperature).exp();
-    let mut kept = vec![0.0; 6];
+    let mut kept = [0.0; 6];
     let last = order[(config.top_k as usize).clamp(1, 6) - 1];
     for v in 0..6 {
         if config.top_k == 0 || bias[v] >= bias[last] {
