@@ -9,6 +9,7 @@ mod oracle;
 #[path = "sampler_law/race.rs"]
 mod race;
 
+use common::statistics::{chi_square, chi_square_bound};
 use law::{compare, counts, follows, grid, joint, process, total_variation};
 use mdlm::config::{NoiseConfig, NoiseKind, Parameterization, SampleConfig, SamplerKind};
 use mdlm::sample::{Canvas, Denoiser, Sampler};
@@ -324,4 +325,63 @@ fn the_least_probable_tokens_are_masked_again_most_often() {
     }
     count.check("remdm-conf, masked again");
     weighted.check("remdm-conf, their probability");
+}
+
+/// Times that the network is told in each call, and times after the steps that called it.
+fn times(oracle: &Oracle, config: &SampleConfig) -> [Vec<f64>; 2] {
+    let mut oracle = oracle.clone();
+    let mut sampler = Sampler::new(&mut oracle, vec![Canvas::open(6)], config).unwrap();
+    let mut after = Vec::new();
+    while let Some(report) = block_on(sampler.step()).unwrap() {
+        if report.network_calls > after.len() {
+            after.push(report.t);
+        }
+    }
+    [oracle.asked, after]
+}
+
+#[test]
+fn the_network_is_told_the_time() {
+    let mut oracle = Oracle::chain(6);
+    for kind in [NoiseKind::Loglinear, NoiseKind::Cosine] {
+        oracle.noise.kind = kind;
+        let schedule = oracle.schedule();
+        for sampler in [SamplerKind::Ancestral, SamplerKind::RemdmCap] {
+            let [asked, after] = times(&oracle, &settings(sampler, 10));
+            for (asked, after) in asked.iter().zip(after) {
+                assert!((asked - after - 0.1).abs() < 1e-12, "{asked} {after}");
+            }
+        }
+        // in the loop, the time at which as many are masked
+        let [asked, after] = times(&oracle, &settings(SamplerKind::RemdmLoop, 20));
+        for (asked, after) in asked.iter().zip(after) {
+            let t = after + 0.05;
+            if t > 0.1 && t < 0.5 {
+                assert!(
+                    (schedule.move_chance(*asked) - 0.1).abs() < 1e-9,
+                    "{asked} {t}"
+                );
+            }
+        }
+        // of n masked positions the first is hit where (P(mask) / P(mask at 1))^n is uniform
+        let mut bins = vec![0.0; 10];
+        for seed in 0..20_000 {
+            let mut config = settings(SamplerKind::FirstHitting, 1);
+            config.seed = seed;
+            let [asked, after] = times(&oracle, &config);
+            assert_eq!((asked.len(), after[..5] == asked[..5]), (6, true));
+            assert!(asked.is_sorted_by(|a, b| a > b) && after[5] == 0.0);
+            let n = 6.0 - (seed % 6) as f64;
+            let before = match seed % 6 {
+                0 => 1.0,
+                i => asked[i as usize - 1],
+            };
+            let hit = asked[(seed % 6) as usize];
+            let u = (schedule.move_chance(hit) / schedule.move_chance(before)).powf(n);
+            bins[((u * 10.0) as usize).min(9)] += 1.0;
+        }
+        let x = chi_square(&bins, &[2000.0; 10]);
+        println!("hit times, {kind:?}: chi-square {x:.1}");
+        assert!(x < chi_square_bound(9.0), "{bins:?}");
+    }
 }

@@ -22,6 +22,8 @@ pub struct Oracle {
     pub noise: NoiseConfig,
     pub parameterization: Parameterization,
     pub autoregressive: bool,
+    /// The first canvas's time in each call.
+    pub asked: Vec<f64>,
 }
 
 impl Oracle {
@@ -36,6 +38,7 @@ impl Oracle {
             noise: NoiseConfig::default(),
             parameterization: Parameterization::Subs,
             autoregressive: false,
+            asked: Vec::new(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Denoiser for Oracle {
         options: &DrawOptions,
     ) -> Result<Vec<Draw>> {
         assert!(options.temperature == 1.0 && t.iter().all(|t| (0.0..=1.0).contains(t)));
+        self.asked.push(t[0]);
         let length = xt.len() / t.len();
         let mut draws = Vec::new();
         let mut known: Option<(usize, Matrix)> = None;
