@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::config::{ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
+use crate::config::{ModelKind, Parameterization};
 use crate::device::program::{Arena, Step};
 use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
@@ -114,16 +114,11 @@ impl<D: Denoiser> Denoiser for &mut D {
     }
 }
 
-/// Noise and objective that a model was trained with.
-fn training(_: &Model) -> (NoiseConfig, ObjectiveConfig) {
-    (NoiseConfig::default(), ObjectiveConfig::default())
-}
-
 /// What the network is told of time t: sigma, or under the change of variables where log P(mask)
 /// lies in its range.
 fn noise_level(model: &Model, t: f64) -> f64 {
     let schedule = Denoiser::schedule(model);
-    if training(model).1.change_of_variables {
+    if model.objective.change_of_variables {
         let [low, high] = schedule.log_move_range();
         let log = schedule.move_chance(t).ln();
         ((log - low) / (high - low)).clamp(0.0, 1.0)
@@ -147,11 +142,11 @@ impl Denoiser for Model {
 
     fn schedule(&self) -> Schedule {
         // a model's configuration was checked when it was made
-        Schedule::new(&training(self).0).unwrap_or_default()
+        Schedule::new(&self.noise).unwrap_or_default()
     }
 
     fn parameterization(&self) -> Parameterization {
-        training(self).1.parameterization
+        self.objective.parameterization
     }
 
     fn autoregressive(&self) -> bool {
