@@ -1,6 +1,10 @@
-// Draws a token for each listed row from softmax(logits) without the mask, one row a workgroup, by
-// an exponential race: the winner has the largest z - log(E), E exponential. Also its probability
-// and the entropy of the row, nats. With `now.greedy` the most probable token wins.
+// Draws a token for each listed row from softmax(logits / temperature) without the mask, one row a
+// workgroup, by an exponential race: the winner has the largest z / temperature - log(E), E
+// exponential; at temperature 0 the most probable token wins. Also the token's probability, the
+// entropy of the row in nats and the log-sum-exp of its logits, all of softmax(logits).
+//
+// Top-k and top-p leave the logits at or above a threshold in the race, found without sorting: the
+// order of floats is that of an integer image, whose 32 bits are settled one reduction each.
 //
 // E keeps its relative precision near 0, where the race is decided: its uniform has a 24-bit
 // mantissa and a geometric exponent, and -log(1 - u) is a series there, since the builtin log has
@@ -25,7 +29,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(3) var<storage, read_write> probability: array<f32>;
 @group(0) @binding(4) var<storage, read_write> entropy: array<f32>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(5) var<storage, read_write> log_total: array<f32>;
+@group(0) @binding(6) var<uniform> p: Params;
 
 var<workgroup> best_token: array<u32, THREADS>;
 var<workgroup> best_score: array<f32, THREADS>;
@@ -51,6 +56,37 @@ fn log_exponential(words: vec2<u32>) -> f32 {
   return log(2.0 * s * (1.0 + q * series));
 }
 
+// Unsigned image of a float with the same order; both zeros have one.
+fn image(x: f32) -> u32 {
+  let word = bitcast<u32>(x);
+  let bits = select(word, 0u, word == 0x80000000u);
+  return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+}
+
+// Sum of exp(scale (z - top)) over the logits whose image is at least `least`; their number with a
+// scale of 0.
+fn amount(lane: u32, begin: u32, least: u32, top: f32, scale: f32) -> f32 {
+  var sum = 0.0;
+  for (var v = lane; v < p.vocab; v += THREADS) {
+    let z = logits[begin + v];
+    if (v != p.mask_index && image(z) >= least) {
+      sum += select(exp((z - top) * scale), 1.0, scale == 0.0);
+    }
+  }
+  return reduce_sum(lane, sum);
+}
+
+// The largest image, at least `low`, that leaves an amount of at least `need`.
+fn threshold(lane: u32, begin: u32, low: u32, need: f32, top: f32, scale: f32) -> u32 {
+  var least = 0u;
+  for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+    let next = least | bit;
+    let left = amount(lane, begin, max(next, low), top, scale);
+    least = select(least, next, left >= need);
+  }
+  return max(least, low);
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group_index(group);
@@ -59,20 +95,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let begin = row * p.vocab;
   var top = LOWEST;
-  var score = LOWEST;
-  var token = 0u;
   for (var v = lane; v < p.vocab; v += THREADS) {
     if (v != p.mask_index) {
-      let z = logits[begin + v];
-      top = max(top, z);
-      var perturbed = z;
-      if (now.greedy == 0u) {
-        perturbed -= log_exponential(threefry(now.draw_key, vec2<u32>(v, rows[row])));
-      }
-      if (perturbed > score) {
-        score = perturbed;
-        token = v;
-      }
+      top = max(top, logits[begin + v]);
     }
   }
   top = reduce_max(lane, top);
@@ -87,6 +112,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   sum = reduce_sum(lane, sum);
   mean = reduce_sum(lane, mean) / sum;
+  let scale = now.inverse_temperature;
+  var least = 0u;
+  if (scale > 0.0) {
+    if (now.top_k > 0u && now.top_k < p.vocab - 1u) {
+      least = threshold(lane, begin, 0u, f32(now.top_k), top, 0.0);
+    }
+    if (now.top_p < 1.0) {
+      let all = amount(lane, begin, least, top, scale);
+      least = threshold(lane, begin, least, now.top_p * all, top, scale);
+    }
+  }
+  var score = LOWEST;
+  var token = 0u;
+  for (var v = lane; v < p.vocab; v += THREADS) {
+    let z = logits[begin + v];
+    if (v != p.mask_index && image(z) >= least) {
+      var perturbed = z - top;
+      if (scale > 0.0) {
+        let noise = log_exponential(threefry(now.draw_key, vec2<u32>(v, rows[row])));
+        perturbed = perturbed * scale - noise;
+      }
+      if (perturbed > score) {
+        score = perturbed;
+        token = v;
+      }
+    }
+  }
   best_token[lane] = token;
   best_score[lane] = score;
   workgroupBarrier();
@@ -101,5 +153,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     tokens[row] = token;
     probability[row] = exp(logits[begin + token] - top) / sum;
     entropy[row] = log(sum) - mean;
+    log_total[row] = top + log(sum);
   }
 }

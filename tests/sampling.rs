@@ -1,13 +1,20 @@
 //! The sampler: what it keeps, what it fills, what it reports, and the law of its draws.
 #![allow(clippy::unwrap_used)]
 
+#[path = "sampling/autoregressive.rs"]
+mod autoregressive;
 mod common;
+#[path = "sampling/draws.rs"]
+mod draws;
+#[path = "sampling/rules.rs"]
+mod rules;
 
 use std::ops::ControlFlow;
 
 use common::Executor;
 use common::models::{load, small, tokenizer};
 use common::runs::refused;
+use common::statistics::{chi_square, chi_square_bound};
 use mdlm::config::SampleConfig;
 use mdlm::data::Tokenizer;
 use mdlm::model::Model;
@@ -24,7 +31,11 @@ fn probabilities() -> Vec<f64> {
 }
 
 fn settings(steps: usize, seed: u64) -> SampleConfig {
-    SampleConfig { steps, seed }
+    SampleConfig {
+        steps,
+        seed,
+        ..SampleConfig::default()
+    }
 }
 
 /// Fills a canvas; the reports of all steps.
@@ -36,19 +47,6 @@ fn fill(model: &mut Model, canvas: Canvas, config: &SampleConfig) -> (Canvas, Ve
         ControlFlow::Continue(())
     }));
     (filled.unwrap(), reports)
-}
-
-/// Sum of (seen - expected)^2 / expected.
-fn chi_square(seen: &[f64], expected: &[f64]) -> f64 {
-    let term = |(s, e): (&f64, &f64)| (s - e).powi(2) / e;
-    seen.iter().zip(expected).map(term).sum()
-}
-
-/// A bound that chi-square with `freedom` degrees exceeds once in about 30,000 times (Wilson and
-/// Hilferty's approximation at four standard deviations).
-fn chi_square_bound(freedom: f64) -> f64 {
-    let c = 2.0 / (9.0 * freedom);
-    freedom * (1.0 - c + 4.0 * c.sqrt()).powi(3)
 }
 
 #[test]

@@ -2,10 +2,12 @@
 #![allow(dead_code)]
 
 pub mod chart;
+pub mod screen;
 
 use std::path::{Path, PathBuf};
 
 use mdlm::blocking::wait;
+use mdlm::config::{SampleConfig, TrainConfig};
 use mdlm::device::Device;
 
 /// Where to compute.
@@ -25,6 +27,66 @@ impl DeviceArgs {
             eprintln!("the first run on a GPU compiles its kernels, which may take a while");
         }
         Ok(device)
+    }
+}
+
+/// How to sample. The library's defaults where nothing is said.
+#[derive(clap::Args)]
+pub struct SampleArgs {
+    /// ancestral, first-hitting, analytic, confidence, threshold, entropy-bound, remdm-cap,
+    /// remdm-rescale, remdm-conf, remdm-loop or left-to-right.
+    #[arg(long)]
+    sampler: Option<String>,
+    /// Denoising steps.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Seed of the first sample; the next ones count up.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Divides the logits; 0: always the most probable token.
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Draw among this many of the most probable tokens.
+    #[arg(long)]
+    top_k: Option<u32>,
+    /// Draw among the most probable tokens that together have this probability.
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// Probability from which the sampler `threshold` accepts a token.
+    #[arg(long)]
+    threshold: Option<f64>,
+    /// Any sampling option, as key=value, for example gamma=0.5; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SampleArgs {
+    /// The settings: flag over --set over default.
+    pub fn resolve(&self) -> mdlm::Result<SampleConfig> {
+        fn text<T: ToString>(flag: &Option<T>) -> Option<String> {
+            flag.as_ref().map(T::to_string)
+        }
+        let flags = [
+            ("sampler", text(&self.sampler)),
+            ("steps", text(&self.steps)),
+            ("seed", text(&self.seed)),
+            ("temperature", text(&self.temperature)),
+            ("top_k", text(&self.top_k)),
+            ("top_p", text(&self.top_p)),
+            ("threshold", text(&self.threshold)),
+        ];
+        let mut all = TrainConfig::default();
+        for assignment in &self.set {
+            let assignment = assignment.trim_start_matches("sampling.");
+            all.set(&format!("sampling.{assignment}"))?;
+        }
+        for (key, value) in flags {
+            if let Some(value) = value {
+                all.set(&format!("sampling.{key}={value}"))?;
+            }
+        }
+        all.sampling.validate()?;
+        Ok(all.sampling)
     }
 }
 

@@ -5,12 +5,14 @@ struct Step {
   rows: u32,
   parts: u32,
   segments: u32,
-  greedy: u32,
+  top_k: u32,
   lr: f32,
   bias1: f32,
   bias2: f32,
   ema_decay: f32,
-  reserved: vec4<u32>,
+  inverse_temperature: f32,
+  top_p: f32,
+  reserved: vec2<u32>,
 }
 @group(1) @binding(0) var<uniform> now: Step;
 

@@ -4,9 +4,11 @@
 mod model;
 mod noise;
 mod overlay;
+mod sample;
 mod train;
 mod validate;
 
 pub use model::{ModelConfig, ModelKind};
 pub use noise::{NoiseConfig, NoiseKind, ObjectiveConfig, Parameterization};
-pub use train::{DataConfig, LrSchedule, OptimConfig, SampleConfig, TrainConfig, TrainingConfig};
+pub use sample::{SampleConfig, SamplerKind};
+pub use train::{DataConfig, LrSchedule, OptimConfig, TrainConfig, TrainingConfig};

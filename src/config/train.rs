@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelConfig, NoiseConfig, ObjectiveConfig};
+use super::{ModelConfig, NoiseConfig, ObjectiveConfig, SampleConfig};
 
 /// Where text comes from and how it becomes tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -107,25 +107,6 @@ impl Default for TrainingConfig {
             keep: 3,
             val_every: 0,
             val_blocks: 256,
-        }
-    }
-}
-
-/// How to sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SampleConfig {
-    /// Denoising steps on a uniform grid of t.
-    pub steps: usize,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for SampleConfig {
-    fn default() -> Self {
-        Self {
-            steps: 128,
-            seed: 1,
         }
     }
 }

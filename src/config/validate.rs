@@ -1,13 +1,18 @@
-//! The limits of every section but the model's own, which checks itself.
+//! The limits of the training sections; model, noise, objective and sampling check themselves.
 
-use super::{DataConfig, OptimConfig, SampleConfig, TrainConfig, TrainingConfig};
+use super::{DataConfig, OptimConfig, TrainConfig, TrainingConfig};
 use crate::error::{Error, Result};
 
 /// Largest integer that TOML can hold; seeds and counts stay below it so that they can be saved.
-const MAX_INTEGER: u64 = i64::MAX as u64;
+pub(super) const MAX_INTEGER: u64 = i64::MAX as u64;
 
 /// Checks `value` with `holds`; a NaN holds nothing.
-fn check(key: &str, value: f64, holds: impl FnOnce(f64) -> bool, problem: &str) -> Result<()> {
+pub(super) fn check(
+    key: &str,
+    value: f64,
+    holds: impl FnOnce(f64) -> bool,
+    problem: &str,
+) -> Result<()> {
     if value.is_finite() && holds(value) {
         return Ok(());
     }
@@ -15,7 +20,11 @@ fn check(key: &str, value: f64, holds: impl FnOnce(f64) -> bool, problem: &str) 
 }
 
 /// Checks that a count lies in a range.
-fn check_range(key: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<()> {
+pub(super) fn check_range(
+    key: &str,
+    value: u64,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -116,14 +125,6 @@ impl TrainingConfig {
     }
 }
 
-impl SampleConfig {
-    /// Checks every value.
-    pub fn validate(&self) -> Result<()> {
-        check_range("sampling.steps", self.steps as u64, 1..=1 << 24)?;
-        check_range("sampling.seed", self.seed, 0..=MAX_INTEGER)
-    }
-}
-
 impl TrainConfig {
     /// Checks every section but the paths in `data` (see [`DataConfig::validate`]). The model's
     /// vocabulary may still be open (`model.vocab_size = 0`).
@@ -159,7 +160,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ModelConfig;
+    use crate::config::{ModelConfig, SamplerKind};
 
     #[test]
     fn defaults_and_presets_are_valid() {
@@ -202,6 +203,33 @@ mod tests {
             "training.sampling_eps=1",
             "training.keep=0",
             "sampling.steps=0",
+            "sampling.sampler=ddpm",
+            "sampling.temperature=-1",
+            "sampling.temperature=0.001",
+            "sampling.temperature=nan",
+            "sampling.top_k=-1",
+            "sampling.top_p=0",
+            "sampling.top_p=1.1",
+            "sampling.tokens_per_call=0",
+            "sampling.order_noise=-1",
+            "sampling.threshold=1.5",
+            "sampling.gamma=-0.1",
+            "sampling.gamma=inf",
+            "sampling.eta=-0.1",
+            "sampling.eta=2",
+            "sampling.t_on=1",
+            "sampling.t_off=0.6",
+            "sampling.alpha_on=0",
+            "sampling.stride=-1",
+            // valid, but not read by the default sampler
+            "sampling.tokens_per_call=4",
+            "sampling.order_noise=1",
+            "sampling.threshold=0.5",
+            "sampling.gamma=1",
+            "sampling.eta=0.5",
+            "sampling.t_on=0.5",
+            "sampling.t_off=0.1",
+            "sampling.alpha_on=0.5",
         ];
         for case in cases {
             let key = case.split_once('=').unwrap().0;
@@ -219,6 +247,54 @@ mod tests {
         assert!(matches!(config.validate(), Err(Error::Config { key, .. }) if key == "seed"));
         let unread = DataConfig::default().validate();
         assert!(matches!(unread, Err(Error::Config { key, .. }) if key == "data.train"));
+    }
+
+    #[test]
+    fn sampling_options_go_with_their_sampler() {
+        let check = |settings: &[&str]| {
+            let mut config = TrainConfig::default();
+            let mut set = settings.iter().map(|s| config.set(s));
+            set.find(Result::is_err).unwrap_or(Ok(()))?;
+            config.validate()
+        };
+        for kind in SamplerKind::ALL {
+            check(&[&format!("sampling.sampler={}", kind.name())]).unwrap();
+        }
+        for good in [
+            &[
+                "sampling.sampler=first-hitting",
+                "sampling.tokens_per_call=4",
+            ][..],
+            &["sampling.sampler=confidence", "sampling.order_noise=2"],
+            &["sampling.sampler=remdm-cap", "sampling.eta=0.5"],
+            &["sampling.temperature=0"],
+            &[
+                "sampling.top_k=5",
+                "sampling.top_p=0.5",
+                "sampling.temperature=0.01",
+            ],
+        ] {
+            check(good).unwrap();
+        }
+        for (bad, parts) in [
+            (
+                &["sampling.sampler=threshold", "sampling.gamma=2"][..],
+                "sampling.gamma = 2: threshold does not read it; leave it out, or set \
+                 sampling.sampler to entropy-bound",
+            ),
+            (
+                &["sampling.temperature=0", "sampling.top_p=0.9"],
+                "sampling.top_p = 0.9: has no effect",
+            ),
+            (
+                &["sampling.sampler=remdm-loop", "sampling.eta=0.2"],
+                "sampling.eta = 0.2: must be at most 0.1111",
+            ),
+            (&["sampling.sampler=remdm"], "remdm-cap"),
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains(parts), "{error}");
+        }
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod par;
 pub use executor::{Call, Cpu, Io, Memory, Program, Twin};
 pub use float::Float;
 pub use gemm::{MatMut, MatRef, gemm};
-pub use par::{for_blocks3, for_rows, for_rows2, for_rows4, sum_rows, threads};
+pub use par::{for_blocks3, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};

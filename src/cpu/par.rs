@@ -86,6 +86,35 @@ pub fn for_rows4<T: Send>(
         .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
 }
 
+/// Calls `f(row, a, [b, c, d])` for each row of outputs with one element a row; a row is worth a
+/// thread's while.
+pub fn for_each_row<A: Send, B: Send>(
+    a: &mut [A],
+    [b, c, d]: [&mut [B]; 3],
+    f: impl Fn(usize, &mut A, [&mut B; 3]) + Sync + Send,
+) {
+    let run = |row: usize, a: &mut A, rest: [&mut B; 3]| {
+        pulp::Arch::new().dispatch(|| f(row, a, rest));
+    };
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        a.par_iter_mut()
+            .zip(b.par_iter_mut())
+            .zip(c.par_iter_mut())
+            .zip(d.par_iter_mut())
+            .enumerate()
+            .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
+    }
+    #[cfg(target_arch = "wasm32")]
+    a.iter_mut()
+        .zip(b)
+        .zip(c)
+        .zip(d)
+        .enumerate()
+        .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
+}
+
 /// Calls `f(i, a, b, c)` for the i-th block of each output; `sizes` are the blocks' elements.
 pub fn for_blocks3<T: Send>(
     a: &mut [T],

@@ -103,7 +103,7 @@ impl Extent {
 }
 
 /// Values that change from step to step; the GPU sees them as one uniform buffer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Key of this micro-step's dropout masks.
     pub dropout_key: [u32; 2],
@@ -115,8 +115,8 @@ pub struct Step {
     pub parts: u32,
     /// Distinct tokens in the batch.
     pub segments: u32,
-    /// Take the most probable token instead of drawing one.
-    pub greedy: bool,
+    /// Draw among the most probable tokens only; 0: among all.
+    pub top_k: u32,
     /// Learning rate.
     pub lr: f64,
     /// `1 - beta1^k` of AdamW at its k-th step.
@@ -125,16 +125,49 @@ pub struct Step {
     pub bias2: f64,
     /// Decay of the weights' moving average.
     pub ema_decay: f64,
+    /// Divides the logits of a draw; 0: take the most probable token.
+    pub temperature: f64,
+    /// Draw among the most probable tokens with this share of the tempered probability.
+    pub top_p: f64,
+}
+
+/// No rows, no learning rate, draws from the model's own distribution.
+impl Default for Step {
+    fn default() -> Self {
+        Self {
+            dropout_key: [0; 2],
+            draw_key: [0; 2],
+            rows: 0,
+            parts: 0,
+            segments: 0,
+            top_k: 0,
+            lr: 0.0,
+            bias1: 0.0,
+            bias2: 0.0,
+            ema_decay: 0.0,
+            temperature: 1.0,
+            top_p: 1.0,
+        }
+    }
 }
 
 impl Step {
+    /// What a draw multiplies logits with, so that temperature 1 changes no bit; 0 at temperature 0.
+    pub fn inverse_temperature(&self) -> f64 {
+        if self.temperature > 0.0 {
+            1.0 / self.temperature
+        } else {
+            0.0
+        }
+    }
+
     /// Words of the uniform buffer, in the order of `shaders/lib/step.wgsl`.
     pub fn words(&self) -> [u32; 16] {
         let f = |x: f64| (x as f32).to_bits();
         let [d0, d1] = self.dropout_key;
         let [c0, c1] = self.draw_key;
         let mut words = [0; 16];
-        words[..12].copy_from_slice(&[
+        words[..14].copy_from_slice(&[
             d0,
             d1,
             c0,
@@ -142,11 +175,13 @@ impl Step {
             self.rows,
             self.parts,
             self.segments,
-            u32::from(self.greedy),
+            self.top_k,
             f(self.lr),
             f(self.bias1),
             f(self.bias2),
             f(self.ema_decay),
+            f(self.inverse_temperature()),
+            f(self.top_p),
         ]);
         words
     }

@@ -79,6 +79,27 @@ impl Schedule {
         }
     }
 
+    /// The time at which a token is masked with this probability, within 2^-60; 0 or 1 for a
+    /// probability that is not reached.
+    pub fn time_at(&self, move_chance: f64) -> f64 {
+        let [mut low, mut high] = [0.0, 1.0];
+        if move_chance <= self.move_chance(low) {
+            return low;
+        }
+        if move_chance >= self.move_chance(high) {
+            return high;
+        }
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            if self.move_chance(middle) < move_chance {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
+    }
+
     /// Weight of the continuous-time loss, `sigma' / expm1(sigma)`.
     pub fn weight(&self, t: f64) -> f64 {
         match self.0.kind {
@@ -151,6 +172,7 @@ mod tests {
                     schedule.dsigma(t) / sigma.exp_m1(),
                     "weight",
                 );
+                close(schedule.time_at(schedule.move_chance(t)), t, "time_at");
                 let h = 1e-5;
                 if t > 2.0 * h && t < 1.0 - 2.0 * h {
                     let slope = (schedule.sigma(t + h) - schedule.sigma(t - h)) / (2.0 * h);

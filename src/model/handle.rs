@@ -25,7 +25,7 @@ pub struct Model {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) noise: NoiseConfig,
     pub(crate) objective: ObjectiveConfig,
-    pub(crate) draw: Option<(usize, DrawGraph, Session)>,
+    pub(crate) draw: Option<([usize; 2], DrawGraph, Session)>,
     logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
 

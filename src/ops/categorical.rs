@@ -1,8 +1,14 @@
 //! Drawing tokens at listed rows, exact in f32: an exponential race whose small variates keep
 //! their relative precision. Both executors draw the same numbers.
+//!
+//! Temperature, top-k and top-p are values of the step, applied in this order: the `top_k` largest
+//! logits, then the fewest of them that hold `top_p` of the tempered probability. Equal logits stay
+//! or go together. Probability, entropy and total are those of the model, before any of this.
 
-use crate::cpu::{Float, Io, math};
-use crate::device::program::Extent;
+use std::cmp::Ordering;
+
+use crate::cpu::{Float, Io, for_each_row, math};
+use crate::device::program::{Extent, Step};
 use crate::error::Result;
 use crate::gpu::{Grid, Source};
 use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
@@ -10,7 +16,7 @@ use crate::ops::head_loss::aligned_chunk;
 use crate::rng::threefry2x32;
 use crate::{shader, twin};
 
-/// Reads logits and row numbers; writes tokens, probabilities and entropies.
+/// Reads logits and row numbers; writes tokens, probabilities, entropies and totals.
 #[derive(Clone, Debug)]
 struct Categorical {
     vocab: usize,
@@ -24,10 +30,12 @@ struct Categorical {
 pub struct Draws {
     /// The tokens.
     pub tokens: Tensor,
-    /// Their probabilities.
+    /// Their probabilities under the model.
     pub probability: Tensor,
-    /// Entropy of the distribution each was drawn from, nats.
+    /// Entropy of the model's distribution, nats.
     pub entropy: Tensor,
+    /// Log-sum-exp of the logits without the mask's.
+    pub log_total: Tensor,
 }
 
 impl Graph {
@@ -58,10 +66,8 @@ impl Graph {
             &format!("more than {mask_index} elements"),
         )?;
         let tokens = self.activation_uint("tokens", &[n]);
-        let (probability, entropy) = (
-            self.activation("probability", &[n]),
-            self.activation("entropy", &[n]),
-        );
+        let [probability, entropy, log_total] =
+            ["probability", "entropy", "log_total"].map(|name| self.activation(name, &[n]));
         let chunk = aligned_chunk(chunk);
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
@@ -74,6 +80,7 @@ impl Graph {
                 part(self, tokens)?,
                 part(self, probability)?,
                 part(self, entropy)?,
+                part(self, log_total)?,
             ];
             self.push(
                 Categorical {
@@ -92,6 +99,7 @@ impl Graph {
             tokens,
             probability,
             entropy,
+            log_total,
         })
     }
 }
@@ -117,31 +125,15 @@ fn log_exponential<F: Float>(words: [u32; 2]) -> F {
 impl Categorical {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (logits, numbers, n) = (io.read(0), io.read_uint(1), self.vocab);
-        let (step, rows) = (io.step, io.rows);
-        let (tokens, probability, entropy) = (io.write_uint(0), io.write(1), io.write(2));
-        for row in 0..rows {
+        let (step, rows, mask) = (io.step, io.rows, self.mask_index as usize);
+        let inverse = F::of(step.inverse_temperature());
+        let tokens = io.write_uint(0);
+        let outs = [io.write(1), io.write(2), io.write(3)].map(|out| &mut out[..rows]);
+        for_each_row(&mut tokens[..rows], outs, |row, token, outs| {
             let z = &logits[row * n..][..n];
-            let (mut token, mut best) = (0, F::LOWEST);
-            for v in (0..n).filter(|&v| v != self.mask_index as usize) {
-                let noise = if step.greedy {
-                    F::ZERO
-                } else {
-                    log_exponential(threefry2x32(step.draw_key, [v as u32, numbers[row]]))
-                };
-                if z[v] - noise > best {
-                    (token, best) = (v, z[v] - noise);
-                }
-            }
-            let keep = |v: usize| {
-                if v == self.mask_index as usize {
-                    F::LOWEST
-                } else {
-                    z[v]
-                }
-            };
-            let top = math::maximum(n, keep);
+            let top = math::maximum(n, |v| if v == mask { F::LOWEST } else { z[v] });
             let p = |v: usize| {
-                if v == self.mask_index as usize {
+                if v == mask {
                     F::ZERO
                 } else {
                     (z[v] - top).exp()
@@ -149,10 +141,52 @@ impl Categorical {
             };
             let sum = math::sum(n, p);
             let mean = math::sum(n, |v| p(v) * (z[v] - top)) / sum;
-            tokens[row] = token as u32;
-            probability[row] = p(token) / sum;
-            entropy[row] = sum.ln() - mean;
+            let least = self.least(z, top, step);
+            let (mut chosen, mut best) = (0, F::LOWEST);
+            for v in (0..n).filter(|&v| v != mask && z[v] >= least) {
+                let score = if step.temperature > 0.0 {
+                    let words = threefry2x32(step.draw_key, [v as u32, numbers[row]]);
+                    (z[v] - top) * inverse - log_exponential(words)
+                } else {
+                    z[v] - top
+                };
+                if score > best {
+                    (chosen, best) = (v, score);
+                }
+            }
+            let [probability, entropy, log_total] = outs;
+            *token = chosen as u32;
+            *probability = p(chosen) / sum;
+            *entropy = sum.ln() - mean;
+            *log_total = top + sum.ln();
+        });
+    }
+
+    /// The least logit that may win, by sorting; the kernel finds the same one by bisection.
+    fn least<F: Float>(&self, z: &[F], top: F, step: &Step) -> F {
+        let most = match step.top_k as usize {
+            0 => z.len(),
+            k => k,
+        };
+        if step.temperature == 0.0 || (most >= z.len() - 1 && step.top_p >= 1.0) {
+            return F::LOWEST;
         }
+        let live = (0..z.len()).filter(|&v| v != self.mask_index as usize);
+        let mut kept: Vec<F> = live.map(|v| z[v]).collect();
+        kept.sort_unstable_by(|a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
+        if most < kept.len() {
+            let least = kept[most - 1];
+            kept.truncate(kept.partition_point(|&x| x >= least));
+        }
+        let inverse = F::of(step.inverse_temperature());
+        let weight = |&x: &F| ((x - top) * inverse).exp().f64();
+        let need = step.top_p * kept.iter().map(weight).sum::<f64>();
+        let mut mass = 0.0;
+        let enough = kept.iter().position(|x| {
+            mass += weight(x);
+            mass >= need
+        });
+        kept[enough.unwrap_or(kept.len() - 1)]
     }
 }
 
@@ -177,6 +211,7 @@ impl Op for Categorical {
                 Some(Operand::Write(0)),
                 Some(Operand::Write(1)),
                 Some(Operand::Write(2)),
+                Some(Operand::Write(3)),
             ],
             params: vec![
                 self.vocab as u32,

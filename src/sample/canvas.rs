@@ -171,6 +171,10 @@ impl Canvas {
         self.positions[position].token = Some(token);
     }
 
+    pub(super) fn mask(&mut self, position: usize) {
+        self.positions[position].token = None;
+    }
+
     /// The text; masked positions show as `_`.
     pub fn text(&self, tokenizer: &Tokenizer) -> String {
         tokenizer.decode_with(&self.tokens(tokenizer.mask_index()), "_")

@@ -1,10 +1,19 @@
-//! Sampling: a canvas of frozen and open positions, and samplers that fill it step by step.
+//! Sampling: canvases of frozen and open positions, and samplers that fill them step by step.
+//!
+//! A [`Sampler`] decides on the host, in f64, *which* positions a step fills; *what* they become is
+//! drawn on the device, at those positions only, by a [`Denoiser`].
 
 mod canvas;
+mod check;
+mod denoiser;
 pub mod reference;
-mod reveal;
+mod report;
+mod rules;
 mod sampler;
+mod window;
 
 pub use canvas::Canvas;
-pub use reveal::binomial;
-pub use sampler::{Revealed, Sampler, StepReport};
+pub use denoiser::{Denoiser, Draw, DrawOptions};
+pub use report::{Remasked, Revealed, StepReport};
+pub use rules::binomial;
+pub use sampler::Sampler;

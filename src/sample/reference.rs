@@ -2,7 +2,7 @@
 //! one race of tokens against the mask over uniforms that the caller gives.
 //!
 //! Everything behind the logits happens on the host in f64, so a run is the reference's token for
-//! token given its uniforms. With f32 uniforms that race reveals too little (see `reveal.rs`): use
+//! token given its uniforms. With f32 uniforms that race reveals too little (see `ops/categorical.rs`): use
 //! [`crate::sample::Sampler`] for anything but comparison.
 
 use crate::config::Parameterization;

@@ -1,57 +1,49 @@
-//! Ancestral sampling on a uniform grid of t, with the network called only when something is
-//! revealed (reference `ddpm_cache`, without its f32 race: see `reveal.rs` and `ops/categorical.rs`).
+//! Filling canvases step by step.
 //!
-//! From t to s a masked position is revealed with probability (t - s) / t, independently, so the
-//! number revealed is binomial and the positions are uniform. The grid ends at 0, where
-//! everything left is revealed; the reference stops at 1e-5 and fills the rest greedily.
+//! Everything random is a function of the seed, the step, the canvas's index in its batch, and the
+//! position. So a batch's first canvas becomes what it would become alone (as long as the rule's
+//! decisions do not hang on the last bits of a prediction), and canvases do not touch each other.
 
 use std::ops::ControlFlow;
 
 use crate::config::SampleConfig;
-use crate::device::program::{Arena, Step};
-use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
-use crate::graph::Session;
-use crate::model::{DrawGraph, Model, check_tokens, time_rows};
+use crate::model::Model;
 use crate::rng::{Rng, Stream, stream_key};
-use crate::sample::Canvas;
-use crate::sample::reveal::{binomial, choose};
+use crate::sample::check::{check_canvases, check_prefix, left_to_right};
+use crate::sample::rules::{Plan, Rule, View, rule};
+use crate::sample::window::Windows;
+use crate::sample::{Canvas, Denoiser, Draw, DrawOptions, Remasked, Revealed, StepReport};
 
-/// A position that a step has filled.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Revealed {
-    /// Where.
-    pub position: usize,
-    /// With what.
-    pub token: u32,
-    /// Its probability under the model.
-    pub probability: f64,
-    /// Entropy of the distribution it was drawn from, nats.
-    pub entropy: f64,
-}
-
-/// What a step did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepReport {
-    /// Steps done, this one included.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Diffusion time after the step; P(mask) is about t.
-    pub t: f64,
-    /// What was revealed, in order of position.
-    pub revealed: Vec<Revealed>,
-    /// Positions still masked.
-    pub masked: usize,
-    /// Network calls so far.
-    pub network_calls: usize,
-}
-
-/// Fills a canvas step by step.
-pub struct Sampler<'m> {
-    model: &'m mut Model,
+/// A canvas and what its rule remembers of it.
+struct Work {
     canvas: Canvas,
+    /// Diffusion time in the window.
+    t: f64,
+    /// Probability of each token when it was revealed.
+    probability: Vec<f64>,
+}
+
+/// What is done with a canvas in a step, before its draws are known.
+struct Planned {
+    masked: Vec<usize>,
+    filled: Vec<usize>,
+    rng: Rng,
+    plan: Plan,
+}
+
+/// Fills canvases step by step. It borrows a model ([`Model::sampler`]) or owns one
+/// (`Sampler::new(model, ..)`, for an application that keeps them together).
+pub struct Sampler<D> {
+    denoiser: D,
+    work: Vec<Work>,
     config: SampleConfig,
+    rule: Box<dyn Rule>,
+    windows: Windows,
+    window: usize,
+    /// Steps done in the window.
+    step: usize,
+    /// Steps done, or skipped because a window was full.
     done: usize,
     network_calls: usize,
 }
@@ -60,69 +52,115 @@ impl Model {
     /// A sampler for the open positions of `canvas`.
     ///
     /// # Errors
-    /// [`Error::Config`] for 0 steps, a canvas that is empty or longer than the model, or one that
-    /// holds the mask as a token, [`Error::Token`] for a frozen token outside the vocabulary.
-    pub fn sampler(&mut self, canvas: Canvas, config: &SampleConfig) -> Result<Sampler<'_>> {
+    /// As [`Sampler::new`].
+    pub fn sampler(&mut self, canvas: Canvas, config: &SampleConfig) -> Result<Sampler<&mut Self>> {
+        Sampler::new(self, vec![canvas], config)
+    }
+
+    /// A sampler for several canvases of one length, filled together.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`].
+    pub fn sampler_batch(
+        &mut self,
+        canvases: Vec<Canvas>,
+        config: &SampleConfig,
+    ) -> Result<Sampler<&mut Self>> {
+        Sampler::new(self, canvases, config)
+    }
+}
+
+impl<D: Denoiser> Sampler<D> {
+    /// A sampler for the open positions of canvases of one length. Those longer than the model are
+    /// filled window after window.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot work, canvases that are empty, of different
+    /// lengths, or hold the mask as a token, and for what an autoregressive model cannot fill;
+    /// [`Error::Token`] for a token outside the vocabulary.
+    pub fn new(denoiser: D, canvases: Vec<Canvas>, config: &SampleConfig) -> Result<Self> {
         config.validate()?;
-        let model = self.config();
-        if canvas.is_empty() || canvas.len() > model.length {
-            let problem = format!("the model takes 1 to {} positions", model.length);
-            return Err(Error::config("canvas length", canvas.len(), problem));
+        let mut config = config.clone();
+        check_canvases(&canvases, denoiser.vocab_size(), denoiser.mask_index())?;
+        if denoiser.autoregressive() {
+            config.sampler = left_to_right(config.sampler)?;
+            canvases.iter().try_for_each(check_prefix)?;
         }
-        check_tokens(&canvas.tokens(model.mask_index), model.vocab_size)?;
-        let mask = Some(model.mask_index);
-        if let Some(i) = (0..canvas.len()).find(|&i| canvas.token(i) == mask) {
-            let problem = "holds the mask token; open it instead";
-            return Err(Error::config("canvas position", i, problem));
-        }
-        Ok(Sampler {
-            model: self,
+        let windows = Windows::new(canvases[0].len(), denoiser.length(), config.stride)?;
+        let rule = rule(
+            &config,
+            denoiser.schedule(),
+            denoiser.parameterization(),
+            denoiser.vocab_size(),
+        );
+        let work = canvases.into_iter().map(|canvas| Work {
+            t: 1.0,
+            probability: vec![1.0; canvas.len()],
             canvas,
-            config: config.clone(),
+        });
+        Ok(Self {
+            work: work.collect(),
+            denoiser,
+            config,
+            rule,
+            windows,
+            window: 0,
+            step: 0,
             done: 0,
             network_calls: 0,
         })
     }
-}
 
-impl Sampler<'_> {
-    /// The canvas as it stands.
+    /// The canvas as it stands; of a batch, the first one.
     pub fn canvas(&self) -> &Canvas {
-        &self.canvas
+        &self.work[0].canvas
     }
 
-    /// Does the next step; `None` when nothing is masked any more.
+    /// All canvases as they stand.
+    pub fn canvases(&self) -> impl ExactSizeIterator<Item = &Canvas> {
+        self.work.iter().map(|work| &work.canvas)
+    }
+
+    /// The denoiser and the canvases, for whoever owned the model.
+    pub fn into_parts(self) -> (D, Vec<Canvas>) {
+        let canvases = self.work.into_iter().map(|work| work.canvas);
+        (self.denoiser, canvases.collect())
+    }
+
+    /// Does the next step; `None` when there is nothing left to do.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and its kin; the canvas stays as it was.
+    /// [`Error::DeviceLost`] and its kin; the canvases stay as they were.
     pub async fn step(&mut self) -> Result<Option<StepReport>> {
-        let masked = self.canvas.masked();
-        if masked.is_empty() || self.done == self.config.steps {
-            return Ok(None);
+        let mut planned: Vec<Option<Planned>> = self.plan();
+        while planned.iter().all(Option::is_none) {
+            if !self.next_window() {
+                return Ok(None);
+            }
+            planned = self.plan();
         }
-        let time = |done: usize| 1.0 - done as f64 / self.config.steps as f64;
-        let (t, s) = (time(self.done), time(self.done + 1));
-        let mut rng = Rng::new(self.config.seed, Stream::Reveal, self.done as u64);
-        let left = masked.len();
-        let count = binomial(&mut rng, left, (t - s) / t);
-        let positions = choose(&mut rng, masked, count);
-        let revealed = if positions.is_empty() {
-            Vec::new()
-        } else {
-            self.draw(&positions, t).await?
-        };
-        for r in &revealed {
-            self.canvas.reveal(r.position, r.token);
-        }
-        self.done += 1;
-        Ok(Some(StepReport {
-            step: self.done,
-            steps: self.config.steps,
-            t: s,
-            masked: left - revealed.len(),
-            revealed,
+        let draws = self.draw(&planned).await?;
+        let mut report = StepReport {
+            step: self.done + 1,
+            steps: self.windows.count() * self.rule.steps(),
+            t: 0.0,
+            revealed: Vec::new(),
+            remasked: Vec::new(),
+            masked: 0,
             network_calls: self.network_calls,
-        }))
+        };
+        let mut rest = &draws[..];
+        for (canvas, planned) in planned.into_iter().enumerate() {
+            if let Some(planned) = planned {
+                let (mine, later) = rest.split_at(planned.plan.rows.len());
+                rest = later;
+                self.apply(canvas, planned, mine, &mut report);
+            }
+        }
+        self.step += 1;
+        self.done += 1;
+        report.masked = self.canvases().map(|canvas| canvas.masked().len()).sum();
+        Ok(Some(report))
     }
 
     /// Runs the remaining steps; `Break` stops early and keeps the canvas.
@@ -130,64 +168,158 @@ impl Sampler<'_> {
     /// # Errors
     /// As [`Sampler::step`].
     pub async fn finish(
+        self,
+        observe: impl FnMut(&StepReport) -> ControlFlow<()>,
+    ) -> Result<Canvas> {
+        Ok(self.finish_all(observe).await?.swap_remove(0))
+    }
+
+    /// [`Sampler::finish`] for all canvases of a batch.
+    ///
+    /// # Errors
+    /// As [`Sampler::step`].
+    pub async fn finish_all(
         mut self,
         mut observe: impl FnMut(&StepReport) -> ControlFlow<()>,
-    ) -> Result<Canvas> {
+    ) -> Result<Vec<Canvas>> {
         while let Some(report) = self.step().await? {
             if observe(&report).is_break() {
                 break;
             }
         }
-        Ok(self.canvas)
+        Ok(self.into_parts().1)
     }
 
-    /// Draws tokens at `positions` from the network's prediction for the canvas.
-    async fn draw(&mut self, positions: &[usize], t: f64) -> Result<Vec<Revealed>> {
-        let Self {
-            model,
-            canvas,
-            config,
-            ..
-        } = self;
-        let length = canvas.len();
-        let (_, graph, session) = match &mut model.draw {
-            Some(made) if made.0 == length => made,
-            slot => {
-                let mut g = DrawGraph::new(&model.backbone, 1, length)?;
-                let d = g.draws;
-                let outputs = [d.tokens, d.probability, d.entropy];
-                let session = Session::new(
-                    &model.device,
-                    &mut g.graph,
-                    &model.storage,
-                    Arena::Params,
-                    &outputs,
-                )
-                .await?;
-                slot.insert((length, g, session))
+    /// Goes on to the next window, if there is one.
+    fn next_window(&mut self) -> bool {
+        if self.window + 1 == self.windows.count() {
+            return false;
+        }
+        self.window += 1;
+        self.step = 0;
+        self.done = self.done.max(self.window * self.rule.steps());
+        self.work.iter_mut().for_each(|work| work.t = 1.0);
+        true
+    }
+
+    /// What to do with each canvas in this window; `None` where nothing is left to do.
+    fn plan(&self) -> Vec<Option<Planned>> {
+        let canvases = 0..self.work.len();
+        canvases.map(|index| self.plan_canvas(index)).collect()
+    }
+
+    fn plan_canvas(&self, index: usize) -> Option<Planned> {
+        let Work { canvas, .. } = &self.work[index];
+        let (range, fresh) = (
+            self.windows.range(self.window),
+            self.windows.fresh(self.window),
+        );
+        let (mut masked, mut filled) = (Vec::new(), Vec::new());
+        for position in range.clone() {
+            if canvas.token(position).is_none() {
+                masked.push(position - range.start);
+            } else if position >= fresh && !canvas.is_frozen(position) {
+                filled.push(position - range.start);
             }
+        }
+        let over = self.rule.steps() > 0 && self.step == self.rule.steps();
+        let idle = masked.is_empty() && (filled.is_empty() || !self.rule.remasks());
+        if over || idle {
+            return None;
+        }
+        let counter = (index as u64) << 32 | self.done as u64;
+        let mut rng = Rng::new(self.config.seed, Stream::Reveal, counter);
+        let plan = self
+            .rule
+            .plan(&self.view(index, &masked, &filled), &mut rng);
+        Some(Planned {
+            masked,
+            filled,
+            rng,
+            plan,
+        })
+    }
+
+    fn view<'a>(&'a self, index: usize, masked: &'a [usize], filled: &'a [usize]) -> View<'a> {
+        let work = &self.work[index];
+        View {
+            step: self.step,
+            t: work.t,
+            masked,
+            filled,
+            probability: &work.probability[self.windows.range(self.window)],
+        }
+    }
+
+    /// Draws at all planned rows, canvas after canvas, without a network call if there are none.
+    async fn draw(&mut self, planned: &[Option<Planned>]) -> Result<Vec<Draw>> {
+        let range = self.windows.range(self.window);
+        let length = range.len();
+        let (mut rows, mut times) = (Vec::new(), Vec::new());
+        for (index, planned) in planned.iter().enumerate() {
+            let plan = planned.as_ref().map(|planned| &planned.plan);
+            times.push(plan.map_or(1.0, |plan| plan.network_t));
+            let positions = plan.into_iter().flat_map(|plan| &plan.rows);
+            rows.extend(positions.map(|position| (index * length + position) as u32));
+        }
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mask_index = self.denoiser.mask_index();
+        let mut xt = Vec::with_capacity(length * self.work.len());
+        for work in &self.work {
+            xt.extend_from_slice(&work.canvas.tokens(mask_index)[range.clone()]);
+        }
+        let options = DrawOptions {
+            temperature: self.config.temperature,
+            top_k: self.config.top_k,
+            top_p: self.config.top_p,
+            key: stream_key(self.config.seed, Stream::Token, self.done as u64),
         };
-        let c = &model.backbone.config;
-        let time = time_rows(c, [Schedule::default().sigma(t)]);
-        let rows: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
-        graph
-            .trunk
-            .write(session, &canvas.tokens(c.mask_index), &time)?;
-        session.write_uint(graph.list.rows, &rows)?;
-        let draw_key = stream_key(config.seed, Stream::Token, self.done as u64);
-        let step = Step {
-            rows: rows.len() as u32,
-            draw_key,
-            ..Step::default()
-        };
-        let results = session.run(&mut model.storage, &step, false).await?;
+        let draws = self.denoiser.draw(&xt, &times, &rows, &options).await?;
+        if draws.len() != rows.len() {
+            let problem = format!("{} draws for {} rows", draws.len(), rows.len());
+            return Err(Error::Internal(problem));
+        }
         self.network_calls += 1;
-        let revealed = positions.iter().enumerate().map(|(i, &position)| Revealed {
-            position,
-            token: results[i] as u32,
-            probability: results[length + i],
-            entropy: results[2 * length + i],
-        });
-        Ok(revealed.collect())
+        Ok(draws)
+    }
+
+    /// Reveals and masks what a canvas's rule chooses.
+    fn apply(&mut self, index: usize, planned: Planned, draws: &[Draw], report: &mut StepReport) {
+        let Planned {
+            masked,
+            filled,
+            mut rng,
+            plan,
+        } = planned;
+        let view = self.view(index, &masked, &filled);
+        let chosen = self.rule.choose(&view, draws, &mut rng);
+        let open = masked.len() + filled.len();
+        let left = masked.len() + plan.remask.len() - chosen.len();
+        let start = self.windows.range(self.window).start;
+        let work = &mut self.work[index];
+        for i in chosen {
+            let (position, draw) = (start + plan.rows[i], draws[i]);
+            work.canvas.reveal(position, draw.token);
+            work.probability[position] = draw.probability;
+            report.revealed.push(Revealed {
+                canvas: index,
+                position,
+                token: draw.token,
+                probability: draw.probability,
+                entropy: draw.entropy,
+            });
+        }
+        for position in plan.remask.iter().map(|p| start + p) {
+            work.canvas.mask(position);
+            report.remasked.push(Remasked {
+                canvas: index,
+                position,
+            });
+        }
+        work.t = plan.t.unwrap_or(left as f64 / open as f64);
+        report.t = report.t.max(work.t);
+        report.network_calls = self.network_calls;
     }
 }

@@ -253,13 +253,30 @@ fn tokens_and_sizes_of_logits_are_checked() {
 #[test]
 fn canvases_that_cannot_be_filled_are_refused() {
     let mut model = load(Executor::CpuF32.shared(), &small(8), None);
+    let mut batch = |canvases: &[usize], stride| {
+        let canvases = canvases.iter().map(|&n| Canvas::open(n)).collect();
+        let config = SampleConfig {
+            stride,
+            ..SampleConfig::default()
+        };
+        model.sampler_batch(canvases, &config).map(|_| ())
+    };
+    batch(&[8, 8], 0).unwrap();
+    batch(&[9], 0).unwrap();
+    batch(&[8], 20).unwrap();
+    refused(batch(&[], 0), "config", &["canvases = 0"]);
+    let parts = ["canvas length = 7", "first canvas has 8"];
+    refused(batch(&[8, 7], 0), "config", &parts);
+    let parts = ["sampling.stride = 8", "1..8", "canvas of 9"];
+    refused(batch(&[9], 8), "config", &parts);
     let mut sampler = |canvas: Canvas, steps| {
-        let config = SampleConfig { steps, seed: 1 };
+        let config = SampleConfig {
+            steps,
+            ..SampleConfig::default()
+        };
         model.sampler(canvas, &config).map(|_| ())
     };
     sampler(Canvas::open(8), 4).unwrap();
-    let parts = ["canvas length = 9", "1 to 8 positions"];
-    refused(sampler(Canvas::open(9), 4), "config", &parts);
     refused(
         sampler(Canvas::open(0), 4),
         "config",

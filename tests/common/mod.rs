@@ -9,6 +9,7 @@ pub mod fixtures;
 pub mod graphs;
 pub mod models;
 pub mod runs;
+pub mod statistics;
 pub mod training;
 
 use std::sync::LazyLock;

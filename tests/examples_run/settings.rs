@@ -147,8 +147,10 @@ fn help_names_every_flag() {
     help(
         "sample",
         &[],
-        "checkpoint prompt length steps seed count watch device",
+        "checkpoint prompt length count watch sampler steps seed temperature top-k top-p threshold \
+         set device",
     );
+    help("infill", &[], "checkpoint sampler steps seed set device");
     help("bench", &[], "device seconds");
     for what in ["step", "kernels"] {
         let flags = "hidden blocks heads cond length batch vocab mode device seconds";

@@ -159,12 +159,49 @@ fn samples_of(folder: &Path) {
     let short = sample(&["--length", "9"]);
     assert!(short.lines().nth(1).unwrap().len() <= 8, "{short}");
 
+    // longer than the model's 24, and several prompts at once
+    let more = [
+        "--prompt",
+        "an",
+        "--prompt",
+        "em",
+        "--length",
+        "60",
+        "--sampler",
+        "threshold",
+    ];
+    let both = sample(&[&more[..], &["--set", "threshold=0.2", "--top-p", "0.9"]].concat());
+    let begins: Vec<bool> = ["prompt 1 ---\nan", "prompt 2 ---\nem"]
+        .map(|text| both.contains(text))
+        .to_vec();
+    assert_eq!(begins, [true, true], "{both}");
+
     let run = ["--device", "cpu", "--checkpoint", "run"];
+    let gaps = [&run[..], &["an[MASK:3]a", "--sampler", "first-hitting"]].concat();
+    let filled = ok("infill", folder, &gaps).stdout;
+    let lines: Vec<&str> = filled.lines().collect();
+    assert_eq!(lines.len(), 4, "{filled}");
+    for (line, gaps) in lines.iter().zip([2, 1, 0, 0]) {
+        assert_eq!(line.matches('_').count(), gaps, "{filled}");
+        assert!(line.starts_with("an") && line.ends_with('a'), "{filled}");
+    }
+    let bad = [&run[..], &["an[MASK"]].concat();
+    fails("infill", folder, &bad, &["template = [MASK"]);
+
     let refused = |more: &[&str], parts: &[&str]| {
         fails("sample", folder, &[&run[..], more].concat(), parts);
     };
     refused(&["--prompt", "Ann"], &["character 'A' at position 0"]);
-    refused(&["--length", "25"], &["canvas length = 25", "1 to 24"]);
+    let parts = ["sampling.stride = 24", "1..24"];
+    refused(&["--length", "25", "--set", "stride=24"], &parts);
+    refused(
+        &["--sampler", "ddpm"],
+        &["sampling.sampler = ddpm", "ancestral", "remdm-loop"],
+    );
+    refused(
+        &["--threshold", "0.5"],
+        &["sampling.threshold = 0.5", "set sampling.sampler"],
+    );
     refused(&["--length", "2", "--prompt", "emma"], &["canvas of 2"]);
     refused(&["--steps", "0"], &["sampling.steps = 0"]);
     let absent = ["--device", "cpu", "--checkpoint", "absent"];

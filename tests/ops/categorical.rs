@@ -4,6 +4,18 @@ use super::masked_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
 
+/// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
+const OPTIONS: [(f64, u32, f64); 8] = [
+    (1.0, 0, 1.0),
+    (0.0, 0, 1.0),
+    (0.7, 0, 1.0),
+    (1.0, 1, 1.0),
+    (1.0, 40, 1.0),
+    (1.0, 0, 0.3),
+    (1.5, 0, 0.9),
+    (0.8, 20, 0.77),
+];
+
 #[test]
 fn draws_are_equal() {
     let mut suite = Suite::new("categorical", Kernel::Softmax);
@@ -14,12 +26,17 @@ fn draws_are_equal() {
         (65, 33, 300, 128),
         (3, 2, 5003, 64),
     ] {
-        for listed in [0, 1, rows / 2, rows] {
-            for greedy in [false, true] {
+        for (i, (temperature, top_k, top_p)) in OPTIONS.into_iter().enumerate() {
+            let listed = [0, 1, rows / 2, rows];
+            // the number of rows has nothing to do with the options
+            for &listed in if i < 2 { &listed[..] } else { &listed[3..] } {
                 let mut case = Case::new(format!(
-                    "{listed} of {rows}, width {width}, vocabulary {vocab}, greedy {greedy}"
+                    "{listed} of {rows}, width {width}, vocabulary {vocab}, temperature \
+                     {temperature}, top-k {top_k}, top-p {top_p}"
                 ));
-                (case.step.rows, case.step.greedy) = (listed as u32, greedy);
+                case.step.rows = listed as u32;
+                (case.step.temperature, case.step.top_k, case.step.top_p) =
+                    (temperature, top_k, top_p);
                 let mask_index = (vocab / 2) as u32;
                 case.input("hidden", &[rows, width], 1.0)
                     .input("w", &[vocab, width], 2.0)
@@ -28,8 +45,14 @@ fn draws_are_equal() {
                 suite.check(&case, width.max(vocab), &|g, t, _| {
                     let draws =
                         g.categorical(t["hidden"], t["w"], t["b"], t["rows"], mask_index, chunk)?;
-                    let made = Made::new(g, &[draws.tokens, draws.probability, draws.entropy]);
-                    Ok(made.first(&[listed; 3]).exact(0).without_gradient())
+                    let outputs = [
+                        draws.tokens,
+                        draws.probability,
+                        draws.entropy,
+                        draws.log_total,
+                    ];
+                    let made = Made::new(g, &outputs);
+                    Ok(made.first(&[listed; 4]).exact(0).without_gradient())
                 });
             }
         }

@@ -1,0 +1,72 @@
+//! Fills the gaps of a text, and shows how: which gap is filled first is up to the sampler, and every
+//! token sees what stands on both of its sides.
+//!
+//! `cargo run --release --example infill -- --checkpoint runs/stories-1`
+
+mod support;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Parser;
+use mdlm::blocking::wait;
+use mdlm::data::Tokenizer;
+use mdlm::model::Model;
+use mdlm::sample::Canvas;
+use support::screen::Screen;
+
+/// Fill the gaps of a text.
+#[derive(Parser)]
+struct Args {
+    /// A checkpoint, a run's folder, or a folder in the published layout.
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// The text; [MASK] is a token to fill, [MASK:3] are three.
+    #[arg(default_value = "Lily had a [MASK:3] and she was [MASK:2]. She went to the [MASK:6].")]
+    template: String,
+    #[command(flatten)]
+    sampling: support::SampleArgs,
+    #[command(flatten)]
+    device: support::DeviceArgs,
+}
+
+/// The template between the tokens that texts began and ended with in training.
+fn canvas(template: &str, tokenizer: &Tokenizer) -> mdlm::Result<Canvas> {
+    let inner = Canvas::parse(template, tokenizer)?;
+    let mut tokens = vec![tokenizer.bos()];
+    // any token will do where there is a gap: it is opened again
+    tokens.extend(inner.tokens(tokenizer.bos()));
+    tokens.push(tokenizer.eos());
+    let mut canvas = Canvas::prompt(&tokens, tokens.len())?;
+    for position in inner.masked() {
+        canvas.reopen(position + 1..position + 2)?;
+    }
+    Ok(canvas)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let config = args.sampling.resolve()?;
+    let device = args.device.open()?;
+    let mut model = wait(Model::load(&device, &args.checkpoint))?;
+    let Some(tokenizer) = model.tokenizer().cloned() else {
+        anyhow::bail!("{} holds no tokenizer.json", args.checkpoint.display());
+    };
+    let canvas = canvas(&args.template, &tokenizer)?;
+    let mut screen = Screen::new(canvas.len());
+    let mut sampler = model.sampler(canvas, &config)?;
+    while let Some(report) = wait(sampler.step())? {
+        if std::io::stdout().is_terminal() {
+            screen.show(sampler.canvas(), &tokenizer, &report)?;
+            std::thread::sleep(std::time::Duration::from_millis(60));
+        } else if !report.revealed.is_empty() {
+            println!("{}", sampler.canvas().text(&tokenizer).trim());
+        }
+    }
+    println!("{}", sampler.canvas().text(&tokenizer).trim());
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    support::main(run)
+}

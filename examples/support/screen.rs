@@ -1,0 +1,84 @@
+//! Text that emerges from masks, in a terminal.
+
+use std::io::Write;
+
+use mdlm::data::Tokenizer;
+use mdlm::sample::{Canvas, StepReport};
+
+/// Terminal colour of a probability, from orange (unsure) to blue (sure).
+fn colour(probability: f64) -> u8 {
+    const RAMP: [u8; 5] = [208, 222, 253, 117, 39];
+    RAMP[(probability * 5.0).clamp(0.0, 4.0) as usize]
+}
+
+/// Draws a canvas over the previous picture of it: dark is masked, the terminal's own colour is
+/// frozen, colours tell how sure the model was.
+pub struct Screen {
+    probability: Vec<f64>,
+    rows: usize,
+}
+
+impl Screen {
+    /// Before the first step of a canvas of `length` positions.
+    pub fn new(length: usize) -> Self {
+        Self {
+            probability: vec![1.0; length],
+            rows: 0,
+        }
+    }
+
+    /// Shows the first canvas of a batch as `report` has left it.
+    pub fn show(
+        &mut self,
+        canvas: &Canvas,
+        tokenizer: &Tokenizer,
+        report: &StepReport,
+    ) -> std::io::Result<()> {
+        for r in report.revealed.iter().filter(|r| r.canvas == 0) {
+            self.probability[r.position] = r.probability;
+        }
+        const WIDTH: usize = 88;
+        let (mut text, mut column, mut rows) = (String::new(), 0, 1);
+        for i in 0..canvas.len() {
+            let piece = match canvas.token(i) {
+                Some(id) if [tokenizer.bos(), tokenizer.eos()].contains(&id) => String::new(),
+                Some(id) => tokenizer.token_text(id).replace(['\n', '\r'], "⏎"),
+                None => " ░".to_owned(),
+            };
+            let width = piece.chars().count();
+            if column + width > WIDTH {
+                text.push_str("\x1b[0m\n");
+                (column, rows) = (0, rows + 1);
+            }
+            column += width;
+            let code = match canvas.token(i) {
+                None => "\x1b[38;5;240m".to_owned(),
+                Some(_) if canvas.is_frozen(i) => "\x1b[0m".to_owned(),
+                Some(_) => format!("\x1b[38;5;{}m", colour(self.probability[i])),
+            };
+            text += &format!("{code}{piece}");
+        }
+        let up = if self.rows > 0 {
+            format!("\x1b[{}A\r\x1b[J", self.rows)
+        } else {
+            String::new()
+        };
+        let StepReport {
+            step,
+            masked,
+            network_calls,
+            ..
+        } = report;
+        let of = match report.steps {
+            0 => String::new(),
+            steps => format!("/{steps}"),
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(
+            out,
+            "{up}{text}\x1b[0m\nstep {step}{of}, {masked} masked, {network_calls} network calls"
+        )?;
+        self.rows = rows + 1;
+        out.flush()
+    }
+}

@@ -1,0 +1,60 @@
+//! What can be sampled: errors of canvases and settings that could not work.
+
+use crate::config::SamplerKind;
+use crate::error::{Error, Result};
+use crate::model::check_tokens;
+use crate::sample::Canvas;
+
+/// Errors of canvases that no model could fill.
+pub fn check_canvases(canvases: &[Canvas], vocab_size: usize, mask_index: u32) -> Result<()> {
+    let Some(length) = canvases.first().map(Canvas::len) else {
+        return Err(Error::config("canvases", 0, "there must be at least one"));
+    };
+    if length == 0 {
+        let problem = "there must be at least one position";
+        return Err(Error::config("canvas length", 0, problem));
+    }
+    for canvas in canvases {
+        if canvas.len() != length {
+            let problem =
+                format!("the batch's first canvas has {length} positions; make them equal");
+            return Err(Error::config("canvas length", canvas.len(), problem));
+        }
+        check_tokens(&canvas.tokens(mask_index), vocab_size)?;
+        if let Some(i) = (0..length).find(|&i| canvas.token(i) == Some(mask_index)) {
+            let problem = "holds the mask token; open it instead";
+            return Err(Error::config("canvas position", i, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The sampler of an autoregressive model.
+pub fn left_to_right(asked: SamplerKind) -> Result<SamplerKind> {
+    match asked {
+        SamplerKind::Ancestral | SamplerKind::LeftToRight => Ok(SamplerKind::LeftToRight),
+        other => {
+            let problem = "an autoregressive model samples left-to-right; leave it out";
+            Err(Error::config("sampling.sampler", other.name(), problem))
+        }
+    }
+}
+
+/// Errors of a canvas that an autoregressive model cannot fill.
+pub fn check_prefix(canvas: &Canvas) -> Result<()> {
+    let masked = canvas.masked();
+    if masked.first() == Some(&0) {
+        let problem = "is open, but an autoregressive model predicts from what stands before: give \
+                       it a BOS";
+        return Err(Error::config("canvas position", 0, problem));
+    }
+    let first = masked.first().copied().unwrap_or(canvas.len());
+    if let Some(i) = (first..canvas.len()).find(|&i| canvas.token(i).is_some()) {
+        let problem = format!(
+            "holds a token behind the open position {first}, which an autoregressive model would \
+             not see: open it, or use a diffusion model"
+        );
+        return Err(Error::config("canvas position", i, problem));
+    }
+    Ok(())
+}

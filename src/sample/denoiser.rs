@@ -1,0 +1,230 @@
+//! What a sampler asks of a model, and how a [`Model`] answers.
+
+use std::future::Future;
+
+use crate::config::{ModelKind, Parameterization};
+use crate::device::program::{Arena, Step};
+use crate::diffusion::Schedule;
+use crate::error::{Error, Result};
+use crate::graph::Session;
+use crate::model::{DrawGraph, Model, check_tokens, time_rows};
+
+/// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawOptions {
+    /// Divides the logits; 0: the most probable token.
+    pub temperature: f64,
+    /// Among this many of the most probable tokens; 0: all.
+    pub top_k: u32,
+    /// Among the most probable tokens that together have this probability; 1: all.
+    pub top_p: f64,
+    /// Key of the draw: with the number of a row it determines the row's random numbers.
+    pub key: [u32; 2],
+}
+
+/// A token drawn at a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// The token; never the mask.
+    pub token: u32,
+    /// Its probability under the model, before temperature and truncation, without the mask.
+    pub probability: f64,
+    /// Entropy of that distribution, nats.
+    pub entropy: f64,
+    /// Log-sum-exp of the logits without the mask's: the total score of a SEDD model.
+    pub log_total: f64,
+}
+
+/// A model as samplers see it.
+pub trait Denoiser {
+    /// Number of tokens, the mask included.
+    fn vocab_size(&self) -> usize;
+
+    /// The mask's number.
+    fn mask_index(&self) -> u32;
+
+    /// Longest window that it takes, positions.
+    fn length(&self) -> usize;
+
+    /// The noise it was trained with.
+    fn schedule(&self) -> Schedule;
+
+    /// What its logits mean. `d3pm` models are sampled with the zero masking of SUBS: a revealed
+    /// position never becomes a mask.
+    fn parameterization(&self) -> Parameterization {
+        Parameterization::Subs
+    }
+
+    /// Whether it predicts a position from those before it only, so that canvases are filled from
+    /// left to right.
+    fn autoregressive(&self) -> bool {
+        false
+    }
+
+    /// Draws a token for each of `rows` (position + `L` x canvas, rising) of the canvases
+    /// `xt [B, L]`, canvas b at diffusion time `t[b]`. An autoregressive model is asked for the
+    /// first masked position of a canvas only.
+    ///
+    /// What a row gets depends on its canvas, its number and the options alone, up to rounding.
+    ///
+    /// # Errors
+    /// What the device refuses, such as [`Error::DeviceLost`].
+    fn draw(
+        &mut self,
+        xt: &[u32],
+        t: &[f64],
+        rows: &[u32],
+        options: &DrawOptions,
+    ) -> impl Future<Output = Result<Vec<Draw>>>;
+}
+
+impl<D: Denoiser> Denoiser for &mut D {
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn mask_index(&self) -> u32 {
+        (**self).mask_index()
+    }
+
+    fn length(&self) -> usize {
+        (**self).length()
+    }
+
+    fn schedule(&self) -> Schedule {
+        (**self).schedule()
+    }
+
+    fn parameterization(&self) -> Parameterization {
+        (**self).parameterization()
+    }
+
+    fn autoregressive(&self) -> bool {
+        (**self).autoregressive()
+    }
+
+    async fn draw(
+        &mut self,
+        xt: &[u32],
+        t: &[f64],
+        rows: &[u32],
+        options: &DrawOptions,
+    ) -> Result<Vec<Draw>> {
+        (**self).draw(xt, t, rows, options).await
+    }
+}
+
+/// What the network is told of time t: sigma, or under the change of variables where log P(mask)
+/// lies in its range.
+fn noise_level(model: &Model, t: f64) -> f64 {
+    let schedule = Denoiser::schedule(model);
+    if model.objective.change_of_variables {
+        let [low, high] = schedule.log_move_range();
+        let log = schedule.move_chance(t).ln();
+        ((log - low) / (high - low)).clamp(0.0, 1.0)
+    } else {
+        schedule.sigma(t)
+    }
+}
+
+impl Denoiser for Model {
+    fn vocab_size(&self) -> usize {
+        self.config().vocab_size
+    }
+
+    fn mask_index(&self) -> u32 {
+        self.config().mask_index
+    }
+
+    fn length(&self) -> usize {
+        self.config().length
+    }
+
+    fn schedule(&self) -> Schedule {
+        // a model's configuration was checked when it was made
+        Schedule::new(&self.noise).unwrap_or_default()
+    }
+
+    fn parameterization(&self) -> Parameterization {
+        self.objective.parameterization
+    }
+
+    fn autoregressive(&self) -> bool {
+        self.config().kind == ModelKind::Ar
+    }
+
+    async fn draw(
+        &mut self,
+        xt: &[u32],
+        t: &[f64],
+        rows: &[u32],
+        options: &DrawOptions,
+    ) -> Result<Vec<Draw>> {
+        let batch = t.len();
+        let size = xt.len();
+        if batch == 0 || size == 0 || !size.is_multiple_of(batch) {
+            let expected = format!("a positive multiple of {batch} canvases");
+            return Err(misfit("xt", expected, size));
+        }
+        if rows.len() > size || rows.iter().any(|&row| row as usize >= size) {
+            return Err(misfit("rows", format!("rows below {size}"), rows.len()));
+        }
+        check_tokens(xt, self.vocab_size())?;
+        // a row is predicted by itself, or by the one before it
+        let source = |&row: &u32| {
+            if self.autoregressive() {
+                row.saturating_sub(1)
+            } else {
+                row
+            }
+        };
+        let sources: Vec<u32> = rows.iter().map(source).collect();
+        let levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
+        let time = time_rows(self.config(), levels);
+        let key = [batch, size / batch];
+        let (_, graph, session) = match &mut self.draw {
+            Some(made) if made.0 == key => made,
+            slot => {
+                let mut g = DrawGraph::new(&self.backbone, batch, key[1])?;
+                let d = g.draws;
+                let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
+                let session = Session::new(
+                    &self.device,
+                    &mut g.graph,
+                    &self.storage,
+                    Arena::Params,
+                    &outputs,
+                )
+                .await?;
+                slot.insert((key, g, session))
+            }
+        };
+        graph.trunk.write(session, xt, &time)?;
+        session.write_uint(graph.list.rows, &sources)?;
+        let step = Step {
+            rows: rows.len() as u32,
+            draw_key: options.key,
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            ..Step::default()
+        };
+        let results = session.run(&mut self.storage, &step, false).await?;
+        let draw = |i: usize| Draw {
+            token: results[i] as u32,
+            probability: results[size + i],
+            entropy: results[2 * size + i],
+            log_total: results[3 * size + i],
+        };
+        Ok((0..rows.len()).map(draw).collect())
+    }
+}
+
+fn misfit(tensor: &str, expected: String, got: usize) -> Error {
+    Error::Shape {
+        op: "draw",
+        tensor: tensor.into(),
+        expected,
+        got: vec![got],
+    }
+}

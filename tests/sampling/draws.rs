@@ -1,0 +1,135 @@
+//! Temperature, top-k and top-p, against laws made by sorting.
+
+use mdlm::config::SampleConfig;
+use mdlm::sample::Canvas;
+
+use super::{BIAS, fill};
+use crate::common::Executor;
+use crate::common::models::{load, small};
+use crate::common::statistics::{chi_square, chi_square_bound};
+
+/// Two tokens that are equally probable at the top, three below them; the mask last.
+const TIES: [f64; 7] = [1.0, 0.0, 1.0, 0.0, 0.0, -1.0, 9.0];
+
+/// The law of the draws: of the `top_k` largest logits, then of the fewest of those that hold
+/// `top_p` of the tempered probability; what is equal to the last one taken stays.
+fn law(bias: &[f64; 7], config: &SampleConfig) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..6).collect();
+    order.sort_by(|&a, &b| bias[b].total_cmp(&bias[a]));
+    let weight = |v: usize| (bias[v] / config.temperature).exp();
+    let mut kept = [0.0; 6];
+    let last = order[(config.top_k as usize).clamp(1, 6) - 1];
+    for v in 0..6 {
+        if config.top_k == 0 || bias[v] >= bias[last] {
+            kept[v] = weight(v);
+        }
+    }
+    let sum: f64 = kept.iter().sum();
+    let (mut mass, mut least) = (0.0, f64::NEG_INFINITY);
+    for &v in order.iter().filter(|&&v| kept[v] > 0.0) {
+        if mass < config.top_p * sum {
+            (mass, least) = (mass + kept[v], bias[v]);
+        }
+    }
+    for v in 0..6 {
+        if bias[v] < least {
+            kept[v] = 0.0;
+        }
+    }
+    let sum: f64 = kept.iter().sum();
+    kept.iter().map(|p| p / sum).collect()
+}
+
+fn options(temperature: f64, top_k: u32, top_p: f64) -> SampleConfig {
+    SampleConfig {
+        steps: 1,
+        temperature,
+        top_k,
+        top_p,
+        ..SampleConfig::default()
+    }
+}
+
+/// Every position's token is an independent draw from the law.
+fn follows(executor: Executor, bias: &[f64; 7], config: &SampleConfig, seeds: u64) {
+    let length = 64;
+    let mut model = load(executor.shared(), &small(length), Some(bias));
+    let p = law(bias, config);
+    let model_law = law(bias, &options(1.0, 0, 1.0));
+    let mut counts = [0.0; 6];
+    for seed in 0..seeds {
+        let mut config = config.clone();
+        config.seed = seed;
+        let (_, reports) = fill(&mut model, Canvas::open(length), &config);
+        for r in reports.iter().flat_map(|r| &r.revealed) {
+            counts[r.token as usize] += 1.0;
+            // what is reported is the model's own
+            let own = model_law[r.token as usize];
+            assert!((r.probability - own).abs() < 1e-5, "{r:?}");
+        }
+    }
+    let n = seeds as f64 * length as f64;
+    let (mut seen, mut expected) = (Vec::new(), Vec::new());
+    for v in 0..6 {
+        assert_eq!(
+            counts[v] > 0.0,
+            p[v] > 0.0,
+            "{config:?}: token {v} of {p:?}"
+        );
+        if p[v] > 0.0 {
+            seen.push(counts[v]);
+            expected.push(n * p[v]);
+        }
+    }
+    if seen.len() > 1 {
+        let (x, bound) = (
+            chi_square(&seen, &expected),
+            chi_square_bound(seen.len() as f64 - 1.0),
+        );
+        let (t, k, p) = (config.temperature, config.top_k, config.top_p);
+        println!(
+            "{executor:?}, temperature {t}, top-k {k}, top-p {p}: {} tokens, chi-square {x:.2}, \
+             bound {bound:.2}",
+            seen.len()
+        );
+        assert!(x < bound, "{seen:?} but {expected:?}");
+    }
+}
+
+#[test]
+fn tempered_and_truncated_draws_follow_their_law() {
+    for (executor, seeds) in [(Executor::CpuF32, 300), (Executor::Gpu, 60)] {
+        for (temperature, top_k, top_p) in [
+            (0.5, 0, 1.0),
+            (2.0, 0, 1.0),
+            (1.0, 3, 1.0),
+            (1.0, 6, 1.0),
+            (1.0, 0, 0.6),
+            (0.8, 4, 0.9),
+            (1.5, 0, 0.99),
+        ] {
+            let config = options(temperature, top_k, top_p);
+            follows(executor, &BIAS, &config, seeds);
+        }
+        // equal logits stay together
+        for (top_k, top_p) in [(1, 1.0), (2, 1.0), (3, 1.0), (5, 1.0), (0, 0.1), (0, 0.65)] {
+            follows(executor, &TIES, &options(1.0, top_k, top_p), seeds);
+        }
+    }
+}
+
+#[test]
+fn the_most_probable_token_by_temperature_and_by_rank() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        let mut model = load(executor.shared(), &small(24), None);
+        let mut filled = |config| fill(&mut model, Canvas::open(24), &config).0;
+        let greedy = filled(options(0.0, 0, 1.0));
+        assert_eq!(greedy, filled(options(1.0, 1, 1.0)));
+        assert_eq!(greedy, filled(options(3.0, 0, 1e-6)));
+        assert_ne!(greedy, filled(options(1.0, 0, 1.0)));
+        // of equals, the first
+        let mut model = load(executor.shared(), &small(24), Some(&TIES));
+        let (canvas, _) = fill(&mut model, Canvas::open(24), &options(0.0, 0, 1.0));
+        assert_eq!(canvas.tokens(6), [0; 24]);
+    }
+}

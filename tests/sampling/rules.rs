@@ -1,0 +1,366 @@
+//! Every sampler: what it must keep, fill and report.
+
+use std::ops::ControlFlow;
+
+use mdlm::config::{Parameterization, SampleConfig, SamplerKind};
+use mdlm::diffusion::Schedule;
+use mdlm::error::{Error, Result};
+use mdlm::model::Model;
+use mdlm::sample::{Canvas, Denoiser, Draw, DrawOptions, Sampler, StepReport};
+use pollster::block_on;
+
+use super::fill;
+use crate::common::Executor;
+use crate::common::models::{load, small};
+
+/// Every sampler, with settings that make it do what is special about it.
+fn all() -> Vec<SampleConfig> {
+    let config = |sampler| {
+        let mut config = SampleConfig {
+            sampler,
+            steps: 9,
+            seed: 3,
+            ..SampleConfig::default()
+        };
+        match sampler {
+            SamplerKind::FirstHitting => config.tokens_per_call = 4,
+            SamplerKind::Confidence => config.order_noise = 2.0,
+            SamplerKind::Threshold => config.threshold = 0.5,
+            SamplerKind::EntropyBound => config.gamma = 2.0,
+            SamplerKind::RemdmCap => config.eta = 0.2,
+            SamplerKind::RemdmRescale => config.eta = 0.5,
+            SamplerKind::RemdmLoop => config.eta = 0.1,
+            _ => {}
+        }
+        config
+    };
+    SamplerKind::ALL.map(config).to_vec()
+}
+
+fn remasks(config: &SampleConfig) -> bool {
+    config.sampler.name().starts_with("remdm")
+}
+
+/// Whether the positions hang on predictions.
+fn reads_predictions(config: &SampleConfig) -> bool {
+    use SamplerKind::{Confidence, EntropyBound, RemdmConf, Threshold};
+    [Confidence, EntropyBound, RemdmConf, Threshold].contains(&config.sampler)
+}
+
+fn on_a_grid(config: &SampleConfig) -> bool {
+    use SamplerKind::{EntropyBound, FirstHitting, LeftToRight, Threshold};
+    ![EntropyBound, FirstHitting, LeftToRight, Threshold].contains(&config.sampler)
+}
+
+/// Replays reports on a canvas and checks them against what the sampler made of it.
+fn check_reports(
+    config: &SampleConfig,
+    before: &[Canvas],
+    after: &[Canvas],
+    reports: &[StepReport],
+) {
+    let name = config.sampler.name();
+    let mut tokens: Vec<Vec<u32>> = before.iter().map(|canvas| canvas.tokens(6)).collect();
+    let mut calls = 0;
+    for r in reports {
+        for x in &r.remasked {
+            assert!(remasks(config) && !before[x.canvas].is_frozen(x.position));
+            let token = &mut tokens[x.canvas][x.position];
+            assert_ne!(*token, 6, "{name}: a mask was masked");
+            *token = 6;
+        }
+        for x in &r.revealed {
+            let token = &mut tokens[x.canvas][x.position];
+            assert_eq!(*token, 6, "{name}: a token was overwritten");
+            *token = x.token;
+            assert!(
+                x.token < 6 && x.probability > 0.0 && x.probability <= 1.0,
+                "{x:?}"
+            );
+            assert!((0.0..=6f64.ln() + 1e-6).contains(&x.entropy), "{x:?}");
+        }
+        let place = |x: &mdlm::sample::Revealed| (x.canvas, x.position);
+        assert!(r.revealed.is_sorted_by(|a, b| place(a) < place(b)));
+        let masked = tokens.iter().flatten().filter(|x| **x == 6).count();
+        assert_eq!(r.masked, masked, "{name}");
+        assert!((0.0..=1.0).contains(&r.t), "{name}");
+        assert!(r.network_calls - calls <= 1 && (r.revealed.is_empty() || r.network_calls > calls));
+        calls = r.network_calls;
+        if on_a_grid(config) {
+            assert!(r.step <= r.steps);
+        } else {
+            assert_eq!(r.steps, 0);
+            assert!(!r.revealed.is_empty(), "{name}: a step without effect");
+        }
+    }
+    assert!(reports.is_sorted_by(|a, b| a.step < b.step));
+    for ((before, after), tokens) in before.iter().zip(after).zip(tokens) {
+        assert_eq!(after.tokens(6), tokens, "{name}");
+        assert!(after.masked().is_empty(), "{name}: left masked");
+        for i in (0..before.len()).filter(|&i| before.is_frozen(i)) {
+            assert_eq!(
+                before.token(i),
+                after.token(i),
+                "{name}: a frozen one changed"
+            );
+            assert!(after.is_frozen(i));
+        }
+    }
+}
+
+fn fill_all(
+    model: &mut Model,
+    canvases: &[Canvas],
+    config: &SampleConfig,
+) -> (Vec<Canvas>, Vec<StepReport>) {
+    let mut reports = Vec::new();
+    let sampler = model.sampler_batch(canvases.to_vec(), config).unwrap();
+    let filled = block_on(sampler.finish_all(|report| {
+        reports.push(report.clone());
+        ControlFlow::Continue(())
+    }));
+    (filled.unwrap(), reports)
+}
+
+/// A prompt, an infill and an open canvas.
+fn three(length: usize) -> Vec<Canvas> {
+    let mut gap = Canvas::prompt(&vec![2; length], length).unwrap();
+    gap.reopen(3..length - 4).unwrap();
+    vec![
+        Canvas::prompt(&[5, 0, 3], length).unwrap(),
+        gap,
+        Canvas::open(length),
+    ]
+}
+
+#[test]
+fn every_sampler_fills_and_reports() {
+    for time_conditioning in [false, true] {
+        let mut shape = small(16);
+        shape.time_conditioning = time_conditioning;
+        let mut model = load(Executor::CpuF32.shared(), &shape, None);
+        for config in all() {
+            // as long as the model, shorter, and filled window after window
+            for length in [16, 11, 40] {
+                let canvases = three(length);
+                let (filled, reports) = fill_all(&mut model, &canvases, &config);
+                check_reports(&config, &canvases, &filled, &reports);
+                let again = fill_all(&mut model, &canvases, &config);
+                assert_eq!((&filled, &reports), (&again.0, &again.1), "{config:?}");
+                if remasks(&config) {
+                    let remasked = reports.iter().any(|r| !r.remasked.is_empty());
+                    assert!(remasked, "{config:?} never masked anything again");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn canvases_of_a_batch_do_not_touch_each_other() {
+    let mut model = load(Executor::CpuF32.shared(), &small(16), None);
+    let canvases = three(16);
+    for config in all().iter().filter(|config| !reads_predictions(config)) {
+        let (filled, reports) = fill_all(&mut model, &canvases, config);
+        let alone = fill(&mut model, canvases[0].clone(), config);
+        assert_eq!(filled[0], alone.0, "{config:?}");
+        let first = |r: &StepReport| {
+            let mine = r.revealed.iter().filter(|x| x.canvas == 0);
+            mine.map(|x| (x.position, x.token)).collect::<Vec<_>>()
+        };
+        for (a, b) in reports.iter().zip(&alone.1) {
+            assert_eq!(first(a), first(b), "{config:?}");
+        }
+        let others = [
+            canvases[2].clone(),
+            canvases[1].clone(),
+            canvases[0].clone(),
+        ];
+        let (swapped, _) = fill_all(&mut model, &others, config);
+        assert_eq!(filled[1], swapped[1], "{config:?}");
+    }
+}
+
+#[test]
+fn equal_canvases_of_a_batch_become_different() {
+    let mut model = load(Executor::CpuF32.shared(), &small(16), None);
+    for config in all() {
+        let (filled, _) = fill_all(&mut model, &[Canvas::open(16), Canvas::open(16)], &config);
+        assert_ne!(filled[0], filled[1], "{config:?}");
+    }
+}
+
+#[test]
+fn every_device_fills_the_same_positions() {
+    let canvases = three(16);
+    for config in all() {
+        let run = |executor: Executor| {
+            let mut model = load(executor.shared(), &small(16), None);
+            let (filled, reports) = fill_all(&mut model, &canvases, &config);
+            check_reports(&config, &canvases, &filled, &reports);
+            let places = |r: &StepReport| {
+                let revealed = r.revealed.iter().map(|x| (x.canvas, x.position));
+                (revealed.collect::<Vec<_>>(), r.remasked.clone())
+            };
+            reports.iter().map(places).collect::<Vec<_>>()
+        };
+        let oracle = run(Executor::CpuF64);
+        for executor in [Executor::CpuF32, Executor::Gpu] {
+            let places = run(executor);
+            if !reads_predictions(&config) {
+                assert_eq!(places, oracle, "{config:?} on {executor:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn how_many_a_step_reveals() {
+    let mut model = load(Executor::CpuF32.shared(), &small(16), None);
+    let mut sizes = |change: &dyn Fn(&mut SampleConfig)| {
+        let mut config = SampleConfig::default();
+        change(&mut config);
+        let (_, reports) = fill(&mut model, Canvas::open(16), &config);
+        reports.iter().map(|r| r.revealed.len()).collect::<Vec<_>>()
+    };
+    let mut with = |sampler, change: &dyn Fn(&mut SampleConfig)| {
+        sizes(&|config| {
+            config.sampler = sampler;
+            change(config);
+        })
+    };
+    assert_eq!(with(SamplerKind::Threshold, &|c| c.threshold = 0.0), [16]);
+    assert_eq!(
+        with(SamplerKind::Threshold, &|c| c.threshold = 1.0),
+        [1; 16]
+    );
+    assert_eq!(with(SamplerKind::EntropyBound, &|c| c.gamma = 0.0), [1; 16]);
+    assert_eq!(with(SamplerKind::EntropyBound, &|c| c.gamma = 1e3), [16]);
+    assert_eq!(
+        with(SamplerKind::Confidence, &|c| c.steps = 5),
+        [4, 3, 3, 3, 3]
+    );
+    assert_eq!(with(SamplerKind::Confidence, &|c| c.steps = 100), [1; 16]);
+    assert_eq!(with(SamplerKind::FirstHitting, &|_| ()), [1; 16]);
+    assert_eq!(
+        with(SamplerKind::FirstHitting, &|c| c.tokens_per_call = 7),
+        [7, 7, 2]
+    );
+    assert_eq!(with(SamplerKind::LeftToRight, &|_| ()), [1; 16]);
+}
+
+#[test]
+fn a_longer_canvas_is_filled_window_after_window() {
+    let mut model = load(Executor::CpuF32.shared(), &small(8), None);
+    let config = SampleConfig {
+        steps: 4,
+        stride: 3,
+        ..SampleConfig::default()
+    };
+    let mut canvas = Canvas::open(18);
+    let text = Canvas::prompt(&[1; 18], 18).unwrap();
+    assert!(text.masked().is_empty());
+    let (filled, reports) = fill(&mut model, canvas.clone(), &config);
+    check_reports(&config, &[canvas.clone()], &[filled], &reports);
+    for r in &reports {
+        // windows begin at 0, 3, 6, 9 and 10, the last one with the end of the canvas
+        let window = (r.step - 1) / 4;
+        let fresh = [0..8, 8..11, 11..14, 14..17, 17..18];
+        assert_eq!(r.steps, 20);
+        assert!(
+            r.revealed
+                .iter()
+                .all(|x| fresh[window].contains(&x.position)),
+            "{r:?}"
+        );
+    }
+    // an earlier part that is known is context
+    canvas = Canvas::prompt(&[2; 15], 18).unwrap();
+    let (filled, reports) = fill(&mut model, canvas.clone(), &config);
+    check_reports(&config, &[canvas], &[filled], &reports);
+    assert!(reports.iter().all(|r| r.step > 12));
+}
+
+/// A model that fails every second time.
+struct Flaky<'m> {
+    model: &'m mut Model,
+    calls: usize,
+}
+
+impl Denoiser for Flaky<'_> {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    fn mask_index(&self) -> u32 {
+        self.model.mask_index()
+    }
+
+    fn length(&self) -> usize {
+        Denoiser::length(&*self.model)
+    }
+
+    fn schedule(&self) -> Schedule {
+        self.model.schedule()
+    }
+
+    fn parameterization(&self) -> Parameterization {
+        self.model.parameterization()
+    }
+
+    async fn draw(
+        &mut self,
+        xt: &[u32],
+        t: &[f64],
+        rows: &[u32],
+        options: &DrawOptions,
+    ) -> Result<Vec<Draw>> {
+        self.calls += 1;
+        if self.calls % 2 == 1 {
+            let (reason, during) = ("a test".to_owned(), "draw");
+            return Err(Error::DeviceLost { reason, during });
+        }
+        self.model.draw(xt, t, rows, options).await
+    }
+}
+
+#[test]
+fn a_step_that_failed_can_be_repeated() {
+    let mut model = load(Executor::CpuF32.shared(), &small(16), None);
+    for config in all() {
+        let canvas = Canvas::prompt(&[1, 2], 16).unwrap();
+        let (expected, reports) = fill(&mut model, canvas.clone(), &config);
+        let flaky = Flaky {
+            model: &mut model,
+            calls: 0,
+        };
+        let mut sampler = Sampler::new(flaky, vec![canvas], &config).unwrap();
+        let mut again = Vec::new();
+        loop {
+            let before = sampler.canvas().clone();
+            match block_on(sampler.step()) {
+                Ok(Some(report)) => again.push(report),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(error.code(), "device_lost");
+                    assert_eq!(*sampler.canvas(), before);
+                }
+            }
+        }
+        assert_eq!(
+            (sampler.canvas(), again),
+            (&expected, reports),
+            "{config:?}"
+        );
+    }
+}
+
+#[test]
+fn a_sampler_may_own_its_model() {
+    let model = load(Executor::CpuF32.shared(), &small(8), None);
+    let mut sampler = Sampler::new(model, vec![Canvas::open(8)], &SampleConfig::default()).unwrap();
+    block_on(sampler.step()).unwrap().unwrap();
+    let (mut model, canvases) = sampler.into_parts();
+    let (filled, _) = fill(&mut model, canvases[0].clone(), &SampleConfig::default());
+    assert!(filled.masked().is_empty());
+}
