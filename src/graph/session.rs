@@ -153,6 +153,11 @@ impl Session {
         Ok(&self.results)
     }
 
+    /// The outputs of the last run.
+    pub fn results(&self) -> &[f64] {
+        &self.results
+    }
+
     /// Milliseconds of CPU time that encoding the last run took; 0 on the twin.
     pub fn host_ms(&self) -> f64 {
         match &self.executor {

@@ -225,14 +225,34 @@ impl DrawGraph {
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(backbone: &Backbone, batch: usize, length: usize) -> Result<Self> {
-        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
-        let rows = batch * length;
+        Self::over(backbone, begin(backbone, batch, length, false)?)
+    }
+
+    /// Builds it for the next token of `batch` sequences of an autoregressive model, whose keys and
+    /// values are cached; rows are sequences.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for a batch of none.
+    pub fn decode(backbone: &Backbone, batch: usize) -> Result<Self> {
+        let mut graph = Graph::new(backbone.layout.clone());
+        let options = TrunkOptions {
+            batch,
+            length: 1,
+            training: false,
+            decode: true,
+        };
+        let trunk = backbone.trunk(&mut graph, options)?;
+        Self::over(backbone, (graph, trunk))
+    }
+
+    fn over(backbone: &Backbone, (mut graph, trunk): (Graph, Trunk)) -> Result<Self> {
+        let rows = graph.shape(trunk.hidden)[0];
         let list = graph.row_list(rows);
         let hidden = graph.masked_rows("revealed", trunk.hidden, list)?;
         let [w, b] = backbone.params.output.map(|id| graph.param(id));
         let chunk = chunk_rows(backbone.config.vocab_size, rows);
-        let draws =
-            graph.categorical(hidden, w, b, list.rows, backbone.config.mask_index, chunk)?;
+        let mask_index = backbone.config.mask_index;
+        let draws = graph.categorical(hidden, w, b, list.rows, mask_index, chunk)?;
         Ok(Self {
             graph,
             trunk,

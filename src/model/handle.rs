@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, DrawGraph, LogitsGraph, initial, time_rows};
+use crate::model::{Backbone, Decoder, DrawGraph, LogitsGraph, initial, time_rows};
 
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct Model {
     pub(crate) noise: NoiseConfig,
     pub(crate) objective: ObjectiveConfig,
     pub(crate) draw: Option<([usize; 2], DrawGraph, Session)>,
+    pub(crate) decoder: Option<Decoder>,
     logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
 
@@ -50,6 +51,7 @@ impl Model {
             noise: NoiseConfig::default(),
             objective: ObjectiveConfig::default(),
             draw: None,
+            decoder: None,
             logits: None,
         }
     }

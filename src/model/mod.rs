@@ -1,6 +1,7 @@
 //! The denoiser: parameters, initialisation, the DiT encoder and the graphs built from it.
 
 mod backbone;
+mod decode;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,6 +15,7 @@ mod published;
 mod time_embedding;
 
 pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
+pub(crate) use decode::Decoder;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]

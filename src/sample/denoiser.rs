@@ -7,7 +7,7 @@ use crate::device::program::{Arena, Step};
 use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::graph::Session;
-use crate::model::{DrawGraph, Model, check_tokens, time_rows};
+use crate::model::{Decoder, DrawGraph, Model, check_tokens, time_rows};
 
 /// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].
 #[derive(Clone, Debug, PartialEq)]
@@ -170,15 +170,17 @@ impl Denoiser for Model {
             return Err(misfit("rows", format!("rows below {size}"), rows.len()));
         }
         check_tokens(xt, self.vocab_size())?;
-        // a row is predicted by itself, or by the one before it
-        let source = |&row: &u32| {
-            if self.autoregressive() {
-                row.saturating_sub(1)
-            } else {
-                row
-            }
+        let step = Step {
+            rows: rows.len() as u32,
+            draw_key: options.key,
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            ..Step::default()
         };
-        let sources: Vec<u32> = rows.iter().map(source).collect();
+        if self.autoregressive() {
+            return next_tokens(self, xt, size / batch, rows, step).await;
+        }
         let levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
         let time = time_rows(self.config(), levels);
         let key = [batch, size / batch];
@@ -200,24 +202,59 @@ impl Denoiser for Model {
             }
         };
         graph.trunk.write(session, xt, &time)?;
-        session.write_uint(graph.list.rows, &sources)?;
-        let step = Step {
-            rows: rows.len() as u32,
-            draw_key: options.key,
-            temperature: options.temperature,
-            top_k: options.top_k,
-            top_p: options.top_p,
-            ..Step::default()
-        };
+        session.write_uint(graph.list.rows, rows)?;
         let results = session.run(&mut self.storage, &step, false).await?;
-        let draw = |i: usize| Draw {
-            token: results[i] as u32,
-            probability: results[size + i],
-            entropy: results[2 * size + i],
-            log_total: results[3 * size + i],
-        };
-        Ok((0..rows.len()).map(draw).collect())
+        Ok(draws(results, rows.len(), size))
     }
+}
+
+/// The first `count` of the draws in `results`, whose four parts are `size` long each.
+fn draws(results: &[f64], count: usize, size: usize) -> Vec<Draw> {
+    let draw = |i: usize| Draw {
+        token: results[i] as u32,
+        probability: results[size + i],
+        entropy: results[2 * size + i],
+        log_total: results[3 * size + i],
+    };
+    (0..count).map(draw).collect()
+}
+
+/// Draws the next token of autoregressive canvases: `rows` holds at most one position of each.
+async fn next_tokens(
+    model: &mut Model,
+    xt: &[u32],
+    length: usize,
+    rows: &[u32],
+    step: Step,
+) -> Result<Vec<Draw>> {
+    let batch = xt.len() / length;
+    let mut ends = vec![1; batch];
+    let mut listed = Vec::new();
+    for &row in rows {
+        let (canvas, position) = (row as usize / length, row as usize % length);
+        if position == 0 || listed.last() == Some(&(canvas as u32)) {
+            let expected = "one position behind the first of each canvas".to_owned();
+            return Err(misfit("rows", expected, rows.len()));
+        }
+        ends[canvas] = position;
+        listed.push(canvas as u32);
+    }
+    let prefixes: Vec<&[u32]> = ends
+        .iter()
+        .enumerate()
+        .map(|(b, end)| &xt[b * length..][..*end])
+        .collect();
+    let decoder = match &mut model.decoder {
+        Some(made) if made.batch() == batch => made,
+        slot => {
+            let made = Decoder::new(&model.device, &model.backbone, &model.storage, batch);
+            slot.insert(made.await?)
+        }
+    };
+    let results = decoder
+        .draw(&mut model.storage, &prefixes, &listed, step)
+        .await?;
+    Ok(draws(results, listed.len(), batch))
 }
 
 fn misfit(tensor: &str, expected: String, got: usize) -> Error {

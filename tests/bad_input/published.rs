@@ -127,7 +127,7 @@ fn wrong_configurations_are_named() {
     refused(
         with("model_type", json!("gpt2")),
         "checkpoint",
-        &["config.json", "model_type is gpt2, not mdlm"],
+        &["config.json", "unknown variant `gpt2`", "mdlm"],
     );
     refused(
         with("hidden_dim", json!("wide")),

@@ -34,8 +34,12 @@ pub fn small(length: usize) -> ModelConfig {
 
 /// `config.json` of the published layout.
 pub fn published(c: &ModelConfig) -> Value {
+    let model_type = match c.kind {
+        ModelKind::Ar => "ar",
+        _ => "mdlm",
+    };
     json!({
-        "model_type": "mdlm",
+        "model_type": model_type,
         "vocab_size": c.vocab_size,
         "hidden_dim": c.hidden_size,
         "cond_dim": c.cond_dim,

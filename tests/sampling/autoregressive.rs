@@ -1,6 +1,8 @@
 //! Autoregressive models: one position after the other, each predicted by what stands before it.
 
-use mdlm::config::{ModelKind, SampleConfig, SamplerKind};
+use std::ops::ControlFlow;
+
+use mdlm::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
 use mdlm::model::Model;
 use mdlm::sample::Canvas;
 use mdlm::train::Trainer;
@@ -8,6 +10,7 @@ use pollster::block_on;
 
 use super::fill;
 use crate::common::Executor;
+use crate::common::models::{load, small};
 use crate::common::runs::{LENGTH, config, corpus, refused};
 
 /// A model that has been trained for a few steps, since a fresh one knows nothing.
@@ -77,4 +80,54 @@ fn a_canvas_needs_a_beginning_and_no_gaps() {
     gap.reopen(1..3).unwrap();
     let parts = ["canvas position = 3", "open position 1"];
     refused(sampler(gap, SamplerKind::Ancestral), "config", &parts);
+}
+
+/// Prompts of different lengths in one batch, against each on its own and against full passes over
+/// everything so far, on every executor.
+#[test]
+fn cached_keys_and_values_change_nothing() {
+    let config = ModelConfig {
+        kind: ModelKind::Ar,
+        n_blocks: 2,
+        ..small(20)
+    };
+    let sampling = SampleConfig {
+        temperature: 0.0,
+        ..SampleConfig::default()
+    };
+    let prompts: [&[u32]; 3] = [&[5], &[5, 0, 3, 1, 2], &[5, 4]];
+    let canvases: Vec<Canvas> = prompts
+        .iter()
+        .map(|prompt| Canvas::prompt(prompt, 20).unwrap())
+        .collect();
+    for (executor, bound) in [
+        (Executor::CpuF64, 1e-6), // full logits come in f32
+        (Executor::CpuF32, 1e-5),
+        (Executor::Gpu, 1e-5),
+    ] {
+        let mut model = load(executor.shared(), &config, None);
+        let mut alone = Vec::new();
+        for canvas in &canvases {
+            alone.push(fill(&mut model, canvas.clone(), &sampling).0);
+        }
+        let mut reports = Vec::new();
+        let sampler = model.sampler_batch(canvases.clone(), &sampling).unwrap();
+        let filled = block_on(sampler.finish_all(|report| {
+            reports.push(report.clone());
+            ControlFlow::Continue(())
+        }));
+        assert_eq!(filled.unwrap(), alone, "{executor:?}");
+        for (b, canvas) in alone.iter().enumerate() {
+            let logits = block_on(model.logits(&canvas.tokens(6), &[0.0])).unwrap();
+            for r in reports.iter().flat_map(|r| &r.revealed) {
+                if r.canvas == b {
+                    let z = &logits[7 * (r.position - 1)..][..6];
+                    let sum: f64 = z.iter().map(|&z| f64::from(z).exp()).sum();
+                    let p = f64::from(z[r.token as usize]).exp() / sum;
+                    assert!((r.probability - p).abs() < bound, "{executor:?} {r:?} {p}");
+                    assert!(z.iter().all(|&x| x <= z[r.token as usize]), "{r:?}");
+                }
+            }
+        }
+    }
 }
