@@ -12,7 +12,7 @@ pub struct DataConfig {
     pub train: String,
     /// Held-out text; empty: the last tenth of the documents (or of the only document's text).
     pub valid: String,
-    /// `char`, `byte`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
+    /// `char`, `byte`, `text8`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
     pub tokenizer: String,
 }
 

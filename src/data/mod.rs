@@ -6,6 +6,7 @@ mod huggingface;
 mod loader;
 mod pack;
 mod prefetch;
+mod text8;
 mod tokenizer;
 
 pub use corpus::{Corpus, SEPARATOR, split_documents, split_held_out};

@@ -1,11 +1,13 @@
-//! Text to token ids and back: characters, bytes, or a Hugging Face `tokenizer.json`.
+//! Text to token ids and back: characters, bytes, text8, or a Hugging Face `tokenizer.json`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::huggingface::HuggingFace;
+use super::text8;
 use crate::error::{Error, Result};
 
 /// How the mask token is shown where nothing else was asked for.
@@ -29,6 +31,7 @@ enum Kind {
     /// Sorted; the id of a character is its place.
     Characters(Vec<char>),
     Byte,
+    Text8,
     HuggingFace(Box<HuggingFace>),
 }
 
@@ -63,6 +66,7 @@ impl Special {
 enum BuiltIn {
     Char { characters: String },
     Byte {},
+    Text8 {},
 }
 
 impl Tokenizer {
@@ -74,10 +78,24 @@ impl Tokenizer {
         }
     }
 
+    /// The 35 ids of text8, as in the reference: special tokens 0 to 7, `a` to `z` = 8 to 33, space = 34;
+    /// mask = 4. Text in any other character is an error, where the reference would lower-case it or
+    /// make it `[UNK]`.
+    pub fn text8() -> Self {
+        Self {
+            kind: Kind::Text8,
+            special: text8::SPECIAL,
+        }
+    }
+
     /// The distinct characters of `text` in order, then the end of text, then the mask.
     pub fn characters(text: &str) -> Self {
-        let distinct: std::collections::BTreeSet<char> = text.chars().collect();
-        let characters: Vec<char> = distinct.into_iter().collect();
+        Self::of_characters(&text.chars().collect())
+    }
+
+    /// As [`Tokenizer::characters`], from the characters themselves.
+    pub(super) fn of_characters(distinct: &BTreeSet<char>) -> Self {
+        let characters: Vec<char> = distinct.iter().copied().collect();
         let special = Special::after(characters.len());
         Self {
             kind: Kind::Characters(characters),
@@ -94,6 +112,7 @@ impl Tokenizer {
             match serde_json::from_value(json).map_err(|e| problem(e.to_string()))? {
                 BuiltIn::Char { characters } => Ok(Self::characters(&characters)),
                 BuiltIn::Byte {} => Ok(Self::byte()),
+                BuiltIn::Text8 {} => Ok(Self::text8()),
             }
         } else {
             let (tokenizer, special) = HuggingFace::new(bytes).map_err(problem)?;
@@ -104,12 +123,13 @@ impl Tokenizer {
         }
     }
 
-    /// `char` (the vocabulary is that of `training_text`), `byte`, or the path of a
+    /// `char` (the vocabulary is that of `training_text`), `byte`, `text8`, or the path of a
     /// `tokenizer.json`, plain or gzip-packed.
     pub fn from_spec(spec: &str, training_text: &str) -> Result<Self> {
         match spec {
             "char" => Ok(Self::characters(training_text)),
             "byte" => Ok(Self::byte()),
+            "text8" => Ok(Self::text8()),
             path => Self::from_file(Path::new(path)),
         }
     }
@@ -135,6 +155,7 @@ impl Tokenizer {
                 characters: all.iter().collect(),
             },
             Kind::Byte => BuiltIn::Byte {},
+            Kind::Text8 => BuiltIn::Text8 {},
         };
         serde_json::to_vec(&built_in).expect("text and tags are always valid JSON")
     }
@@ -144,6 +165,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match &self.kind {
             Kind::Byte => Ok(text.bytes().map(u32::from).collect()),
+            Kind::Text8 => text8::encode(text).map_err(in_text),
             Kind::Characters(all) => text
                 .chars()
                 .enumerate()
@@ -174,8 +196,8 @@ impl Tokenizer {
         self.decode_with(ids, MASK_TEXT)
     }
 
-    /// As [`Tokenizer::decode`], with `mask` in place of each mask token. Ids outside the
-    /// vocabulary and broken UTF-8 become U+FFFD.
+    /// As [`Tokenizer::decode`], with `mask` in place of each mask token. Ids that stand for
+    /// no text and broken UTF-8 become U+FFFD.
     pub fn decode_with(&self, ids: &[u32], mask: &str) -> String {
         let Special {
             bos,
@@ -194,16 +216,9 @@ impl Tokenizer {
                 tokenizer.decode(ids, mask)
             }
             Kind::Characters(all) => {
-                let mut text = String::new();
-                for id in shown {
-                    match all.get(id as usize) {
-                        Some(&c) => text.push(c),
-                        None if id == mask_id => text.push_str(mask),
-                        None => text.push(char::REPLACEMENT_CHARACTER),
-                    }
-                }
-                text
+                spell(shown, mask_id, mask, |id| all.get(id as usize).copied())
             }
+            Kind::Text8 => spell(shown, mask_id, mask, text8::character),
             Kind::Byte => {
                 let mut bytes = Vec::new();
                 for id in shown {
@@ -223,6 +238,7 @@ impl Tokenizer {
         match &self.kind {
             Kind::HuggingFace(tokenizer) if id != self.special.mask => tokenizer.token_text(id),
             _ if id == self.special.mask => MASK_TEXT.to_owned(),
+            Kind::Text8 => text8::name(id).map_or_else(|| self.decode(&[id]), str::to_owned),
             _ if id == self.special.eos => END_OF_TEXT.to_owned(),
             Kind::Byte if (0x80..0x100).contains(&id) => format!("<0x{id:02X}>"),
             _ => self.decode(&[id]),
@@ -260,6 +276,7 @@ impl fmt::Debug for Tokenizer {
         let kind = match &self.kind {
             Kind::Characters(_) => "char",
             Kind::Byte => "byte",
+            Kind::Text8 => "text8",
             Kind::HuggingFace(_) => "tokenizer.json",
         };
         f.debug_struct("Tokenizer")
@@ -267,6 +284,24 @@ impl fmt::Debug for Tokenizer {
             .field("special", &self.special)
             .finish()
     }
+}
+
+/// Text of a vocabulary of characters.
+fn spell(
+    ids: impl Iterator<Item = u32>,
+    mask_id: u32,
+    mask: &str,
+    character: impl Fn(u32) -> Option<char>,
+) -> String {
+    let mut text = String::new();
+    for id in ids {
+        match character(id) {
+            Some(c) => text.push(c),
+            None if id == mask_id => text.push_str(mask),
+            None => text.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    text
 }
 
 fn in_text(problem: String) -> Error {
@@ -303,6 +338,7 @@ mod tests {
     fn special_ids_of_every_kind() {
         assert_eq!(ids(&Tokenizer::byte()), (258, 257, 256, 256, None));
         assert_eq!(ids(&Tokenizer::characters("abba\n")), (5, 4, 3, 3, None));
+        assert_eq!(ids(&Tokenizer::text8()), (35, 4, 2, 3, Some(5)));
         assert_eq!(
             ids(&bundled("tinystories-bpe2048.tokenizer.json")),
             (2049, 2048, 0, 0, None)
@@ -346,6 +382,11 @@ mod tests {
             assert_eq!(again.encode(text).unwrap(), encoded);
             assert_eq!(ids(&again), ids(&tokenizer));
         }
+        let text8 = Tokenizer::from_json(br#"{"mdlm_tokenizer":"text8"}"#).unwrap();
+        assert_eq!(text8.to_json(), br#"{"mdlm_tokenizer":"text8"}"#);
+        let encoded = text8.encode("the cat").unwrap();
+        assert_eq!(text8.decode(&encoded), "the cat");
+        refused(text8.encode("the Cat"), &["'C' at position 4", "text8"]);
         let bert = bundled("bert-base-uncased.tokenizer.json.gz");
         let encoded = bert.encode("The cat, unhappily [MASK] SAT.").unwrap();
         assert_eq!(bert.decode(&encoded), "the cat, unhappily [ mask ] sat.");
@@ -363,7 +404,11 @@ mod tests {
             "gpt2.tokenizer.json.gz",
             "bert-base-uncased.tokenizer.json.gz",
         ];
-        let built_in = [Tokenizer::byte(), Tokenizer::characters("the cat")];
+        let built_in = [
+            Tokenizer::byte(),
+            Tokenizer::characters("the cat"),
+            Tokenizer::text8(),
+        ];
         for tokenizer in built_in.into_iter().chain(names.map(bundled)) {
             let mut sequence = vec![tokenizer.bos()];
             sequence.extend(tokenizer.encode("the").unwrap());
@@ -391,6 +436,9 @@ mod tests {
         assert_eq!(stories.token_text(stories.eos()), "<|endoftext|>");
         let bert = bundled("bert-base-uncased.tokenizer.json.gz");
         assert_eq!(bert.token_text(bert.eos()), "[SEP]");
+        let text8 = Tokenizer::from_spec("text8", "").unwrap();
+        let names = [2, 3, 4, 8, 34].map(|id| text8.token_text(id));
+        assert_eq!(names, ["[BOS]", "[EOS]", "[MASK]", "a", " "]);
         let byte = Tokenizer::byte();
         assert_eq!(
             (byte.token_text(97), byte.token_text(0xC3)),
