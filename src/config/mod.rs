@@ -11,4 +11,4 @@ mod validate;
 pub use model::{ModelConfig, ModelKind};
 pub use noise::{NoiseConfig, NoiseKind, ObjectiveConfig, Parameterization};
 pub use sample::{SampleConfig, SamplerKind};
-pub use train::{DataConfig, LrSchedule, OptimConfig, TrainConfig, TrainingConfig};
+pub use train::{DataConfig, Detokenizer, LrSchedule, OptimConfig, TrainConfig, TrainingConfig};

@@ -7,7 +7,7 @@ use super::train::{OptimConfig, TrainConfig};
 use crate::error::{Error, Result};
 
 /// Keys in which a resumed run may differ from the one that was saved.
-const FREE_ON_RESUME: [&str; 2] = ["training.steps", "training.save_every"];
+const FREE_ON_RESUME: [&str; 3] = ["training.steps", "training.save_every", "data.cache"];
 
 impl TrainConfig {
     /// Reads a TOML file's text over the defaults. Values are checked for type only; see

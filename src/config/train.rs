@@ -5,15 +5,65 @@ use serde::{Deserialize, Serialize};
 use super::{ModelConfig, NoiseConfig, ObjectiveConfig, SampleConfig};
 
 /// Where text comes from and how it becomes tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Training text, plain or `.gz`; documents end at a line `<|endoftext|>`.
+    /// Training documents, in the form that the file's name says (see [`crate::data`]): text whose
+    /// documents end at a line `<|endoftext|>`, `.jsonl`, `.parquet`, `.raw` or `.lines`.
     pub train: String,
     /// Held-out text; empty: the last tenth of the documents (or of the only document's text).
     pub valid: String,
     /// `char`, `byte`, `text8`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
     pub tokenizer: String,
+    /// Field of JSON lines, or column of Parquet, that holds the text.
+    pub field: String,
+    /// Which published tokenisation to undo before the text is tokenised.
+    pub detokenizer: Detokenizer,
+    /// `true`: documents are joined and cut into blocks `[BOS] length - 2 tokens [EOS]`; `false`: one
+    /// block a document, truncated or padded.
+    pub wrap: bool,
+    /// Whether an EOS ends each document of wrapped text. The paper's zero-shot protocol (D.5) has none;
+    /// the reference's code inserts it.
+    pub insert_eos: bool,
+    /// Folder in which tokenised blocks are kept, to be read from disk while training; empty: they are
+    /// held in memory.
+    pub cache: String,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            train: String::new(),
+            valid: String::new(),
+            tokenizer: String::new(),
+            field: "text".to_owned(),
+            detokenizer: Detokenizer::None,
+            wrap: true,
+            insert_eos: true,
+            cache: String::new(),
+        }
+    }
+}
+
+/// Published tokenisations that can be undone; the reference's `dataloader.py` has one for each of its
+/// evaluation sets but AG News. `Detokenizer::apply` does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Detokenizer {
+    /// Text is as people write it.
+    #[default]
+    None,
+    /// WikiText-2 and -103.
+    Wikitext,
+    /// Penn Treebank as prepared for language modelling.
+    Ptb,
+    /// One Billion Words.
+    Lm1b,
+    /// LAMBADA: curly quotes become straight ones.
+    Lambada,
+    /// arXiv and PubMed: that of WikiText, then that of One Billion Words.
+    ScientificPapers,
 }
 
 /// AdamW and its learning rate.

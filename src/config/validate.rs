@@ -43,11 +43,17 @@ impl DataConfig {
         let keys = [
             ("data.train", &self.train),
             ("data.tokenizer", &self.tokenizer),
+            ("data.field", &self.field),
         ];
-        match keys.into_iter().find(|(_, value)| value.is_empty()) {
-            Some((key, _)) => Err(Error::config(key, "\"\"", "must not be empty")),
-            None => Ok(()),
+        if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
+            return Err(Error::config(key, "\"\"", "must not be empty"));
         }
+        if !self.wrap && !self.insert_eos {
+            let problem =
+                "a document in a block of its own (data.wrap = false) always ends with EOS";
+            return Err(Error::config("data.insert_eos", false, problem));
+        }
+        Ok(())
     }
 }
 

@@ -1,21 +1,18 @@
-//! Documents: reading them, splitting some off for validation, and the packed result.
+//! Documents become blocks: training text, held-out text, evaluation sets.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::pack::{Blocks, pack};
+use super::blocks::Blocks;
+use super::pack::Packing;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
 
 /// The line between two documents.
 pub const SEPARATOR: &str = "<|endoftext|>";
-
-/// Largest text that is read, unpacked; it is held in memory.
-#[cfg(not(target_arch = "wasm32"))]
-const MAX_TEXT_BYTES: u64 = 4 << 30;
 
 /// A tokenizer with packed training and held-out text.
 #[derive(Clone, Debug)]
@@ -26,59 +23,26 @@ pub struct Corpus {
     pub train: Arc<Blocks>,
     /// Held-out blocks.
     pub valid: Blocks,
-    /// SHA-256 over the block length and all ids, in hexadecimal.
+    /// SHA-256 over the digests of both, in hexadecimal.
     pub digest: String,
 }
 
-/// Documents and where they came from.
-struct Source<'a> {
-    name: &'a Path,
-    documents: &'a [&'a str],
-}
-
 impl Corpus {
-    /// Reads the files of a configuration and packs them to blocks of `length`. Without a
-    /// validation file, the last tenth of the training text is held out.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn load(
-        config: &crate::config::DataConfig,
-        length: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
-        config.validate()?;
-        let train_path = Path::new(&config.train);
-        let text = read_text(train_path)?;
-        let tokenizer = Tokenizer::from_spec(&config.tokenizer, &text)?;
-        let documents = split_documents(&text);
-        if documents.is_empty() {
-            return Err(Error::corpus(train_path, "holds no text"));
+    /// Joins blocks that the tokenizer has made.
+    pub fn from_blocks(tokenizer: Tokenizer, train: Blocks, valid: Blocks) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(train.digest());
+        hash.update(valid.digest());
+        let digest = hash.finalize();
+        Self {
+            tokenizer,
+            train: Arc::new(train),
+            valid,
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
-        if config.valid.is_empty() {
-            let (train, valid) = split_held_out(documents);
-            let train = Source {
-                name: train_path,
-                documents: &train,
-            };
-            let valid = Source {
-                name: train_path,
-                documents: &valid,
-            };
-            return Self::build(tokenizer, train, valid, length, observer);
-        }
-        let valid_path = Path::new(&config.valid);
-        let valid_text = read_text(valid_path)?;
-        let train = Source {
-            name: train_path,
-            documents: &documents,
-        };
-        let valid = Source {
-            name: valid_path,
-            documents: &split_documents(&valid_text),
-        };
-        Self::build(tokenizer, train, valid, length, observer)
     }
 
-    /// Packs documents that are already in memory.
+    /// Packs documents that are already in memory, as [`Packing::default`] says.
     pub fn from_texts(
         tokenizer: Tokenizer,
         train: &[&str],
@@ -86,36 +50,68 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let train = Source {
-            name: Path::new("training text"),
-            documents: train,
+        let mut blocks = |texts: &[&str], name: &str| {
+            Blocks::pack(&tokenizer, texts, length, Packing::default(), observer)
+                .map_err(|e| with_path(e, Path::new(name)))
         };
-        let valid = Source {
-            name: Path::new("held-out text"),
-            documents: valid,
-        };
-        Self::build(tokenizer, train, valid, length, observer)
+        let (train, valid) = (
+            blocks(train, "training text")?,
+            blocks(valid, "held-out text")?,
+        );
+        Ok(Self::from_blocks(tokenizer, train, valid))
     }
 
-    fn build(
-        tokenizer: Tokenizer,
-        train: Source<'_>,
-        valid: Source<'_>,
+    /// Reads the files of a configuration and packs them to blocks of `length`. Without a validation file,
+    /// the last tenth of the training text is held out.
+    ///
+    /// Files are read as streams: in memory are a thousand documents at a time (the whole text, if it is one
+    /// document), and the blocks unless `data.cache` names a folder for them.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Io`], [`Error::Corpus`] that names file, line and field,
+    /// [`Error::Cancelled`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load(
+        config: &crate::config::DataConfig,
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let mut blocks = |source: Source<'_>| {
-            pack(&tokenizer, source.documents, length, observer)
-                .map_err(|e| with_path(e, source.name))
+        use super::source::{Part, Source};
+        config.validate()?;
+        let train = Source::new(Path::new(&config.train), config);
+        let tokenizer = match config.tokenizer.as_str() {
+            "char" => Tokenizer::of_characters(&train.characters()?),
+            spec => Tokenizer::from_spec(spec, "")?,
         };
-        let (train, valid) = (blocks(train)?, blocks(valid)?);
-        let digest = digest(&train, &valid);
-        Ok(Self {
-            tokenizer,
-            train: Arc::new(train),
-            valid,
-            digest,
-        })
+        let mut blocks = |source: &Source<'_>, part| {
+            let blocks = source.blocks(part, &tokenizer, length, observer);
+            blocks.map_err(|e| with_path(e, source.path()))
+        };
+        let (train, valid) = if config.valid.is_empty() {
+            (blocks(&train, Part::Kept)?, blocks(&train, Part::HeldOut)?)
+        } else {
+            let valid = Source::new(Path::new(&config.valid), config);
+            (blocks(&train, Part::All)?, blocks(&valid, Part::All)?)
+        };
+        Ok(Self::from_blocks(tokenizer, train, valid))
+    }
+
+    /// Reads and packs an evaluation set, all of it.
+    ///
+    /// # Errors
+    /// As [`Corpus::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_eval(
+        data: &super::EvalData,
+        tokenizer: &Tokenizer,
+        length: usize,
+    ) -> Result<Blocks> {
+        use super::source::{Part, Source};
+        let config = data.config();
+        let source = Source::new(&data.path, &config);
+        source
+            .blocks(Part::All, tokenizer, length, &mut crate::progress::Silent)
+            .map_err(|e| with_path(e, &data.path))
     }
 }
 
@@ -125,18 +121,6 @@ pub(super) fn with_path(error: Error, path: &Path) -> Error {
         Error::Corpus { problem, .. } => Error::corpus(path, problem),
         other => other,
     }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn read_text(path: &Path) -> Result<String> {
-    let bytes = crate::io::read::read_unpacked(path, MAX_TEXT_BYTES)?;
-    if bytes.is_empty() {
-        return Err(Error::corpus(path, "the file is empty"));
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let position = e.utf8_error().valid_up_to();
-        Error::corpus(path, format!("not UTF-8 at byte {position}"))
-    })
 }
 
 /// The documents between lines that read `<|endoftext|>`. The line ending before such a line
@@ -163,32 +147,27 @@ pub fn split_documents(text: &str) -> Vec<&str> {
 /// the only document.
 pub fn split_held_out(mut documents: Vec<&str>) -> (Vec<&str>, Vec<&str>) {
     if let [only] = documents[..] {
-        // Without overflow on 32 bits.
-        let mut cut = only.len() - only.len().div_ceil(10);
-        while !only.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        let (train, valid) = only.split_at(cut);
+        let (train, valid) = split_text(only);
         return (vec![train], vec![valid]);
     }
-    let held_out = (documents.len() / 10).max(1);
+    let held_out = held_out_of(documents.len());
     let valid = documents.split_off(documents.len().saturating_sub(held_out));
     (documents, valid)
 }
 
-fn digest(train: &Blocks, valid: &Blocks) -> String {
-    let mut hash = Sha256::new();
-    for blocks in [train, valid] {
-        hash.update((blocks.length() as u64).to_le_bytes());
-        hash.update((blocks.ids().len() as u64).to_le_bytes());
-        for id in blocks.ids() {
-            hash.update(id.to_le_bytes());
-        }
+/// How many of `count` documents are held out.
+pub(super) fn held_out_of(count: usize) -> usize {
+    (count / 10).max(1)
+}
+
+/// A text and its last tenth.
+pub(super) fn split_text(text: &str) -> (&str, &str) {
+    // Without overflow on 32 bits.
+    let mut cut = text.len() - text.len().div_ceil(10);
+    while !text.is_char_boundary(cut) {
+        cut -= 1;
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    text.split_at(cut)
 }
 
 #[cfg(test)]
@@ -238,6 +217,7 @@ mod tests {
             train: bundled("tinystories-train.txt.gz"),
             valid: bundled("tinystories-valid.txt.gz"),
             tokenizer: bundled("tinystories-bpe2048.tokenizer.json"),
+            ..DataConfig::default()
         };
         let mut last = 0;
         let corpus = Corpus::load(&config, 128, &mut |event: &Event| {
@@ -255,7 +235,7 @@ mod tests {
             corpus.train.count()
         );
         let unigram = Unigram::from_blocks(&corpus.train, corpus.tokenizer.vocab_size());
-        let perplexity = unigram.perplexity(&corpus.valid);
+        let perplexity = unigram.unwrap().perplexity(&corpus.valid).unwrap();
         assert!((150.0..500.0).contains(&perplexity), "{perplexity}");
 
         let again = Corpus::load(&config, 128, &mut Silent).unwrap();
@@ -293,6 +273,7 @@ mod tests {
             train: bundled("tinyshakespeare.txt"),
             valid: String::new(),
             tokenizer: "char".to_owned(),
+            ..DataConfig::default()
         };
         let corpus = Corpus::load(&config, 256, &mut Silent).unwrap();
         assert_eq!(corpus.tokenizer.vocab_size(), 67);
@@ -313,6 +294,7 @@ mod tests {
                 train: train.to_owned(),
                 valid: valid.to_owned(),
                 tokenizer: tokenizer.to_owned(),
+                ..DataConfig::default()
             };
             Corpus::load(&config, 16, &mut Silent)
         };

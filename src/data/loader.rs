@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::pack::Blocks;
+use super::blocks::Blocks;
+use crate::error::Result;
 use crate::rng::{Rng, Stream};
 
 /// Hands out the training blocks, every epoch in an order of its own.
@@ -42,9 +43,19 @@ impl Loader {
         }
     }
 
-    /// Fills `out` with the ids of a step (counted from 0), `[global_batch, length]`.
-    pub fn ids(&mut self, step: u64, out: &mut Vec<u32>) {
+    /// Fills `out` with the ids of a step (counted from 0), `[global_batch, length]`, and `attended` with
+    /// how many leading tokens of each sequence count (see [`Blocks::attended`]).
+    ///
+    /// # Errors
+    /// Those of [`Blocks::block`].
+    pub fn batch(
+        &mut self,
+        step: u64,
+        out: &mut Vec<u32>,
+        attended: &mut Vec<usize>,
+    ) -> Result<()> {
         out.clear();
+        attended.clear();
         let count = self.blocks.count() as u64;
         let first = step.wrapping_mul(self.global_batch as u64);
         for i in 0..self.global_batch as u64 {
@@ -53,8 +64,11 @@ impl Loader {
             if self.order.epoch != epoch {
                 self.order = Order::new(self.blocks.count(), self.seed, epoch);
             }
-            out.extend_from_slice(self.blocks.block(self.order.blocks[place]));
+            let index = self.order.blocks[place];
+            out.extend_from_slice(&self.blocks.block(index)?);
+            attended.push(self.blocks.attended(index));
         }
+        Ok(())
     }
 }
 
@@ -69,7 +83,9 @@ mod tests {
 
     fn batch(loader: &mut Loader, step: u64) -> Vec<u32> {
         let mut ids = vec![99];
-        loader.ids(step, &mut ids);
+        let mut attended = vec![99];
+        loader.batch(step, &mut ids, &mut attended).unwrap();
+        assert_eq!(attended, vec![2; ids.len() / 2]);
         ids
     }
 

@@ -1,16 +1,43 @@
 //! From text to batches: tokenizers, documents, packed blocks, and a loader whose batches are a
 //! pure function of the step.
+//!
+//! A file's name says how documents lie in it:
+//!
+//! | name | documents |
+//! | --- | --- |
+//! | `.jsonl` | a JSON object a line, of which `data.field` is the text |
+//! | `.parquet` | rows, of which the column `data.field` is the text (cargo feature `parquet`) |
+//! | `.raw` | a document a line with its line ending, blank lines empty: WikiText's rows |
+//! | `.lines` | a document a line, the white space around it and blank lines dropped |
+//! | any other | text whose documents end at a line `<|endoftext|>`, blank ones dropped |
+//!
+//! All but Parquet may be packed with gzip (`.jsonl.gz`).
 
+mod blocks;
 mod corpus;
+mod detokenize;
+#[cfg(not(target_arch = "wasm32"))]
+mod documents;
 mod huggingface;
 mod loader;
 mod pack;
+#[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
+mod parquet;
 mod prefetch;
+#[cfg(not(target_arch = "wasm32"))]
+mod source;
 mod text8;
 mod tokenizer;
+mod unigram;
 
+pub use blocks::Blocks;
 pub use corpus::{Corpus, SEPARATOR, split_documents, split_held_out};
+#[cfg(not(target_arch = "wasm32"))]
+pub use documents::Documents;
 pub use loader::Loader;
-pub use pack::{Blocks, Unigram};
+pub use pack::Packing;
 pub use prefetch::Prefetch;
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::EvalData;
 pub use tokenizer::Tokenizer;
+pub use unigram::Unigram;

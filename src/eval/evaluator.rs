@@ -176,13 +176,13 @@ impl Evaluator {
                 };
                 real
             ];
+            let mut x0 = Vec::with_capacity(self.batch * blocks.length());
+            for i in 0..self.batch {
+                x0.extend_from_slice(&blocks.block(first + i.min(real - 1))?);
+            }
             let mut rng = Rng::new(config.seed, Stream::Validation, first as u64);
             let strata: Vec<f64> = (0..samples * self.batch).map(|_| rng.uniform()).collect();
             for k in 0..samples {
-                let block = |i: usize| blocks.block(first + i.min(real - 1));
-                let x0: Vec<u32> = (0..self.batch)
-                    .flat_map(|i| block(i).iter().copied())
-                    .collect();
                 let strata = |i: usize| {
                     let at = k * self.batch + i;
                     let offset = if config.antithetic_sampling {

@@ -15,9 +15,16 @@ use crate::error::{Error, Result};
 
 /// Writes a file beside `path`, flushes it and renames it to `path`.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| {
+        file.write_all(bytes).map_err(Error::io(path, "write"))
+    })
+}
+
+/// As [`write_file`], with what `build` writes into the empty file that it is given.
+pub fn write_with(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
     let (parent, name) = split(path)?;
     let partial = hidden(parent, name, "partial");
-    let written = write_and_flush(&partial, bytes)
+    let written = build_and_flush(&partial, build)
         .and_then(|()| fs::rename(&partial, path).map_err(Error::io(path, "rename a file to")));
     if written.is_err() {
         // The first error is the one to report.
@@ -103,9 +110,9 @@ fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-fn write_and_flush(path: &Path, bytes: &[u8]) -> Result<()> {
+fn build_and_flush(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
     let mut file = fs::File::create(path).map_err(Error::io(path, "create"))?;
-    file.write_all(bytes).map_err(Error::io(path, "write"))?;
+    build(&mut file)?;
     file.sync_all().map_err(Error::io(path, "flush"))
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::json::{read_json, write_json};
 use super::read;
@@ -100,21 +99,9 @@ fn measure(path: &Path) -> Result<FileEntry> {
     if !kind.is_file() {
         return Err(Error::checkpoint(path, None, "not a regular file"));
     }
-    let mut file = read::open(path)?;
-    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        let count = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
-        if count == 0 {
-            let sha256 = hash
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            return Ok(FileEntry { bytes, sha256 });
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
+    let (bytes, digest) = read::measure(path)?;
+    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(FileEntry { bytes, sha256 })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files: reading within limits, atomic writing, tensors and checkpoints.
+//! Files: reading within limits, atomic writing, tensors, tokenised blocks and checkpoints.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod atomic;
@@ -11,3 +11,5 @@ mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod read;
 pub mod safetensors;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tokens;

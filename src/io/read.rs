@@ -1,10 +1,11 @@
-//! Reading whole files within a size limit, gzip-packed or plain.
+//! Reading files, gzip-packed or plain: whole within a size limit, or from front to back.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -26,12 +27,31 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// As [`read`], unpacking a gzip file; the limit holds for what comes out.
 pub fn read_unpacked(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut file = BufReader::new(open(path)?);
+    read_all(path, open_unpacked(path)?, limit)
+}
+
+/// The content of a file from front to back, a gzip file's unpacked.
+pub fn open_unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let mut file = BufReader::with_capacity(1 << 16, open(path)?);
     let start = file.fill_buf().map_err(Error::io(path, "read"))?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        read_all(path, MultiGzDecoder::new(file), limit)
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
     } else {
-        read_all(path, file, limit)
+        Box::new(file)
+    })
+}
+
+/// Size and SHA-256 of a file.
+pub fn measure(path: &Path) -> Result<(u64, [u8; 32])> {
+    let mut file = open(path)?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
+        if count == 0 {
+            return Ok((bytes, hash.finalize().into()));
+        }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
     }
 }
 

@@ -54,8 +54,8 @@ impl Trainer {
             self.config.to_toml()?.as_bytes(),
         )?;
         let (mut log, mut rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
-        let unigram = Unigram::from_blocks(&self.corpus.train, self.config.model.vocab_size);
-        let unigram_ppl = unigram.perplexity(&self.corpus.valid);
+        let unigram = Unigram::from_blocks(&self.corpus.train, self.config.model.vocab_size)?;
+        let unigram_ppl = unigram.perplexity(&self.corpus.valid)?;
         let mut summary = Summary {
             step: self.at.step,
             validation: None,

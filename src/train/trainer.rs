@@ -263,9 +263,9 @@ fn batch_maker(
     let (seed, model, training) = (config.seed, config.model.clone(), config.training.clone());
     let (n, length) = (training.global_batch(), model.length);
     let mut loader = Loader::new(blocks, seed, n);
-    let (mut x0, mut xt) = (Vec::new(), Vec::new());
+    let (mut x0, mut xt, mut attended) = (Vec::new(), Vec::new(), Vec::new());
     move |k| {
-        loader.ids(k, &mut x0);
+        loader.batch(k, &mut x0, &mut attended)?;
         let mut rng = Rng::new(seed, Stream::Time, k);
         let t = objective.times(
             &mut rng,

@@ -86,6 +86,7 @@ fn text_that_cannot_be_used_is_named() {
             train: train.to_owned(),
             valid: valid.to_owned(),
             tokenizer: tokenizer.to_owned(),
+            ..DataConfig::default()
         };
         Corpus::load(&data, LENGTH, &mut Silent)
     };

@@ -1,0 +1,230 @@
+//! Token ids in blocks of equal length, in memory or in a file.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::io::tokens::TokensFile;
+
+/// Token ids in blocks of equal length.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    length: usize,
+    count: usize,
+    digest: [u8; 32],
+    store: Store,
+}
+
+#[derive(Clone, Debug)]
+enum Store {
+    Memory {
+        ids: Vec<u32>, // [n, length]
+        /// Leading tokens that count in each block; empty: all of them.
+        attended: Vec<u32>,
+    },
+    #[cfg(not(target_arch = "wasm32"))]
+    Disk(Arc<TokensFile>),
+}
+
+/// Blocks are equal if their digests are, wherever they lie.
+impl PartialEq for Blocks {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Blocks {
+    /// Takes `ids` as consecutive blocks of `length`, every id below `vocab_size`.
+    pub fn new(length: usize, ids: Vec<u32>, vocab_size: usize) -> Result<Self> {
+        Self::padded(length, ids, Vec::new(), vocab_size)
+    }
+
+    /// As [`Blocks::new`], of which only the first `attended[i]` tokens of block `i` count; the rest is
+    /// padding. An empty `attended` means that all tokens count.
+    pub fn padded(
+        length: usize,
+        ids: Vec<u32>,
+        attended: Vec<u32>,
+        vocab_size: usize,
+    ) -> Result<Self> {
+        let count = ids.len().checked_div(length).unwrap_or(0);
+        if count == 0 || !ids.len().is_multiple_of(length) {
+            return Err(Error::Shape {
+                op: "blocks",
+                tensor: "ids".to_owned(),
+                expected: format!("[n, {length}] with n > 0"),
+                got: vec![ids.len()],
+            });
+        }
+        if let Some(position) = ids.iter().position(|&id| id as usize >= vocab_size) {
+            return Err(Error::Token {
+                id: ids[position],
+                vocab_size,
+                position,
+            });
+        }
+        let fits = |&n: &u32| n > 0 && n as usize <= length;
+        if !attended.is_empty() && (attended.len() != count || !attended.iter().all(fits)) {
+            return Err(Error::Shape {
+                op: "blocks",
+                tensor: "attended".to_owned(),
+                expected: format!("[{count}] lengths in 1..={length}"),
+                got: vec![attended.len()],
+            });
+        }
+        let mut hash = BlockHash::new(length);
+        for (index, block) in ids.chunks_exact(length).enumerate() {
+            hash.push(block, attended.get(index).map_or(length, |&n| n as usize));
+        }
+        Ok(Self {
+            length,
+            count,
+            digest: hash.finish(),
+            store: Store::Memory { ids, attended },
+        })
+    }
+
+    /// The blocks of an open file, which are read when they are asked for.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn on_disk(file: TokensFile) -> Self {
+        let header = file.header();
+        Self {
+            length: header.length,
+            count: header.count,
+            digest: header.blocks,
+            store: Store::Disk(Arc::new(file)),
+        }
+    }
+
+    /// Tokens of a block.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Number of blocks; at least one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// SHA-256 over length, ids and attended lengths, the same in memory and on disk.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The ids of one block. `index` must be below [`Blocks::count`].
+    ///
+    /// # Errors
+    /// Those of reading a file: [`Error::Io`], [`Error::Corpus`] for an id outside the vocabulary.
+    pub fn block(&self, index: usize) -> Result<Cow<'_, [u32]>> {
+        match &self.store {
+            Store::Memory { ids, .. } => {
+                Ok(Cow::Borrowed(&ids[index * self.length..][..self.length]))
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            Store::Disk(file) => file.block(index).map(Cow::Owned),
+        }
+    }
+
+    /// How many leading tokens of a block count: all of them in wrapped text, else those of the document
+    /// with its BOS and EOS, without the padding. It is the sum of the reference's `attention_mask`.
+    pub fn attended(&self, index: usize) -> usize {
+        match &self.store {
+            Store::Memory { attended, .. } => {
+                attended.get(index).map_or(self.length, |&n| n as usize)
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            Store::Disk(file) => file.attended(index),
+        }
+    }
+}
+
+/// The digest of blocks that come one after the other.
+pub(super) struct BlockHash {
+    hash: Sha256,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+impl BlockHash {
+    pub(super) fn new(length: usize) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((length as u64).to_le_bytes());
+        Self {
+            hash,
+            length,
+            bytes: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, ids: &[u32], attended: usize) {
+        self.bytes.clear();
+        self.bytes
+            .extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+        if attended < self.length {
+            // Cannot be taken for ids: no vocabulary reaches that far.
+            self.bytes.extend(u32::MAX.to_le_bytes());
+            self.bytes.extend((attended as u32).to_le_bytes());
+        }
+        self.hash.update(&self.bytes);
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.hash.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_blocks_is_named() {
+        let outside = Blocks::new(2, vec![0, 1, 2, 5], 5);
+        assert!(matches!(
+            outside,
+            Err(Error::Token {
+                id: 5,
+                position: 3,
+                ..
+            })
+        ));
+        for (length, ids) in [(3, 2), (0, 2), (2, 0)] {
+            let torn = Blocks::new(length, vec![0; ids], 5);
+            assert!(matches!(torn, Err(Error::Shape { tensor, .. }) if tensor == "ids"));
+        }
+        for attended in [vec![1], vec![1, 0], vec![1, 3]] {
+            let wrong = Blocks::padded(2, vec![0; 4], attended, 5);
+            assert!(matches!(wrong, Err(Error::Shape { tensor, .. }) if tensor == "attended"));
+        }
+    }
+
+    #[test]
+    fn the_digest_sees_ids_length_and_padding() {
+        let digest = |length, ids: &[u32], attended: &[u32]| {
+            Blocks::padded(length, ids.to_vec(), attended.to_vec(), 9)
+                .unwrap()
+                .digest()
+        };
+        let first = digest(2, &[0, 1, 2, 3], &[]);
+        assert_eq!(first, digest(2, &[0, 1, 2, 3], &[2, 2]));
+        assert_ne!(first, digest(2, &[0, 1, 2, 4], &[]));
+        assert_ne!(first, digest(4, &[0, 1, 2, 3], &[]));
+        assert_ne!(first, digest(2, &[0, 1, 2, 3], &[2, 1]));
+        assert_ne!(
+            digest(2, &[0, 1, 2, 3], &[1, 2]),
+            digest(2, &[0, 1, 2, 3], &[2, 1])
+        );
+    }
+
+    #[test]
+    fn padding_does_not_count() {
+        let blocks = Blocks::padded(3, vec![1, 2, 0, 1, 2, 3], vec![2, 3], 4).unwrap();
+        assert_eq!((blocks.attended(0), blocks.attended(1)), (2, 3));
+        assert_eq!(*blocks.block(0).unwrap(), [1, 2, 0]);
+        let whole = Blocks::new(3, vec![1, 2, 0], 4).unwrap();
+        assert_eq!(whole.attended(0), 3);
+    }
+}

@@ -1,0 +1,340 @@
+//! Documents of a file, one after the other, so that no more than one of them is in memory.
+
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::corpus::SEPARATOR;
+use crate::error::{Error, Result};
+use crate::io::read;
+
+/// Largest document; it is held in memory.
+const MAX_DOCUMENT: u64 = 4 << 30;
+
+/// Forms of a file of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Text whose documents end at a line [`SEPARATOR`]; blank ones are dropped.
+    Text,
+    /// A document a line, line ending included, blank lines empty: the rows that WikiText has as a Hugging
+    /// Face data set.
+    Rows,
+    /// A document a line without the white space around it; blank lines are dropped.
+    Lines,
+    /// A JSON object a line.
+    JsonLines,
+    Parquet,
+}
+
+impl Format {
+    /// Chosen by the file's name.
+    pub(super) fn of(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("raw") => Self::Rows,
+            Some("lines") => Self::Lines,
+            Some("jsonl" | "ndjson") => Self::JsonLines,
+            Some("parquet") => Self::Parquet,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// The documents of a file, in the form that its name says: `.jsonl` (JSON lines), `.parquet`, `.raw` (a
+/// document a line, as WikiText's rows), `.lines` (a document a line, trimmed), and of any other name text
+/// whose documents end at a line `<|endoftext|>`. All but Parquet may be gzip-packed (`.gz`).
+pub struct Documents(Box<dyn Iterator<Item = Result<String>>>);
+
+impl Documents {
+    /// Opens a file. `field` is the one that holds the text, in JSON lines and Parquet.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corpus`] for an empty file. The iterator's items fail likewise, and name
+    /// line and field.
+    pub fn open(path: &Path, field: &str) -> Result<Self> {
+        let format = Format::of(path);
+        if format == Format::Parquet {
+            return Ok(Self(parquet(path, field)?));
+        }
+        let mut source = read::open_unpacked(path)?;
+        if source
+            .fill_buf()
+            .map_err(Error::io(path, "read"))?
+            .is_empty()
+        {
+            return Err(Error::corpus(path, "the file is empty"));
+        }
+        let lines = Lines {
+            path: path.to_owned(),
+            source,
+            number: 0,
+            offset: 0,
+        };
+        Ok(Self(match format {
+            Format::Rows => Box::new(lines.map(|line| line.map(row))),
+            Format::Lines => {
+                let trimmed = lines.map(|line| line.map(|line| line.trim().to_owned()));
+                Box::new(trimmed.filter(not_blank))
+            }
+            Format::JsonLines => Box::new(JsonLines {
+                lines,
+                field: field.to_owned(),
+            }),
+            _ => Box::new(Separated { lines: Some(lines) }.filter(not_blank)),
+        }))
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        self.0.next()
+    }
+}
+
+#[cfg(feature = "parquet")]
+use super::parquet::documents as parquet;
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(path: &Path, _: &str) -> Result<Box<dyn Iterator<Item = Result<String>>>> {
+    let problem =
+        "this build reads no Parquet: build with --features parquet, or convert it to .jsonl";
+    Err(Error::corpus(path, problem))
+}
+
+fn row(line: String) -> String {
+    if line.trim().is_empty() {
+        String::new()
+    } else {
+        line
+    }
+}
+
+fn not_blank(document: &Result<String>) -> bool {
+    !matches!(document, Ok(text) if text.trim().is_empty())
+}
+
+/// Lines with their endings.
+struct Lines {
+    path: PathBuf,
+    source: Box<dyn BufRead + Send>,
+    /// Lines and bytes handed out.
+    number: u64,
+    offset: u64,
+}
+
+impl Lines {
+    fn read(&mut self) -> Result<Option<String>> {
+        let mut bytes = Vec::new();
+        self.source
+            .by_ref()
+            .take(MAX_DOCUMENT)
+            .read_until(b'\n', &mut bytes)
+            .map_err(Error::io(&self.path, "read"))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        if bytes.len() as u64 == MAX_DOCUMENT {
+            return Err(self.at(too_long()));
+        }
+        let line = String::from_utf8(bytes).map_err(|e| {
+            let position = self.offset + e.utf8_error().valid_up_to() as u64;
+            Error::corpus(&self.path, format!("not UTF-8 at byte {position}"))
+        })?;
+        self.offset += line.len() as u64;
+        Ok(Some(line))
+    }
+
+    /// An error in the line that was read last.
+    fn at(&self, problem: String) -> Error {
+        Error::corpus(&self.path, format!("line {}: {problem}", self.number))
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        self.read().transpose()
+    }
+}
+
+fn too_long() -> String {
+    format!("a document of more than {MAX_DOCUMENT} bytes")
+}
+
+/// As [`super::split_documents`], which says what belongs to a document.
+struct Separated {
+    /// `None` after the last document.
+    lines: Option<Lines>,
+}
+
+impl Separated {
+    fn read(&mut self) -> Result<Option<String>> {
+        let Some(lines) = &mut self.lines else {
+            return Ok(None);
+        };
+        let mut document = String::new();
+        while let Some(line) = lines.read()? {
+            if line.trim_end_matches(['\r', '\n']) == SEPARATOR {
+                for ending in ['\n', '\r'] {
+                    if document.ends_with(ending) {
+                        document.pop();
+                    }
+                }
+                return Ok(Some(document));
+            }
+            if (document.len() + line.len()) as u64 > MAX_DOCUMENT {
+                return Err(lines.at(too_long()));
+            }
+            document += &line;
+        }
+        self.lines = None;
+        Ok(Some(document))
+    }
+}
+
+impl Iterator for Separated {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        self.read().transpose()
+    }
+}
+
+struct JsonLines {
+    lines: Lines,
+    field: String,
+}
+
+impl JsonLines {
+    fn read(&mut self) -> Result<Option<String>> {
+        let line = loop {
+            match self.lines.read()? {
+                None => return Ok(None),
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => break line,
+            }
+        };
+        let mut object: Map<String, Value> = serde_json::from_str(&line)
+            .map_err(|e| self.lines.at(format!("not a JSON object: {e}")))?;
+        match object.remove(&self.field) {
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => {
+                let problem = format!("field {:?} is not text but {other}", self.field);
+                Err(self.lines.at(problem))
+            }
+            None => {
+                let names: Vec<_> = object.keys().map(String::as_str).collect();
+                let problem = format!(
+                    "no field {:?}, only {:?}; data.field names the one to read",
+                    self.field, names
+                );
+                Err(self.lines.at(problem))
+            }
+        }
+    }
+}
+
+impl Iterator for JsonLines {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        self.read().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::split_documents;
+    use std::io::Write;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        Documents::open(&path, "text")?.collect()
+    }
+
+    fn refused(result: Result<Vec<String>>, part: &str) {
+        match result {
+            Err(Error::Corpus { problem, .. }) => assert!(problem.contains(part), "{problem}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_name_says_the_form() {
+        let format = |name: &str| Format::of(Path::new(name));
+        assert_eq!(format("a/wiki.test.raw"), Format::Rows);
+        assert_eq!(format("wiki.raw.gz"), Format::Rows);
+        assert_eq!(format("x.lines"), Format::Lines);
+        assert_eq!(format("c4.00.JSONL.GZ"), Format::JsonLines);
+        assert_eq!(format("train-0000.parquet"), Format::Parquet);
+        for name in ["text", "a.jsonl/text.txt", "raw", "x.txt.gz", ".."] {
+            assert_eq!(format(name), Format::Text, "{name}");
+        }
+    }
+
+    #[test]
+    fn text_streams_as_it_splits() {
+        let texts = [
+            "one\ntwo\n<|endoftext|>\r\nthree\r\n<|endoftext|>\n\n<|endoftext|>\n a <|endoftext|> b\n",
+            "alone\n",
+            "alone",
+            "\n\n<|endoftext|>\na",
+            "a\n<|endoftext|>",
+            "<|endoftext|>\n<|endoftext|>\n",
+            "a\r\r\n\n<|endoftext|>\r\r\nb",
+        ];
+        for text in texts {
+            assert_eq!(read("t", text.as_bytes()).unwrap(), split_documents(text));
+        }
+        refused(read("t", b""), "the file is empty");
+        refused(read("t", b"abc\nd\xFF\n"), "not UTF-8 at byte 5");
+    }
+
+    #[test]
+    fn a_document_a_line() {
+        let text = b" = Title = \n \n\n The end . \nlast";
+        let rows = [" = Title = \n", "", "", " The end . \n", "last"];
+        assert_eq!(read("t.raw", text).unwrap(), rows);
+        assert_eq!(
+            read("t.lines", text).unwrap(),
+            ["= Title =", "The end .", "last"]
+        );
+    }
+
+    #[test]
+    fn json_lines_plain_and_packed() {
+        let text = "{\"text\":\"a\\nb\",\"id\":1}\n\n{\"text\":\"\"}\r\n{\"text\":\"é\"}";
+        let expected = ["a\nb", "", "é"];
+        assert_eq!(read("t.jsonl", text.as_bytes()).unwrap(), expected);
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        packed.write_all(text.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        assert_eq!(read("t.jsonl.gz", &packed).unwrap(), expected);
+
+        let good = "{\"text\":\"a\"}\n\n";
+        let after = |bad: &str| read("t.jsonl", format!("{good}{bad}").as_bytes());
+        refused(after("{\"text\":"), "line 3: not a JSON object");
+        refused(after("[1]"), "line 3: not a JSON object");
+        refused(after("{\"text\":5}"), "field \"text\" is not text but 5");
+        refused(
+            after("{\"body\":\"a\",\"id\":1}"),
+            "line 3: no field \"text\", only [\"body\", \"id\"]; data.field",
+        );
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn parquet_is_a_feature() {
+        refused(read("t.parquet", b"PAR1"), "--features parquet");
+    }
+}
