@@ -115,10 +115,13 @@ impl Corpus {
     }
 }
 
-/// Puts the file's name into an error about its text.
+/// Puts the file's name into an error about text or a tokenizer that did not know where it came from.
 pub(super) fn with_path(error: Error, path: &Path) -> Error {
+    const UNNAMED: [&str; 2] = ["text", "tokenizer.json"];
     match error {
-        Error::Corpus { problem, .. } => Error::corpus(path, problem),
+        Error::Corpus { path: of, problem } if UNNAMED.iter().any(|name| of == Path::new(name)) => {
+            Error::corpus(path, problem)
+        }
         other => other,
     }
 }

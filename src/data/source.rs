@@ -256,3 +256,211 @@ impl<'a> Source<'a> {
         Ok(format!("{stem}-{part}-{digest}.tokens"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Corpus;
+    use crate::progress::{Event, Flow, Silent};
+
+    fn bundled(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpora")
+            .join(name)
+    }
+
+    /// A configuration on a file with that content.
+    fn config(dir: &Path, name: &str, content: &str) -> DataConfig {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        DataConfig {
+            train: path.to_str().unwrap().to_owned(),
+            tokenizer: "char".to_owned(),
+            ..DataConfig::default()
+        }
+    }
+
+    fn load(config: &DataConfig) -> Corpus {
+        Corpus::load(config, 8, &mut Silent).unwrap()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn one_content_in_many_forms() {
+        let dir = tempfile::tempdir().unwrap();
+        let documents: Vec<String> = (0..40).map(|i| format!("document number {i}")).collect();
+        let text = load(&config(
+            dir.path(),
+            "t.txt",
+            &documents.join("\n<|endoftext|>\n"),
+        ));
+        let lines = load(&config(dir.path(), "t.lines", &documents.join("\n")));
+        let json: String = documents
+            .iter()
+            .map(|text| format!("{{\"id\":1,\"body\":{text:?}}}\n"))
+            .collect();
+        let json = DataConfig {
+            field: "body".to_owned(),
+            ..config(dir.path(), "t.jsonl", &json)
+        };
+        assert_eq!(text.digest, lines.digest);
+        assert_eq!(text.digest, load(&json).digest);
+        // 36 documents of 17 or 18 characters, each with its EOS, and 6 tokens in a block.
+        assert_eq!(text.train.count(), (10 * 18 + 26 * 19) / 6);
+    }
+
+    #[test]
+    fn settings_reach_the_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = config(dir.path(), "t.lines", "a , b\nc , d\ne , f\na , c");
+        let with = |change: &dyn Fn(&mut DataConfig)| {
+            let mut changed = base.clone();
+            (changed.valid, changed.wrap) = (base.train.clone(), false);
+            change(&mut changed);
+            load(&changed)
+        };
+        let apart = with(&|_| {});
+        let attended: Vec<_> = (0..4).map(|i| apart.train.attended(i)).collect();
+        assert_eq!((apart.train.count(), attended), (4, vec![7; 4]));
+        let clean = with(&|c| c.detokenizer = Detokenizer::Wikitext);
+        assert_eq!(clean.train.attended(0), 6);
+        assert_eq!(
+            clean.tokenizer.decode(&clean.train.block(0).unwrap()),
+            "a, b"
+        );
+        let joined = with(&|c| (c.wrap, c.insert_eos) = (true, false));
+        let block = joined.train.block(0).unwrap().into_owned();
+        assert_eq!(joined.tokenizer.decode(&block), "a , bc");
+    }
+
+    #[test]
+    fn cached_blocks_are_the_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let text: String = (0..300).map(|i| format!("line {i}\n")).collect();
+        for wrap in [true, false] {
+            let in_memory = DataConfig {
+                wrap,
+                ..config(dir.path(), "t.lines", &text)
+            };
+            let cache = dir.path().join("cache");
+            let on_disk = DataConfig {
+                cache: cache.to_str().unwrap().to_owned(),
+                ..in_memory.clone()
+            };
+            let (memory, disk) = (load(&in_memory), load(&on_disk));
+            assert_eq!(memory.digest, disk.digest);
+            assert_eq!(memory.train.count(), disk.train.count());
+            for i in 0..memory.train.count() {
+                let (memory, disk) = (&memory.train, &disk.train);
+                assert_eq!(memory.block(i).unwrap(), disk.block(i).unwrap());
+                assert_eq!(memory.attended(i), disk.attended(i));
+            }
+            // The second time they are read, not made.
+            let mut events = 0;
+            let again = Corpus::load(&on_disk, 8, &mut |_: &Event| {
+                events += 1;
+                Flow::Continue
+            });
+            assert_eq!((again.unwrap().digest, events), (disk.digest, 0));
+            // Another length is another file; so are another text and other settings.
+            let files = names(&cache).len();
+            Corpus::load(&on_disk, 9, &mut Silent).unwrap();
+            assert_eq!(names(&cache).len(), files + 2);
+            let kept = names(&cache);
+            let kept = kept.iter().find(|name| name.contains("kept")).unwrap();
+            assert!(kept.starts_with("t.lines-kept-") && kept.ends_with(".tokens"));
+            std::fs::remove_dir_all(&cache).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_used_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let config = DataConfig {
+            cache: cache.to_str().unwrap().to_owned(),
+            ..config(dir.path(), "t.lines", &"some text\n".repeat(50))
+        };
+        load(&config);
+        let names = names(&cache);
+        let (one, other) = (cache.join(&names[0]), cache.join(&names[1]));
+        let whole = std::fs::read(&one).unwrap();
+        std::fs::write(&one, &whole[..whole.len() - 1]).unwrap();
+        let problem = Corpus::load(&config, 8, &mut Silent).unwrap_err();
+        let problem = problem.to_string();
+        assert!(
+            problem.contains(&names[0]) && problem.contains("delete it"),
+            "{problem}"
+        );
+        // A file under another's name.
+        let shorter = DataConfig {
+            tokenizer: "byte".to_owned(),
+            ..config.clone()
+        };
+        Corpus::load(&shorter, 8, &mut Silent).unwrap();
+        let is_new = |name: &String| !names.contains(name) && name.contains("held-out");
+        let foreign = self::names(&cache).into_iter().find(is_new).unwrap();
+        std::fs::write(&one, &whole).unwrap();
+        std::fs::copy(cache.join(foreign), &one).unwrap();
+        let problem = Corpus::load(&config, 8, &mut Silent).unwrap_err();
+        assert!(
+            problem.to_string().contains("another tokenizer"),
+            "{problem}"
+        );
+        assert!(other.exists());
+    }
+
+    #[test]
+    fn wikitext_has_the_documented_tokens() {
+        let gpt2 = Tokenizer::from_file(&bundled("gpt2.tokenizer.json.gz")).unwrap();
+        let path = bundled("wikitext2-test.raw.gz");
+        let rows: Vec<String> = Documents::open(&path, "text")
+            .unwrap()
+            .collect::<Result<_>>()
+            .unwrap();
+        assert_eq!(rows.len(), 4358);
+        // The figure of the Hugging Face documentation for these rows joined by blank lines.
+        assert_eq!(gpt2.encode(&rows.join("\n\n")).unwrap().len(), 287_644);
+
+        let data = EvalData {
+            detokenizer: Detokenizer::Wikitext,
+            ..EvalData::new(bundled("wikitext2-valid.raw.gz"))
+        };
+        let with_eos = Corpus::load_eval(&data, &gpt2, 1024).unwrap();
+        let without = EvalData {
+            insert_eos: false,
+            ..data
+        };
+        let without = Corpus::load_eval(&without, &gpt2, 1024).unwrap();
+        assert_eq!((with_eos.count(), without.count()), (232, 228));
+        let first = gpt2.decode(&without.block(0).unwrap());
+        assert!(first.starts_with(" = Homarus gammarus =\n"), "{first}");
+    }
+
+    #[test]
+    fn lambada_is_json_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lambada.jsonl");
+        let line = "{\"text\": \"“ yes , ” he said and left \"}\n";
+        std::fs::write(&path, line.repeat(3)).unwrap();
+        let data = EvalData {
+            detokenizer: Detokenizer::Lambada,
+            wrap: false,
+            ..EvalData::new(&path)
+        };
+        let byte = Tokenizer::byte();
+        let blocks = Corpus::load_eval(&data, &byte, 40).unwrap();
+        assert_eq!(blocks.count(), 3);
+        let text = "\n\" yes , \" he said and left";
+        assert_eq!(byte.decode(&blocks.block(2).unwrap()), text);
+        assert_eq!(blocks.attended(2), text.len() + 2);
+    }
+}
