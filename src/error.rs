@@ -114,6 +114,14 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A published model could not be downloaded.
+    #[error("cannot download {what}: {problem}")]
+    Hub {
+        /// Repository and file.
+        what: String,
+        /// What went wrong.
+        problem: String,
+    },
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -137,6 +145,7 @@ impl Error {
             Self::Corpus { .. } => "corpus",
             Self::NonFinite { .. } => "non_finite",
             Self::Io { .. } => "io",
+            Self::Hub { .. } => "hub",
             Self::Cancelled => "cancelled",
             Self::Internal(_) => "internal",
         }
@@ -160,6 +169,10 @@ impl Error {
             }
             Self::NonFinite { .. } => {
                 "lower optim.lr or optim.clip and resume from the last checkpoint"
+            }
+            Self::Hub { .. } => {
+                "check the network (HF_ENDPOINT names a mirror of the hub, HF_HOME its cache), or bring the repository's \
+                 config.json, model.safetensors and tokenizer.json into one folder by other means and name that folder"
             }
             _ => return None,
         };

@@ -4,6 +4,8 @@
 pub mod atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+pub mod hub;
 #[cfg(not(target_arch = "wasm32"))]
 mod json;
 #[cfg(not(target_arch = "wasm32"))]
