@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::graph::Layout;
-use crate::io::safetensors::{TensorSpec, read_file, write_file};
+use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
@@ -30,16 +30,17 @@ pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
 /// loader expects.
 ///
 /// # Errors
-/// [`crate::Error::Io`].
+/// [`crate::Error::Io`]; [`crate::Error::Config`] that names the tensor whose values are too large for the precision.
 pub fn write_weights(
     path: &Path,
     layout: &Layout,
     head_dim: usize,
     values: &[Vec<f64>],
+    precision: Precision,
 ) -> Result<()> {
     let mut specs = specs(layout);
     specs.push(TensorSpec::new(INV_FREQ, vec![head_dim / 2]));
-    write_file(path, &specs, |i| {
+    write_file(path, &specs, precision, |i| {
         Ok(Cow::Owned(match values.get(i) {
             Some(values) => values.iter().map(|&x| x as f32).collect(),
             None => inv_freq(head_dim).collect(),

@@ -9,7 +9,7 @@ use crate::device::program::Arena;
 use crate::error::{Error, Result};
 use crate::graph::{Key, Layout};
 use crate::io::checkpoint::{self, TrainState, read_text, write_bytes};
-use crate::io::safetensors::{TensorSpec, read_file, write_file};
+use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::model::{read_weights, write_weights};
 use crate::train::Trainer;
 use crate::train::trainer::Progress;
@@ -64,11 +64,14 @@ impl Trainer {
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
-            write_weights(&dir.join(MODEL), layout, head_dim, &params)?;
-            write_weights(&dir.join(EMA), layout, head_dim, &ema)?;
-            write_file(&dir.join(OPTIMIZER), &moment_specs(layout), |i| {
-                Ok(moments[i].iter().map(|&x| x as f32).collect())
-            })?;
+            write_weights(&dir.join(MODEL), layout, head_dim, &params, Precision::F32)?;
+            write_weights(&dir.join(EMA), layout, head_dim, &ema, Precision::F32)?;
+            write_file(
+                &dir.join(OPTIMIZER),
+                &moment_specs(layout),
+                Precision::F32,
+                |i| Ok(moments[i].iter().map(|&x| x as f32).collect()),
+            )?;
             state.write(dir)
         })?;
         checkpoint::prune(run_dir, self.config.training.keep, step)?;

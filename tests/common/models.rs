@@ -5,6 +5,7 @@ use std::path::Path;
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::data::Tokenizer;
 use mdlm::device::Device;
+use mdlm::io::safetensors::Precision;
 use mdlm::model::{Backbone, Model, write_weights};
 use mdlm::rng::{Rng, Stream};
 use pollster::block_on;
@@ -67,7 +68,14 @@ pub fn write(dir: &Path, c: &ModelConfig, bias: Option<&[f64]>) {
     });
     let values: Vec<Vec<f64>> = values.collect();
     let path = dir.join("model.safetensors");
-    write_weights(&path, &backbone.layout, c.head_dim(), &values).unwrap();
+    write_weights(
+        &path,
+        &backbone.layout,
+        c.head_dim(),
+        &values,
+        Precision::F32,
+    )
+    .unwrap();
     std::fs::write(dir.join("config.json"), published(c).to_string()).unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer().to_json()).unwrap();
 }

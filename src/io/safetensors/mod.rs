@@ -1,9 +1,11 @@
 //! Tensors on disk. Reading is strict: exactly the expected names and shapes, finite values, a file
 //! that ends where its header says. Writing streams one tensor at a time.
 
+mod precision;
 mod read;
 mod write;
 
+pub use precision::Precision;
 pub use read::read_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::read_file;
@@ -61,9 +63,13 @@ mod tests {
                 .map(|i| i as f32 - 0.5)
                 .collect()
         };
-        write_to(&mut bytes, Path::new("memory"), tensors, |index| {
-            Ok(Cow::Owned(values(index)))
-        })
+        write_to(
+            &mut bytes,
+            Path::new("memory"),
+            tensors,
+            Precision::F32,
+            |index| Ok(Cow::Owned(values(index))),
+        )
         .unwrap();
         bytes
     }
@@ -83,7 +89,10 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.safetensors");
-        write_file(&path, &specs(), |i| Ok(Cow::Borrowed(&expected[i]))).unwrap();
+        write_file(&path, &specs(), Precision::F32, |i| {
+            Ok(Cow::Borrowed(&expected[i]))
+        })
+        .unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert_eq!(read_file(&path, &specs(), &[]).unwrap(), expected);
         let absent = read_file(&dir.path().join("absent"), &specs(), &[]);
@@ -95,9 +104,13 @@ mod tests {
         let spec = [TensorSpec::new("long", [CHUNK / 4 * 2 + 3])];
         let values: Vec<f32> = (0..spec[0].count()).map(|i| i as f32).collect();
         let mut bytes = Vec::new();
-        write_to(&mut bytes, Path::new("memory"), &spec, |_| {
-            Ok(Cow::Borrowed(&values))
-        })
+        write_to(
+            &mut bytes,
+            Path::new("memory"),
+            &spec,
+            Precision::F32,
+            |_| Ok(Cow::Borrowed(&values)),
+        )
         .unwrap();
         assert_eq!(
             read_bytes(Path::new("memory"), &bytes, &spec, &[]).unwrap()[0],
@@ -108,7 +121,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
-        let result = write_file(Path::new("/dev/full"), &specs(), |i| {
+        let result = write_file(Path::new("/dev/full"), &specs(), Precision::F32, |i| {
             Ok(Cow::Owned(vec![0.0; specs()[i].count()]))
         });
         match result {

@@ -9,8 +9,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::{CHUNK, TensorSpec};
 use crate::error::{Error, Result};
 
-/// Wrong tensors named in one error.
-const NAMED: usize = 5;
+/// Tensors named in an error, of each kind of difference.
+const NAMED: usize = 8;
 
 /// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
 /// `optional` names may be there too and are passed over; anything else is an error.
@@ -121,36 +121,57 @@ fn check_names(
     expected: &[TensorSpec],
     optional: &[&str],
 ) -> Result<()> {
-    let mut wrong = Vec::new();
+    let (mut missing, mut shapes, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = None;
     for spec in expected {
-        let problem = match metadata.info(&spec.name) {
-            None => "missing".to_owned(),
+        let name = &spec.name;
+        match metadata.info(name) {
+            None => missing.push(name.clone()),
             Some(info) if info.shape != spec.shape => {
-                format!("has shape {:?}, expected {:?}", info.shape, spec.shape)
+                shapes.push(format!(
+                    "{name} {:?}, expected {:?}",
+                    info.shape, spec.shape
+                ));
             }
             Some(info) if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) => {
-                format!("has type {:?}, expected F32, F16 or BF16", info.dtype)
+                types.push(format!(
+                    "{name} {:?}, expected F32, F16 or BF16",
+                    info.dtype
+                ));
             }
             Some(_) => continue,
-        };
-        wrong.push((spec.name.clone(), problem));
-    }
-    for name in metadata.offset_keys() {
-        if !optional.contains(&name.as_str()) && !expected.iter().any(|spec| spec.name == name) {
-            wrong.push((name, "unexpected".to_owned()));
         }
+        first = first.or(Some(name.clone()));
     }
-    let Some(((first, problem), others)) = wrong.split_first() else {
+    let mut unexpected = metadata.offset_keys();
+    unexpected.retain(|name| {
+        !optional.contains(&name.as_str()) && !expected.iter().any(|spec| spec.name == *name)
+    });
+    let Some(first) = first.or_else(|| unexpected.first().cloned()) else {
         return Ok(());
     };
-    let mut problem = problem.clone();
-    for (name, other) in others.iter().take(NAMED - 1) {
-        problem += &format!("; {name}: {other}");
-    }
-    if wrong.len() > NAMED {
-        problem += &format!("; and {} more", wrong.len() - NAMED);
-    }
-    Err(Error::checkpoint(path, Some(first), problem))
+    let kinds = [
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", shapes),
+        ("of another type", types),
+    ];
+    let listed: Vec<String> = kinds
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| list(kind, names))
+        .collect();
+    Err(Error::checkpoint(path, Some(&first), listed.join("; ")))
+}
+
+/// `3 missing: a, b, c`, cut after [`NAMED`] of them.
+fn list(kind: &str, names: &[String]) -> String {
+    let shown = &names[..names.len().min(NAMED)];
+    let rest = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} {kind}: {}{rest}", names.len(), shown.join(", "))
 }
 
 fn read_values(mut bytes: impl Read, info: &TensorInfo, path: &Path) -> Result<Vec<f32>> {
@@ -179,7 +200,7 @@ fn read_values(mut bytes: impl Read, info: &TensorInfo, path: &Path) -> Result<V
     Ok(values)
 }
 
-fn f16_to_f32(bits: u16) -> f32 {
+pub(super) fn f16_to_f32(bits: u16) -> f32 {
     let magnitude = match (bits >> 10 & 0x1F, bits & 0x3FF) {
         (0, fraction) => f32::from(fraction) * (-24f32).exp2(),
         (0x1F, 0) => f32::INFINITY,
@@ -200,7 +221,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::io::safetensors::write_to;
+    use crate::io::safetensors::{Precision, write_to};
 
     fn specs() -> Vec<TensorSpec> {
         vec![
@@ -217,9 +238,13 @@ mod tests {
                 .map(|i| i as f32 - 0.5)
                 .collect()
         };
-        write_to(&mut bytes, Path::new("memory"), tensors, |index| {
-            Ok(Cow::Owned(values(index)))
-        })
+        write_to(
+            &mut bytes,
+            Path::new("memory"),
+            tensors,
+            Precision::F32,
+            |index| Ok(Cow::Owned(values(index))),
+        )
         .unwrap();
         bytes
     }
@@ -293,12 +318,12 @@ mod tests {
         refused(
             with(&|t| t[0].shape = vec![3, 2]),
             Some("z"),
-            &["[3, 2], expected [2, 3]"],
+            &["1 of another shape: z [3, 2], expected [2, 3]"],
         );
         refused(
             with(&|t| t[1].name = "b".into()),
             Some("a"),
-            &["missing; b: unexpected"],
+            &["1 missing: a; 1 unexpected: b"],
         );
         refused(
             with(&|t| t.push(TensorSpec::new("extra", [1]))),
@@ -306,13 +331,21 @@ mod tests {
             &["unexpected"],
         );
         with(&|t| t.insert(0, TensorSpec::new("spare", [5]))).unwrap();
-        let many = with(&|t| t.extend((0..9).map(|i| TensorSpec::new(format!("x{i}"), [1]))));
-        refused(many, Some("x0"), &["x4: unexpected; and 4 more"]);
+        let many = with(&|t| t.extend((0..11).map(|i| TensorSpec::new(format!("x{i}"), [1]))));
+        refused(
+            many,
+            Some("x0"),
+            &["11 unexpected: x0, x1", "x7 and 3 more"],
+        );
         let integers = made(
             r#"{"z":{"dtype":"I32","shape":[2,3],"data_offsets":[0,24]}}"#,
             24,
         );
-        refused(read(&integers), Some("z"), &["I32", "a: missing"]);
+        refused(
+            read(&integers),
+            Some("z"),
+            &["2 missing: a, m; 1 of another type: z I32, expected F32"],
+        );
     }
 
     #[test]
