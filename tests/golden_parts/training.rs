@@ -206,7 +206,7 @@ pub async fn autoregressive(executor: Executor) {
     let mut train = session.await.unwrap();
     for attended in [true, false] {
         clear_gradients(&mut storage);
-        let predicted = |i: &usize| i % length > 0;
+        let predicted = |i: &usize| !i.is_multiple_of(length);
         let clean = Clean {
             x0: &x0,
             attention_mask: attended.then_some(mask),

@@ -72,8 +72,8 @@ fn coefficients(loss: RowLoss, rows: usize) -> Vec<f64> {
     let row = |row: usize| {
         let t = (row % 10 + 1) as f64 / 10.0;
         match loss {
-            RowLoss::D3pm if row % 10 == 0 => [1.0, (1.0 - t) / t, 0.0, 0.0], // the first step
-            RowLoss::D3pm if row % 7 == 0 => [0.0; 4],                        // reconstruction
+            RowLoss::D3pm if row.is_multiple_of(10) => [1.0, (1.0 - t) / t, 0.0, 0.0], // the first step
+            RowLoss::D3pm if row.is_multiple_of(7) => [0.0; 4], // reconstruction
             RowLoss::D3pm => {
                 let s = t - 0.1;
                 [10.0 * t, (1.0 - s) / s, -0.1 / (t * s), 0.0]
