@@ -31,10 +31,12 @@ struct Args {
     /// Model size: nano, mini, tiny, small or medium.
     #[arg(long)]
     preset: Option<String>,
-    /// Training text, plain or .gz; documents end at a line <|endoftext|>. A tenth is held out.
+    /// Training documents; a tenth is held out. The name says the form: .jsonl (see --set data.field=...),
+    /// .parquet (feature parquet), .lines or .raw (a document a line), else text whose documents end at a line
+    /// <|endoftext|>; all but Parquet may be .gz.
     #[arg(long)]
     data: Option<String>,
-    /// char, byte, or a Hugging Face tokenizer.json (plain or .gz).
+    /// char, byte, text8, or a Hugging Face tokenizer.json (plain or .gz).
     #[arg(long)]
     tokenizer: Option<String>,
     /// Optimiser steps in all.

@@ -128,6 +128,9 @@ def main():
         "time_conditioning": args.time_conditioning or bool(setting(config, "time_conditioning")),
         "torch_dtype": "float32",
     }
+    # The mask is the last id, except where the tokenizer has one of its own.
+    mask = {"bert-base-uncased": 103, "text8": 4}.get(setting(config, "data", "tokenizer_name_or_path"))
+    published |= {} if mask is None else {"mask_index": mask}
     os.makedirs(args.folder, exist_ok=True)
     write_safetensors(os.path.join(args.folder, "model.safetensors"), tensors)
     with open(os.path.join(args.folder, "config.json"), "w") as file:

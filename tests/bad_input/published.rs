@@ -124,6 +124,13 @@ fn wrong_configurations_are_named() {
         fs::write(&path, config.to_string()).unwrap();
         load()
     };
+    let masked = with("mask_index", json!(2)).unwrap();
+    assert_eq!(masked.config().mask_index, 2);
+    refused(
+        with("model_type", json!("ar")),
+        "checkpoint",
+        &["unexpected", "backbone.sigma_map.mlp.0.weight"],
+    );
     refused(
         with("model_type", json!("gpt2")),
         "checkpoint",
