@@ -10,7 +10,7 @@ use std::path::Path;
 use common::Executor;
 use common::case::random;
 use common::runs::refused;
-use mdlm::io::safetensors::{TensorSpec, write_file};
+use mdlm::io::safetensors::{Precision, TensorSpec, write_file};
 use mdlm::model::Gpt2;
 use pollster::block_on;
 
@@ -63,10 +63,15 @@ fn write(dir: &Path, weights: &Weights, prefix: &str) {
         .iter()
         .map(|&name| TensorSpec::new(format!("{prefix}{name}"), weights[name].0.clone()))
         .collect();
-    write_file(&dir.join("model.safetensors"), &specs, |i| {
-        let values = &weights[names[i]].1;
-        Ok(Cow::Owned(values.iter().map(|&x| x as f32).collect()))
-    })
+    write_file(
+        &dir.join("model.safetensors"),
+        &specs,
+        Precision::F32,
+        |i| {
+            let values = &weights[names[i]].1;
+            Ok(Cow::Owned(values.iter().map(|&x| x as f32).collect()))
+        },
+    )
     .unwrap();
     let config = serde_json::json!({
         "model_type": "gpt2", "n_embd": D, "n_layer": BLOCKS, "n_head": HEADS, "n_ctx": POSITIONS,

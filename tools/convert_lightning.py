@@ -131,6 +131,12 @@ def main():
     # The mask is the last id, except where the tokenizer has one of its own.
     mask = {"bert-base-uncased": 103, "text8": 4}.get(setting(config, "data", "tokenizer_name_or_path"))
     published |= {} if mask is None else {"mask_index": mask}
+    if diffusion:
+        trained = [("parameterization",), ("T",), ("subs_masking",), ("training", "importance_sampling"), ("training", "change_of_variables")]
+        schedule = [("noise", "type"), ("noise", "sigma_min"), ("noise", "sigma_max")]
+        for section, paths in (("objective", trained), ("noise", schedule)):
+            found = {path[-1]: setting(config, *path) for path in paths}
+            published[section] = {key: value for key, value in found.items() if value is not None}
     os.makedirs(args.folder, exist_ok=True)
     write_safetensors(os.path.join(args.folder, "model.safetensors"), tensors)
     with open(os.path.join(args.folder, "config.json"), "w") as file:

@@ -7,6 +7,7 @@ use crate::common::close::Report;
 use crate::common::fixtures::{Fixture, short};
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
 use mdlm::diffusion::Schedule;
+use mdlm::io::safetensors::Precision;
 use mdlm::model::{Backbone, Description, Model, write_weights};
 use mdlm::sample::reference::{Position, Predictor, Reference, autoregressive, race};
 
@@ -25,7 +26,14 @@ async fn model(
         .map(|key| params.get(short(&key.key)).unwrap().to_vec())
         .collect();
     let weights = dir.path().join("model.safetensors");
-    write_weights(&weights, &layout, config.head_dim(), &values).unwrap();
+    write_weights(
+        &weights,
+        &layout,
+        config.head_dim(),
+        &values,
+        Precision::F32,
+    )
+    .unwrap();
     let described = Description {
         model: config,
         noise: NoiseConfig::default(),
@@ -178,7 +186,8 @@ pub fn single_steps() {
             "denoise" => p.analytic(sigma, dsigma, true),
             other => panic!("{other}"),
         };
-        let tensors: [(&str, &dyn Fn(Position<'_>) -> Vec<f64>); 5] = [
+        type Step<'a> = (&'a str, &'a dyn Fn(Position<'_>) -> Vec<f64>);
+        let tensors: [Step<'_>; 5] = [
             ("model_output", &|p| p.output(sigma)),
             ("probs", &weights),
             ("score", &|p| p.score(sigma)),
