@@ -1,7 +1,6 @@
 //! Token ids in blocks of equal length, in memory or in a file.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -26,7 +25,7 @@ enum Store {
         attended: Vec<u32>,
     },
     #[cfg(not(target_arch = "wasm32"))]
-    Disk(Arc<TokensFile>),
+    Disk(std::sync::Arc<TokensFile>),
 }
 
 /// Blocks are equal if their digests are, wherever they lie.
@@ -95,7 +94,7 @@ impl Blocks {
             length: header.length,
             count: header.count,
             digest: header.blocks,
-            store: Store::Disk(Arc::new(file)),
+            store: Store::Disk(std::sync::Arc::new(file)),
         }
     }
 

@@ -124,8 +124,11 @@ fn wrong_configurations_are_named() {
         fs::write(&path, config.to_string()).unwrap();
         load()
     };
-    let masked = with("mask_index", json!(2)).unwrap();
-    assert_eq!(masked.config().mask_index, 2);
+    refused(
+        with("mask_index", json!(2)),
+        "checkpoint",
+        &["tokenizer.json", "mask at 6", "mask at 2"],
+    );
     refused(
         with("model_type", json!("ar")),
         "checkpoint",
