@@ -128,3 +128,23 @@ fn special_tokens(inner: &tokenizers::Tokenizer) -> Result<Special, String> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference adds a pad to GPT-2's vocabulary, whose id is that of the mask.
+    #[test]
+    fn a_pad_behind_the_vocabulary_is_none() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.join("corpora/gpt2.tokenizer.json.gz");
+        let bytes = crate::io::read::read_unpacked(&path, 64 << 20).unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let mut pad = json["added_tokens"][0].clone();
+        (pad["id"], pad["content"]) = (50257.into(), "[PAD]".into());
+        json["added_tokens"].as_array_mut().unwrap().push(pad);
+        let (_, special) = HuggingFace::new(json.to_string().as_bytes()).unwrap();
+        assert_eq!((special.vocab_size, special.mask), (50258, 50257));
+        assert_eq!((special.eos, special.pad), (50256, None));
+    }
+}
