@@ -6,21 +6,18 @@
 mod support;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use clap::Parser;
 use mdlm::blocking::wait;
 use mdlm::data::Tokenizer;
-use mdlm::model::Model;
 use mdlm::sample::Canvas;
 use support::screen::Screen;
 
 /// Fill the gaps of a text.
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint, a run's folder, or a folder in the published layout.
-    #[arg(long)]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: support::ModelArgs,
     /// The text; [MASK] is a token to fill, [MASK:3] are three.
     #[arg(default_value = "Lily had a [MASK:3] and she was [MASK:2]. She went to the [MASK:6].")]
     template: String,
@@ -48,9 +45,9 @@ fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let config = args.sampling.resolve()?;
     let device = args.device.open()?;
-    let mut model = wait(Model::load(&device, &args.checkpoint))?;
+    let mut model = args.model.load(&device)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
-        anyhow::bail!("{} holds no tokenizer.json", args.checkpoint.display());
+        anyhow::bail!("the model comes without a tokenizer.json");
     };
     let canvas = canvas(&args.template, &tokenizer)?;
     let mut screen = Screen::new(canvas.len());

@@ -3,22 +3,18 @@
 mod support;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use clap::Parser;
 use mdlm::blocking::wait;
 use mdlm::config::SampleConfig;
-use mdlm::model::Model;
 use mdlm::sample::Canvas;
 use support::screen::Screen;
 
 /// Generate text from a checkpoint.
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint, a run's folder (its newest whole checkpoint), or a folder in the published
-    /// layout (config.json, model.safetensors, tokenizer.json).
-    #[arg(long)]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: support::ModelArgs,
     /// Text to begin with; several are continued together, in one batch.
     #[arg(long, default_value = "")]
     prompt: Vec<String>,
@@ -42,9 +38,9 @@ fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let first = args.sampling.resolve()?;
     let device = args.device.open()?;
-    let mut model = wait(Model::load(&device, &args.checkpoint))?;
+    let mut model = args.model.load(&device)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
-        anyhow::bail!("{} holds no tokenizer.json", args.checkpoint.display());
+        anyhow::bail!("the model comes without a tokenizer.json");
     };
     let length = args.length.unwrap_or(model.config().length);
     let canvas = |prompt: &String| -> mdlm::Result<Canvas> {

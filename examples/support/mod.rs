@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mdlm::blocking::wait;
 use mdlm::config::{SampleConfig, TrainConfig};
 use mdlm::device::Device;
+use mdlm::model::Model;
 
 /// Where to compute.
 #[derive(clap::Args)]
@@ -28,6 +29,51 @@ impl DeviceArgs {
         }
         Ok(device)
     }
+}
+
+/// Which model.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A checkpoint, a run's folder (its newest whole checkpoint), or a folder in the published
+    /// layout (config.json, model.safetensors, tokenizer.json).
+    #[arg(long, required_unless_present = "model")]
+    pub checkpoint: Option<PathBuf>,
+    /// A repository on the Hugging Face hub, such as kuleshov-group/mdlm-owt (cargo feature hub).
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub model: Option<String>,
+}
+
+impl ModelArgs {
+    /// Loads it, after downloading what is not there yet.
+    pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
+        let path = match (&self.checkpoint, &self.model) {
+            (Some(path), _) => path.clone(),
+            (None, Some(id)) => fetch(id)?,
+            (None, None) => anyhow::bail!("name a model by --checkpoint or --model"),
+        };
+        Ok(wait(Model::load(device, &path))?)
+    }
+}
+
+#[cfg(feature = "hub")]
+fn fetch(id: &str) -> anyhow::Result<PathBuf> {
+    use mdlm::progress::{Event, Flow};
+    let bar = indicatif::ProgressBar::new(0);
+    let path = mdlm::io::hub::fetch_model(id, &mut |event: &Event| {
+        if let Event::Progress { what, done, total } = event {
+            bar.set_message(*what);
+            bar.set_length(*total);
+            bar.set_position(*done);
+        }
+        Flow::Continue
+    })?;
+    bar.finish_and_clear();
+    Ok(path)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(id: &str) -> anyhow::Result<PathBuf> {
+    anyhow::bail!("{id} lies on the hub: build with --features hub")
 }
 
 /// How to sample. The library's defaults where nothing is said.

@@ -37,6 +37,13 @@ pub struct Clean<'a> {
     pub total: f64,
 }
 
+/// 1 at the leading tokens of each sequence that count, 0 at its pads; `None` where all count.
+pub fn attention_mask(attended: &[usize], length: usize) -> Option<Vec<f64>> {
+    let row = |&n: &usize| (0..length).map(move |i| if i < n { 1.0 } else { 0.0 });
+    let padded = attended.iter().any(|&n| n < length);
+    padded.then(|| attended.iter().flat_map(row).collect())
+}
+
 impl Objective {
     /// The objective of a configuration.
     ///
@@ -64,6 +71,12 @@ impl Objective {
     /// Whether it is SUBS in continuous time, whose bound the exact evaluation computes.
     pub fn is_subs(&self) -> bool {
         !self.autoregressive() && self.config.parameterization == Parameterization::Subs
+    }
+
+    /// How many of a sequence's `attended` leading tokens have a loss: an autoregressive model does not
+    /// predict the first.
+    pub fn counted(&self, attended: usize) -> usize {
+        attended.saturating_sub(usize::from(self.autoregressive()))
     }
 
     /// What listed rows are scored by.

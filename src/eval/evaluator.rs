@@ -16,7 +16,7 @@ use crate::config::ModelConfig;
 use crate::data::Blocks;
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Clean, Noised, Objective, mask_exactly};
+use crate::diffusion::{Clean, Noised, Objective, attention_mask, mask_exactly};
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
@@ -161,66 +161,87 @@ impl Evaluator {
             return Err(Error::config("blocks", config.most, problem));
         }
         let law = CountLaw::new(blocks.length(), config.t_steps);
+        let mut sequences = Vec::new();
+        for first in (0..count).step_by(self.batch) {
+            let real = self.batch.min(count - first);
+            let (mut x0, mut attended) = (Vec::new(), Vec::new());
+            for i in 0..self.batch {
+                let index = first + i.min(real - 1);
+                x0.extend_from_slice(&blocks.block(index)?);
+                attended.push(blocks.attended(index));
+            }
+            let mut rng = Rng::new(config.seed, Stream::Validation, first as u64);
+            let attention_mask = attention_mask(&attended, blocks.length());
+            let batch = Clean {
+                x0: &x0,
+                attention_mask: attention_mask.as_deref(),
+                total: 1.0,
+            };
+            let nats = self
+                .score(storage, model, batch, config, &law, &mut rng)
+                .await?;
+            sequences.extend(
+                nats.into_iter()
+                    .zip(attended)
+                    .take(real)
+                    .map(|(nats, attended)| Scored {
+                        nats,
+                        tokens: self.objective.counted(attended) as f64,
+                    }),
+            );
+            progress((first + real) as u64, count as u64);
+        }
+        Ok(Perplexity::estimate(&sequences, self.batch))
+    }
+
+    /// Nats of each sequence of a batch, a mean over the configured draws.
+    async fn score(
+        &mut self,
+        storage: &mut Storage,
+        model: &ModelConfig,
+        clean: Clean<'_>,
+        config: &EvalConfig,
+        law: &CountLaw,
+        rng: &mut Rng,
+    ) -> Result<Vec<f64>> {
+        let length = clean.x0.len() / self.batch;
         let samples = if self.objective.autoregressive() {
             1
         } else {
             config.samples
         };
-        let mut sequences = Vec::new();
-        for first in (0..count).step_by(self.batch) {
-            let real = self.batch.min(count - first);
-            let mut scored = vec![
-                Scored {
-                    nats: 0.0,
-                    tokens: 0.0
-                };
-                real
-            ];
-            let mut x0 = Vec::with_capacity(self.batch * blocks.length());
-            for i in 0..self.batch {
-                x0.extend_from_slice(&blocks.block(first + i.min(real - 1))?);
+        let n = samples * self.batch;
+        let offset = |i: usize| {
+            if config.antithetic_sampling {
+                i as f64
+            } else {
+                0.0
             }
-            let mut rng = Rng::new(config.seed, Stream::Validation, first as u64);
-            let strata: Vec<f64> = (0..samples * self.batch).map(|_| rng.uniform()).collect();
-            for k in 0..samples {
-                let strata = |i: usize| {
-                    let at = k * self.batch + i;
-                    let offset = if config.antithetic_sampling {
-                        at as f64
-                    } else {
-                        0.0
-                    };
-                    let width = if config.antithetic_sampling {
-                        strata.len() as f64
-                    } else {
-                        1.0
-                    };
-                    (strata[at] + offset) / width
-                };
-                let passes = match config.mode {
-                    EvalMode::Exact if self.objective.is_subs() => {
-                        self.exact(model, &x0, &law, strata, &mut rng)?
-                    }
-                    _ => self.sampled(model, &x0, config, strata, &mut rng)?,
-                };
-                for pass in passes {
-                    let nll = self.run(storage, &pass).await?;
-                    let length = blocks.length();
-                    for (i, &row) in pass.noised.rows.iter().enumerate() {
-                        if let Some(scored) = scored.get_mut(row as usize / length) {
-                            scored.nats += nll[i] * pass.noised.weights[i] / samples as f64;
-                        }
-                    }
+        };
+        let width = if config.antithetic_sampling {
+            n as f64
+        } else {
+            1.0
+        };
+        let strata: Vec<f64> = (0..n)
+            .map(|i| (rng.uniform() + offset(i)) / width)
+            .collect();
+        let mut nats = vec![0.0; self.batch];
+        for strata in strata.chunks_exact(self.batch) {
+            let passes = match config.mode {
+                EvalMode::Exact if self.objective.is_subs() => {
+                    self.exact(model, clean, law, strata, rng)?
+                }
+                _ => self.sampled(model, clean, config, strata, rng)?,
+            };
+            for pass in passes {
+                let nll = self.run(storage, &pass).await?;
+                for (i, &row) in pass.noised.rows.iter().enumerate() {
+                    nats[row as usize / length] += nll[i] * pass.noised.weights[i] / samples as f64;
                 }
             }
-            for scored in &mut scored {
-                let first = usize::from(self.objective.autoregressive());
-                scored.tokens = (blocks.length() - first) as f64;
-            }
-            sequences.extend(scored);
-            progress((first + real) as u64, count as u64);
         }
-        Ok(Perplexity::estimate(&sequences, self.batch))
+        Ok(nats)
     }
 
     fn check(&self, config: &EvalConfig) -> Result<()> {
@@ -236,26 +257,29 @@ impl Evaluator {
     }
 
     /// `x0` with a drawn number of masks in each sequence; the weights make the sum over a
-    /// sequence its estimate in nats.
+    /// sequence its estimate in nats. Pads are masked like tokens, but do not count.
     fn exact(
         &self,
         model: &ModelConfig,
-        x0: &[u32],
+        clean: Clean<'_>,
         law: &CountLaw,
-        strata: impl Fn(usize) -> f64,
+        strata: &[f64],
         rng: &mut Rng,
     ) -> Result<Vec<Pass>> {
+        let x0 = clean.x0;
         let length = x0.len() / self.batch;
-        let (mut xt, mut counts, mut sigma) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut xt, mut masked_tokens, mut sigma) = (Vec::new(), Vec::new(), Vec::new());
         for (i, block) in x0.chunks_exact(length).enumerate() {
-            let count = law.draw(strata(i));
+            let count = law.draw(strata[i]);
             let move_chance = mask_exactly(block, count, model.mask_index, rng, &mut xt);
-            counts.push(count);
+            masked_tokens.push(count);
             sigma.push(-(-move_chance).ln_1p());
         }
         let masked = |row: usize| (xt[row] == model.mask_index).then(|| x0[row]);
         let mut noised = Noised::new(x0, xt.clone(), model.vocab_size, masked)?;
-        let weight = |&row: &u32| length as f64 / counts[row as usize / length] as f64;
+        let counts = |row: u32| clean.attention_mask.map_or(1.0, |a| a[row as usize]);
+        let weight =
+            |&row: &u32| counts(row) * length as f64 / masked_tokens[row as usize / length] as f64;
         noised.weights = noised.rows.iter().map(weight).collect();
         let time = time_rows(model, sigma);
         Ok(vec![Pass { noised, time }])
@@ -265,24 +289,19 @@ impl Evaluator {
     fn sampled(
         &self,
         model: &ModelConfig,
-        x0: &[u32],
+        clean: Clean<'_>,
         config: &EvalConfig,
-        strata: impl Fn(usize) -> f64,
+        strata: &[f64],
         rng: &mut Rng,
     ) -> Result<Vec<Pass>> {
-        let length = x0.len() / self.batch;
+        let length = clean.x0.len() / self.batch;
         let (mut xt, mut times) = (Vec::new(), Vec::new());
-        for (i, block) in x0.chunks_exact(length).enumerate() {
+        for (block, u) in clean.x0.chunks_exact(length).zip(strata) {
             let eps = config.sampling_eps;
-            let t = self.objective.time((1.0 - eps) * strata(i) + eps);
+            let t = self.objective.time((1.0 - eps) * u + eps);
             self.objective.q_xt(block, t, rng, &mut xt);
             times.push(t);
         }
-        let clean = Clean {
-            x0,
-            attention_mask: None,
-            total: 1.0,
-        };
         let passes = self.objective.passes(clean, xt, &times)?.into_iter();
         let prepare = |noised: Noised| {
             let time = time_rows(model, noised.conditioning.iter().copied());

@@ -111,6 +111,45 @@ impl Model {
         &self.noise
     }
 
+    /// Writes the model in the published layout: a folder with `config.json`, `model.safetensors` and, if
+    /// it has a tokenizer, `tokenizer.json`. The folder appears whole or not at all; one of that name is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names path and action, [`Error::Config`] for values too large for the precision.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn save(
+        &self,
+        dir: &std::path::Path,
+        precision: crate::io::safetensors::Precision,
+    ) -> Result<()> {
+        use crate::io::{atomic, checkpoint::write_bytes};
+        use crate::model::{Description, write_weights};
+
+        let config = &self.backbone.config;
+        let description = Description {
+            model: config.clone(),
+            noise: self.noise.clone(),
+            objective: self.objective.clone(),
+        };
+        let (parent, name) = (dir.parent(), dir.file_name().and_then(|n| n.to_str()));
+        let (Some(parent), Some(name)) = (parent, name) else {
+            let problem = "is not the name of a folder to be made";
+            return Err(Error::config("out", dir.display(), problem));
+        };
+        let values = self.storage.read(Arena::Params).await?;
+        let layout = &self.backbone.layout;
+        atomic::commit_directory(parent, name, |dir| {
+            write_bytes(&dir.join("config.json"), &description.to_json()?)?;
+            if let Some(tokenizer) = &self.tokenizer {
+                write_bytes(&dir.join("tokenizer.json"), &tokenizer.to_json())?;
+            }
+            let weights = dir.join("model.safetensors");
+            write_weights(&weights, layout, config.head_dim(), &values, precision)
+        })?;
+        Ok(())
+    }
+
     /// Takes another noise schedule, which must go with the model's objective: a network that does not
     /// see time is good under any.
     ///

@@ -6,7 +6,7 @@ use crate::config::TrainConfig;
 use crate::data::{Blocks, Corpus, Loader, Prefetch};
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
-use crate::diffusion::{Clean, Objective};
+use crate::diffusion::{Clean, Objective, attention_mask};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::Storage;
@@ -278,8 +278,10 @@ fn batch_maker(
         for (x0, &t) in x0.chunks_exact(length).zip(&t) {
             objective.q_xt(x0, t, &mut rng, &mut xt);
         }
-        let counted = length - usize::from(objective.autoregressive());
-        let total = (n * counted) as f64;
+        let total = attended
+            .iter()
+            .map(|&n| objective.counted(n))
+            .sum::<usize>() as f64;
         let mut passes = Vec::new();
         for j in 0..training.accumulation {
             let members = (0..training.batch).map(|s| s * training.accumulation + j);
@@ -291,9 +293,11 @@ fn batch_maker(
                     .collect()
             };
             let t: Vec<f64> = members.clone().map(|i| t[i]).collect();
+            let attended: Vec<usize> = members.clone().map(|i| attended[i]).collect();
+            let attention_mask = attention_mask(&attended, length);
             let clean = Clean {
                 x0: &pick(&x0),
-                attention_mask: None,
+                attention_mask: attention_mask.as_deref(),
                 total,
             };
             passes.extend(Batch::passes(&model, &objective, clean, pick(&xt), &t)?);
