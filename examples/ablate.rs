@@ -207,11 +207,13 @@ fn run() -> anyhow::Result<()> {
     let picture = |name: &str| args.pictures.join(name).with_extension("svg");
     let exact = EvalConfig {
         samples: 4,
+        most: 400,
         ..EvalConfig::default()
     };
     let sampled = EvalConfig {
         mode: EvalMode::Mc,
         samples: 16,
+        most: 400,
         ..EvalConfig::default()
     };
     match args.what {
@@ -236,7 +238,11 @@ fn run() -> anyhow::Result<()> {
             table("perplexity", &summaries, &picture("ar"))
         }
         What::Times => {
-            for variant in [MDLM, INDEPENDENT] {
+            let mut bars = Vec::new();
+            println!(
+                "| | perplexity bound | spread over seeds | error of one evaluation | deviation of a step's loss, nats |\n| --- | --- | --- | --- | --- |"
+            );
+            for (label, variant) in [("stratified t", MDLM), ("independent t", INDEPENDENT)] {
                 let summary = bench.over_seeds(variant, &exact)?;
                 let mut spreads = Vec::new();
                 for seed in 1..=args.seeds {
@@ -245,13 +251,17 @@ fn run() -> anyhow::Result<()> {
                     let losses: Vec<f64> = tail.iter().map(|row| row.stats.loss).collect();
                     spreads.push(moments(&losses).1);
                 }
-                println!(
-                    "{}\n  deviation of a step's loss in the second half: {:.3} nats",
-                    summary.row(),
-                    moments(&spreads).0
-                );
+                let (mean, spread) = moments(&spreads);
+                let row = summary.row().replace(variant.0, label);
+                println!("{row} {mean:.3} ± {spread:.3} |");
+                bars.push(Bar {
+                    label: label.to_owned(),
+                    value: mean,
+                    error: spread,
+                });
             }
-            Ok(())
+            let title = "deviation of a step's loss in the second half of a run, nats";
+            chart(&picture("times"), title, &bars)
         }
         What::Steps => {
             let mut model = bench.train(MDLM, 1)?;
@@ -291,6 +301,7 @@ fn run() -> anyhow::Result<()> {
                 let independent = EvalConfig {
                     mode: EvalMode::Mc,
                     samples: 1,
+                    most: 0,
                     antithetic_sampling: false,
                     ..EvalConfig::default()
                 };

@@ -226,6 +226,8 @@ impl Trainer {
             }
         };
         let eval = EvalConfig {
+            // other bounds than SUBS' are sampled in t as well
+            samples: if self.objective.is_subs() { 1 } else { 4 },
             most: training.val_blocks,
             seed: self.config.seed,
             ..EvalConfig::default()
