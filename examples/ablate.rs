@@ -12,7 +12,7 @@ use mdlm::config::{NoiseConfig, NoiseKind, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, EvalMode, Perplexity, perplexity};
-use mdlm::io::checkpoint;
+use mdlm::io::checkpoint::{self, TrainState};
 use mdlm::model::Model;
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::train::{Trainer, read_log};
@@ -95,22 +95,25 @@ impl Bench<'_> {
         config.seed = seed;
         config.training.steps = self.args.steps;
         let found = checkpoint::newest_whole(&out)?;
+        if let Some(dir) = &found
+            && TrainState::read(dir)?.step >= self.args.steps
+        {
+            return Ok(wait(Model::load(&self.device, dir))?);
+        }
         let corpus = self.corpus.clone();
         let mut trainer = match &found {
             Some(dir) => wait(Trainer::resume(&self.device, &config, corpus, dir))?,
             None => wait(Trainer::new(&self.device, &config, corpus))?,
         };
-        if trainer.steps_done() < self.args.steps {
-            let bar = ProgressBar::new(self.args.steps);
-            wait(trainer.run(&out, &mut |event: &Event| {
-                if let Event::Step(s) = event {
-                    bar.set_position(s.step);
-                }
-                Flow::Continue
-            }))?;
-            bar.finish_and_clear();
-            eprintln!("trained {}", out.display());
-        }
+        let bar = ProgressBar::new(self.args.steps);
+        wait(trainer.run(&out, &mut |event: &Event| {
+            if let Event::Step(s) = event {
+                bar.set_position(s.step);
+            }
+            Flow::Continue
+        }))?;
+        bar.finish_and_clear();
+        eprintln!("trained {}", out.display());
         Ok(wait(Model::load(&self.device, &out))?)
     }
 

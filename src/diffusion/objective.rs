@@ -135,6 +135,15 @@ impl Objective {
         }
     }
 
+    /// What the network is told where tokens are masked with probability `move_chance`.
+    pub fn conditioning_of(&self, move_chance: f64) -> f64 {
+        if self.config.change_of_variables {
+            self.schedule.log_move_share(move_chance)
+        } else {
+            -(-move_chance).ln_1p()
+        }
+    }
+
     /// Factor w and coefficients of a masked row at t.
     fn row(&self, t: f64) -> (f64, [f64; COEFFICIENTS]) {
         let plain = [0.0; COEFFICIENTS];

@@ -121,6 +121,13 @@ impl Schedule {
         range.map(|sigma| (-(-sigma).exp()).ln_1p())
     }
 
+    /// Where log P(mask) lies in [`Schedule::log_move_range`], from 0 to 1: what a network that was trained
+    /// with the change of variables is told in place of sigma.
+    pub fn log_move_share(&self, move_chance: f64) -> f64 {
+        let [low, high] = self.log_move_range();
+        ((move_chance.ln() - low) / (high - low)).clamp(0.0, 1.0)
+    }
+
     /// The time whose log P(mask) lies at the fraction `t` of [`Schedule::log_move_range`]; loglinear
     /// and linear (reference `importance_sampling_transformation`).
     pub fn importance_time(&self, t: f64) -> f64 {
@@ -196,6 +203,7 @@ mod tests {
             for share in [0.0, 0.3, 1.0] {
                 let t = schedule.importance_time(share);
                 let log = schedule.move_chance(t).ln();
+                assert!((schedule.log_move_share(log.exp()) - share).abs() < 1e-9);
                 assert!(
                     (log - (low + share * (high - low))).abs() < 1e-9,
                     "{kind:?} {share}"

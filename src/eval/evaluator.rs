@@ -268,12 +268,12 @@ impl Evaluator {
     ) -> Result<Vec<Pass>> {
         let x0 = clean.x0;
         let length = x0.len() / self.batch;
-        let (mut xt, mut masked_tokens, mut sigma) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut xt, mut masked_tokens, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for (i, block) in x0.chunks_exact(length).enumerate() {
             let count = law.draw(strata[i]);
             let move_chance = mask_exactly(block, count, model.mask_index, rng, &mut xt);
             masked_tokens.push(count);
-            sigma.push(-(-move_chance).ln_1p());
+            told.push(self.objective.conditioning_of(move_chance));
         }
         let masked = |row: usize| (xt[row] == model.mask_index).then(|| x0[row]);
         let mut noised = Noised::new(x0, xt.clone(), model.vocab_size, masked)?;
@@ -281,7 +281,7 @@ impl Evaluator {
         let weight =
             |&row: &u32| counts(row) * length as f64 / masked_tokens[row as usize / length] as f64;
         noised.weights = noised.rows.iter().map(weight).collect();
-        let time = time_rows(model, sigma);
+        let time = time_rows(model, told);
         Ok(vec![Pass { noised, time }])
     }
 

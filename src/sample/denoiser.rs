@@ -119,9 +119,7 @@ impl<D: Denoiser> Denoiser for &mut D {
 fn noise_level(model: &Model, t: f64) -> f64 {
     let schedule = Denoiser::schedule(model);
     if model.objective.change_of_variables {
-        let [low, high] = schedule.log_move_range();
-        let log = schedule.move_chance(t).ln();
-        ((log - low) / (high - low)).clamp(0.0, 1.0)
+        schedule.log_move_share(schedule.move_chance(t))
     } else {
         schedule.sigma(t)
     }
