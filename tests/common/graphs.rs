@@ -19,14 +19,18 @@ pub enum Purpose {
     Eval,
     Logits,
     Draw,
+    /// The next token of autoregressive models, keys and values cached.
+    Decode,
 }
 
-pub const PURPOSES: [Purpose; 4] = [
-    Purpose::Train,
-    Purpose::Eval,
-    Purpose::Logits,
-    Purpose::Draw,
-];
+/// What a model of this configuration has graphs for.
+pub fn purposes(config: &ModelConfig) -> Vec<Purpose> {
+    use Purpose::{Decode, Draw, Eval, Logits, Train};
+    match config.kind {
+        ModelKind::Ar => vec![Train, Eval, Logits, Draw, Decode],
+        _ => vec![Train, Eval, Logits, Draw],
+    }
+}
 
 /// Every loss that has a kernel of its own, spread over [`configs`].
 fn row_loss(config: &ModelConfig) -> RowLoss {
@@ -37,7 +41,7 @@ fn row_loss(config: &ModelConfig) -> RowLoss {
     }
 }
 
-/// A graph, and the tensor that the host reads if there is one of its own.
+/// A graph over `batch` sequences of `length` tokens, of which decoding takes one at a time.
 pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize) -> Graph {
     let backbone = Backbone::new(config, usize::MAX).unwrap();
     match purpose {
@@ -67,6 +71,7 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
                 .graph
         }
         Purpose::Draw => DrawGraph::new(&backbone, batch, length).unwrap().graph,
+        Purpose::Decode => DrawGraph::decode(&backbone, batch).unwrap().graph,
     }
 }
 

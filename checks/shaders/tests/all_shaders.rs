@@ -6,7 +6,7 @@ mod graphs;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use graphs::{PURPOSES, build, configs};
+use graphs::{build, configs, purposes};
 use mdlm::config::ModelConfig;
 use mdlm::device::program::Extent;
 use mdlm::gpu::{DeviceClass, Source};
@@ -65,6 +65,7 @@ fn catalogue() -> Vec<(String, String)> {
 fn library() -> Vec<Graph> {
     let mut graphs = vec![operations()];
     graphs.extend([16, 32, 64, 128].map(attention));
+    graphs.extend([16, 32, 64, 128].map(cached_attention));
     let large = configs().into_iter().map(|config| ModelConfig {
         hidden_size: 512,
         n_heads: 512 / config.head_dim(),
@@ -84,7 +85,7 @@ fn library() -> Vec<Graph> {
         .map(|config| (config, 3))
         .chain(large.map(|config| (config, 16)))
     {
-        for purpose in PURPOSES {
+        for purpose in purposes(&config) {
             graphs.push(build(&config, purpose, batch, config.length));
         }
     }
@@ -125,7 +126,7 @@ fn operations() -> Graph {
     differentiate(g, y)
 }
 
-/// Causal attention, which the library's models do not use.
+/// Causal attention; the autoregressive models of [`configs`] have one width of heads only.
 fn attention(head_dim: usize) -> Graph {
     let mut layout = Layout::builder(usize::MAX);
     let qkv = layout.tensor("qkv", &[130, 3 * head_dim]).unwrap();
@@ -133,6 +134,17 @@ fn attention(head_dim: usize) -> Graph {
     let qkv = g.param(qkv);
     let o = g.attention("o", qkv, 65, 1, true).unwrap();
     differentiate(g, o)
+}
+
+/// One token after others, with two heads.
+fn cached_attention(head_dim: usize) -> Graph {
+    let mut g = Graph::new(Arc::new(Layout::default()));
+    let qkv = g.input("qkv", &[3, 6 * head_dim]);
+    let cache = g.input("cache", &[3, 65, 4 * head_dim]);
+    let positions = g.input_uint("positions", &[3]);
+    let o = g.cached_attention("o", qkv, positions, cache, 2).unwrap();
+    g.keep(o);
+    g
 }
 
 /// With the gradient of the sum over all elements, weighted.
