@@ -5,6 +5,7 @@ mod common;
 
 mod examples_run {
     mod bench;
+    mod embed;
     mod settings;
     mod train;
 }

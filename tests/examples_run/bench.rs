@@ -53,6 +53,19 @@ fn bench_prints_a_line_of_json() {
             assert!(line[key].as_f64().unwrap() > 0.0, "{line}");
         }
     }
+    for (flag, part) in [("--vocab", "model.vocab_size = 0"), ("--batch", "0 x 128")] {
+        fails(
+            "bench",
+            here,
+            &["step", "--device", "cpu", flag, "0"],
+            &[part],
+        );
+    }
+}
+
+#[test]
+fn kernels_have_a_line_each() {
+    let here = Path::new(".");
     let tiny = [
         "kernels",
         "--device",
@@ -95,18 +108,95 @@ fn bench_prints_a_line_of_json() {
         "matmul_nn",
         "matmul_tn",
         "attention",
+        "attention_and_backward",
+        "cached_attention",
+        "layer_norm",
+        "rotary",
+        "silu",
+        "gated_residual_and_backward",
+        "embedding",
+        "embedding_and_backward",
+        "head_loss_subs",
+        "head_loss_d3pm",
+        "head_loss_sedd",
+        "categorical",
+        "categorical_top_p",
+        "grad_norm_and_adamw",
     ] {
         assert!(
             names.iter().any(|n| n == name),
             "{name} is not in {names:?}"
         );
     }
-    for (flag, part) in [("--vocab", "model.vocab_size = 0"), ("--batch", "0 x 128")] {
-        fails(
-            "bench",
-            here,
-            &["step", "--device", "cpu", flag, "0"],
-            &[part],
-        );
+}
+
+#[test]
+fn samplers_are_compared_with_the_reference() {
+    let here = Path::new(".");
+    let flags = "sample --device cpu --seconds 0 --hidden 32 --blocks 1 --heads 2 --length 8 --vocab 17 \
+                 --batch 3";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let text = ok("bench", here, &flags).stdout;
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let references = ["reference", "reference-cached", "reference-ar"];
+    let samplers = [
+        "ancestral",
+        "first-hitting",
+        "first-hitting-2",
+        "confidence",
+        "threshold",
+        "entropy-bound",
+        "remdm-cap",
+        "left-to-right",
+    ];
+    let mut expected: Vec<(&str, u64)> = references.map(|name| (name, 1)).to_vec();
+    expected.extend(samplers.map(|name| (name, 1)));
+    expected.extend(samplers.map(|name| (name, 3)));
+    let found = |line: &Value| line["name"].as_str().unwrap().to_owned();
+    let found: Vec<(String, u64)> = lines
+        .iter()
+        .map(|line| (found(line), line["batch"].as_u64().unwrap()))
+        .collect();
+    let expected: Vec<(String, u64)> = expected.iter().map(|&(n, b)| (n.to_owned(), b)).collect();
+    assert_eq!(found, expected);
+    for line in &lines {
+        assert!(line["shape"].is_string() && line["device"].is_string());
+        assert_eq!(line["steps"], 16);
+        let recurrent = ["left-to-right", "reference-ar"].contains(&line["name"].as_str().unwrap());
+        for key in [
+            "max_ms",
+            "median_ms",
+            "min_ms",
+            "network_calls",
+            "ratio",
+            "ratio_cached",
+            "ratio_network",
+            "tokens_per_s",
+        ] {
+            let absent = recurrent && ["ratio_cached", "ratio_network"].contains(&key);
+            let value = line[key].as_f64();
+            assert_eq!(value.is_none(), absent, "{key}: {line}");
+            assert!(value.is_none_or(|x| x > 0.0 && x.is_finite()), "{line}");
+        }
     }
+    let line = |name: &str| lines.iter().find(|line| line["name"] == name).unwrap();
+    assert_eq!((&line("reference")["ratio"]).as_f64(), Some(1.0));
+    // 16 steps and the removal of what noise is left; a token in a call, and two
+    for (name, calls) in [
+        ("reference", 17),
+        ("reference-ar", 7),
+        ("first-hitting", 8),
+        ("first-hitting-2", 4),
+        ("left-to-right", 7),
+    ] {
+        assert_eq!(line(name)["network_calls"], calls, "{name}");
+    }
+    assert!(line("ancestral")["network_calls"].as_u64().unwrap() <= 8);
+    let one = [&flags[..flags.len() - 1], &["1"]].concat();
+    assert_eq!(ok("bench", here, &one).stdout.lines().count(), 11);
+    let none = [&flags[..flags.len() - 1], &["0"]].concat();
+    fails("bench", here, &none, &["--batch must be at least 1"]);
 }

@@ -156,4 +156,6 @@ fn help_names_every_flag() {
         let flags = "hidden blocks heads cond length batch vocab mode device seconds";
         help("bench", &[what], flags);
     }
+    let flags = "hidden blocks heads cond length batch vocab steps-per-token device seconds";
+    help("bench", &["sample"], flags);
 }

@@ -1,0 +1,119 @@
+//! A whole optimiser step, or a forward pass.
+
+use mdlm::blocking::wait;
+use mdlm::config::{NoiseConfig, ObjectiveConfig, OptimConfig};
+use mdlm::device::Device;
+use mdlm::device::program::{Arena, Step};
+use mdlm::diffusion::{Clean, Objective};
+use mdlm::graph::{Session, Storage};
+use mdlm::model::{Backbone, LogitsGraph, time_rows};
+use mdlm::ops::RowLoss;
+use mdlm::rng::{Rng, Stream};
+use mdlm::train::{Batch, TrainSession};
+use serde_json::json;
+
+use crate::kernels::multiply_add;
+use crate::{Mode, Shape, median, number, random, row, time};
+
+pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
+    let model = shape.model();
+    let backbone = Backbone::new(&model, device.slab_limit())?;
+    let mut rng = Rng::new(1, Stream::Mask, 0);
+    let rows = shape.batch * shape.length;
+    let x0: Vec<u32> = (0..rows)
+        .map(|_| rng.below(shape.vocab as u64 - 1) as u32)
+        .collect();
+    let t: Vec<f64> = (0..shape.batch)
+        .map(|i| (i as f64 + 0.5) / shape.batch as f64)
+        .collect();
+    let mask = |(i, &id): (usize, &u32)| {
+        if rng.uniform() < t[i / shape.length] {
+            model.mask_index
+        } else {
+            id
+        }
+    };
+    let xt: Vec<u32> = x0.iter().enumerate().map(mask).collect();
+    let mut storage = wait(Storage::new(device, &backbone.layout, &Arena::ALL))?;
+    let keys = backbone.layout.keys().len();
+    let mut index = 0;
+    storage.write(Arena::Params, |_, key| {
+        index += 1;
+        Ok(random(key.len())
+            .iter()
+            .map(|x| 0.05 * x * index as f64 / keys as f64)
+            .collect())
+    })?;
+    let values = Step {
+        lr: 1e-5,
+        bias1: 0.1,
+        bias2: 0.1,
+        ema_decay: 0.9,
+        ..Step::default()
+    };
+    let (name, times, flops, report, host_ms);
+    if shape.mode == Mode::Train {
+        let optim = OptimConfig::default();
+        let mut train = wait(TrainSession::new(
+            device,
+            &backbone,
+            &storage,
+            &optim,
+            RowLoss::Subs,
+            shape.batch,
+            shape.length,
+            None,
+        ))?;
+        let objective =
+            Objective::new(&model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
+        let clean = Clean {
+            x0: &x0,
+            attention_mask: None,
+            total: rows as f64,
+        };
+        let batch = Batch::passes(&model, &objective, clean, xt, &t)?.remove(0);
+        times = time(seconds, || {
+            wait(train.run(&mut storage, &batch, values.clone(), true))?;
+            Ok(())
+        })?;
+        (name, flops) = ("train_step", 3 * shape.forward_flops());
+        report = train.graph.graph.report(device.class(), Arena::ALL.len())?;
+        host_ms = train.session().host_ms();
+    } else {
+        let mut graph = LogitsGraph::new(&backbone, shape.batch, shape.length, false)?;
+        let mut session = wait(Session::new(
+            device,
+            &mut graph.graph,
+            &storage,
+            Arena::Params,
+            &[],
+        ))?;
+        graph
+            .trunk
+            .write(&mut session, &x0, &time_rows(&model, [0.0]))?;
+        times = time(seconds, || {
+            session.write_uint(graph.trunk.xt, &xt)?;
+            wait(session.run(&mut storage, &values, false))?;
+            // a read waits for the device
+            wait(session.read(&storage, graph.logits, 1))?;
+            Ok(())
+        })?;
+        (name, flops) = ("forward", shape.forward_flops());
+        report = graph.graph.report(device.class(), 1)?;
+        host_ms = session.host_ms();
+    }
+    let mut line = row(name, &shape.label(), device, &times, flops, 0);
+    let peak = number(&multiply_add(device, seconds)?, "gflops");
+    for (key, value) in [
+        ("peak_fraction", json!(number(&line, "gflops") / peak)),
+        ("tokens_per_s", json!(rows as f64 / median(&times) * 1e3)),
+        ("dispatches", json!(report.dispatches)),
+        ("peak_bytes", json!(report.total_bytes)),
+        ("params", json!(backbone.layout.parameters())),
+        ("host_ms", json!(host_ms)),
+    ] {
+        line[key] = value;
+    }
+    println!("{line}");
+    Ok(())
+}
