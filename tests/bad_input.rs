@@ -10,5 +10,7 @@ mod bad_input {
     #[cfg(unix)]
     mod disk;
     mod published;
+    mod sampling;
+    mod settings;
     mod values;
 }

@@ -196,11 +196,38 @@ fn other_models_are_refused() {
         "token",
         &["token 23 at position 1"],
     );
+    let load = || block_on(Gpt2::load(device, dir.path())).map(|_| ());
+    let check = |weights: &Weights, parts: &[&str]| {
+        write(dir.path(), weights, "");
+        let parts = [&["model.safetensors"], parts].concat();
+        refused(load(), "checkpoint", &parts);
+    };
+    // a product stored the other way round, as other libraries do
+    let mut transposed = weights.clone();
+    let name = "h.1.attn.c_attn.weight";
+    transposed.get_mut(name).unwrap().0 = vec![3 * D, D];
+    check(&transposed, &[name, "expected [32, 96]"]);
+    let mut more = weights.clone();
+    more.insert("h.2.ln_1.bias".to_owned(), (vec![D], vec![0.0; D]));
+    check(&more, &["h.2.ln_1.bias", "unexpected"]);
     weights.remove("ln_f.bias");
-    write(dir.path(), &weights, "");
-    let result = block_on(Gpt2::load(device, dir.path()));
-    refused(result.map(|_| ()), "checkpoint", &["ln_f.bias"]);
-    std::fs::write(dir.path().join("config.json"), r#"{"model_type":"bert"}"#).unwrap();
-    let result = block_on(Gpt2::load(device, dir.path()));
-    refused(result.map(|_| ()), "checkpoint", &["config.json"]);
+    check(&weights, &["ln_f.bias", "missing"]);
+    let path = dir.path().join("config.json");
+    let right: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (key, value, part) in [
+        ("model_type", "bert".into(), "model_type is bert"),
+        ("activation_function", "relu".into(), "gelu_new"),
+        ("layer_norm_epsilon", 1e-6.into(), "1e-5"),
+        ("n_head", 3.into(), "sizes"),
+        ("n_layer", 0.into(), "sizes"),
+        ("n_embd", "wide".into(), "invalid type"),
+    ] {
+        let mut wrong = right.clone();
+        wrong[key] = value;
+        std::fs::write(&path, wrong.to_string()).unwrap();
+        refused(load(), "checkpoint", &["config.json", part]);
+    }
+    std::fs::write(&path, r#"{"model_type":"gpt2"}"#).unwrap();
+    refused(load(), "checkpoint", &["config.json", "missing field"]);
 }

@@ -84,6 +84,7 @@ impl Model {
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
         let tokenizer = fitting_tokenizer(&dir.join("tokenizer.json"), &config.model)?;
+        config.objective.validate(&config.noise, &config.model)?;
         let backbone = Backbone::new(&config.model, device.slab_limit())?;
         let weights = read_weights(&dir.join("ema.safetensors"), &backbone.layout)?;
         let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;

@@ -5,7 +5,7 @@
 //! token given its uniforms. With f32 uniforms that race reveals too little (see `ops/categorical.rs`): use
 //! [`crate::sample::Sampler`] for anything but comparison.
 
-use crate::config::Parameterization;
+use crate::config::{ModelKind, Parameterization};
 use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -167,7 +167,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
     /// A batch of masks of the model's length.
     ///
     /// # Errors
-    /// [`Error::Config`] for a predictor that does not fit the model's parameterisation.
+    /// [`Error::Config`] for a predictor that does not fit the model.
     pub fn new(
         model: &'m mut Model,
         predictor: Predictor,
@@ -175,13 +175,15 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         uniforms: U,
     ) -> Result<Self> {
         let sedd = model.objective().parameterization == Parameterization::Sedd;
+        let refuse = |problem| {
+            let named = format!("{predictor:?}");
+            Err(Error::config("predictor", named, problem))
+        };
         if sedd && predictor != Predictor::Analytic {
-            let problem = "scores are sampled by the analytic predictor";
-            return Err(Error::config(
-                "predictor",
-                format!("{predictor:?}"),
-                problem,
-            ));
+            return refuse("scores are sampled by the analytic predictor");
+        }
+        if model.config().kind == ModelKind::Ar {
+            return refuse("an autoregressive model has no noise to remove");
         }
         let xt = vec![model.config().mask_index; batch * model.config().length];
         Ok(Self {
@@ -345,7 +347,8 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
 /// which is `argmax log p + gumbel`. `gumbel [batch, length - 1, V]`; tokens `[batch, length]`.
 ///
 /// # Errors
-/// [`Error::Shape`] if the noise has another size, or what the device refuses.
+/// [`Error::Config`] for a denoiser, [`Error::Shape`] if the noise has another size, or what the device
+/// refuses.
 pub async fn autoregressive(
     model: &mut Model,
     bos: u32,
@@ -353,6 +356,10 @@ pub async fn autoregressive(
     length: usize,
     gumbel: &[f64],
 ) -> Result<Vec<u32>> {
+    if model.config().kind != ModelKind::Ar {
+        let problem = "only an autoregressive model is sampled token by token";
+        return Err(Error::config("model.kind", "dit", problem));
+    }
     let (vocab, mask) = (model.config().vocab_size, model.config().mask_index);
     let expected = batch * length.saturating_sub(1) * vocab;
     if gumbel.len() != expected || length == 0 {
