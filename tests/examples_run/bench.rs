@@ -183,7 +183,7 @@ fn samplers_are_compared_with_the_reference() {
         }
     }
     let line = |name: &str| lines.iter().find(|line| line["name"] == name).unwrap();
-    assert_eq!((&line("reference")["ratio"]).as_f64(), Some(1.0));
+    assert_eq!(line("reference")["ratio"].as_f64(), Some(1.0));
     // 16 steps and the removal of what noise is left; a token in a call, and two
     for (name, calls) in [
         ("reference", 17),
