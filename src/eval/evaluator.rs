@@ -248,6 +248,14 @@ impl Evaluator {
         if config.samples == 0 {
             return Err(Error::config("samples", 0, "must be at least 1"));
         }
+        let eps = config.sampling_eps;
+        if !(eps > 0.0 && eps < 1.0) {
+            return Err(Error::config(
+                "sampling_eps",
+                eps,
+                "must be above 0 and below 1",
+            ));
+        }
         let exact = config.mode == EvalMode::Exact;
         if config.t_steps > 0 && !(exact && self.objective.is_subs()) {
             let problem = "a finite T is evaluated by the exact mode, for SUBS models";

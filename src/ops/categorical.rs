@@ -122,6 +122,11 @@ fn log_exponential<F: Float>(words: [u32; 2]) -> F {
     (F::of(2.0) * s * (F::ONE + q * series)).ln()
 }
 
+/// What [`log_exponential`] is above, without a logarithm: E > u >= 2^-(exponent + 1).
+fn log_exponential_floor<F: Float>(words: [u32; 2]) -> F {
+    F::of(-std::f64::consts::LN_2 * f64::from(words[1].leading_zeros() + 1) - 1e-4)
+}
+
 impl Categorical {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (logits, numbers, n) = (io.read(0), io.read_uint(1), self.vocab);
@@ -146,7 +151,12 @@ impl Categorical {
             for v in (0..n).filter(|&v| v != mask && z[v] >= least) {
                 let score = if step.temperature > 0.0 {
                     let words = threefry2x32(step.draw_key, [v as u32, numbers[row]]);
-                    (z[v] - top) * inverse - log_exponential(words)
+                    let score = (z[v] - top) * inverse;
+                    // most tokens lose whatever their mantissa is
+                    if score - log_exponential_floor(words) < best {
+                        continue;
+                    }
+                    score - log_exponential(words)
                 } else {
                     z[v] - top
                 };
@@ -256,6 +266,8 @@ mod tests {
                 f64::from(log_exponential::<f32>(words)),
                 log_exponential::<f64>(words),
             );
+            let floor = f64::from(log_exponential_floor::<f32>(words));
+            assert!(single > floor && double > floor, "{words:?}");
             assert!(
                 (single - double).abs() < 2e-6 * double.abs().max(1.0),
                 "{words:?}: {single} {double}"
