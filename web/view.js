@@ -175,7 +175,10 @@ export class TokenView {
 
   mark(positions) {
     const picked = new Set(positions);
-    this.spans.forEach((span, i) => span.classList.toggle("picked", picked.has(i)));
+    this.spans.forEach((span, i) => {
+      span.classList.toggle("picked", picked.has(i));
+      span.ariaSelected = String(picked.has(i));
+    });
   }
 
   listen() {

@@ -49,7 +49,7 @@ struct Loan<'a> {
 
 impl Loan<'_> {
     fn model(&mut self) -> Result<&mut Inner> {
-        let busy = || Error::Internal("the model is busy: await the call before".into());
+        let busy = || Error::config("model", "busy", "a call is still running: await it first");
         self.model.as_mut().ok_or_else(busy)
     }
 }

@@ -1,7 +1,11 @@
 //! Checks of the page in a real browser, against the native library; `cargo xtask test web` runs them.
 
 mod browser;
+#[path = "../../../tests/common/catalogue.rs"]
+mod catalogue;
 mod figures;
+#[path = "../../../tests/common/graphs.rs"]
+mod graphs;
 mod models;
 mod pictures;
 mod race;
