@@ -25,8 +25,14 @@ function notice(text, { id = "", hint = "", actions = [] } = {}) {
   box.className = "notice";
   box.dataset.notice = id;
   const line = document.createElement("p");
-  line.textContent = hint ? `${text} (${hint})` : text;
+  line.textContent = text;
   box.append(line);
+  if (hint) {
+    const next = document.createElement("p");
+    next.className = "hint";
+    next.textContent = `What helps: ${hint}.`;
+    box.append(next);
+  }
   if (actions.length > 0) {
     const row = document.createElement("div");
     row.className = "buttons";
@@ -71,8 +77,11 @@ async function fail(error, what) {
     await restart($("device-choice").value);
   } else {
     engine.end("cancelled", "ended");
+    app.models = {};
+    app.run = null;
+    training.reset();
     lock(false);
-    notice(`${lost} (${error.message}).`, {
+    notice(`${lost}: ${error.message}`, {
       id: "lost",
       hint: error.hint,
       actions: [
@@ -199,7 +208,7 @@ async function boot(device) {
     $("loading").hidden = true;
     $("device-text").textContent = "Nothing to compute on";
     if (error.code === "no_adapter") {
-      notice(error.message, { id: "lost", hint: error.hint, actions: [["Compute on the CPU", () => restart("cpu")]] });
+      notice(`${error.message}.`, { id: "lost", hint: error.hint, actions: [["Compute on the CPU", () => restart("cpu")]] });
     } else {
       await fail(error, "The program cannot start");
     }
@@ -211,6 +220,11 @@ async function boot(device) {
   if (await loadModel("mdlm")) {
     $("length").max = app.models.mdlm.info.length;
     $("length").value = Math.min(Number($("length").value), app.models.mdlm.info.length);
+    if (view.frames.length === 0) {
+      const { bos, mask_index: mask } = app.models.mdlm.info;
+      const length = Number($("length").value) || app.models.mdlm.info.length;
+      view.begin({ tokens: Uint32Array.from({ length }, (_, i) => (i === 0 ? bos : mask)), frozen: new Uint8Array(length).fill(1, 0, 1) });
+    }
     if ($("compare").checked) {
       await loadModel("ar");
     }

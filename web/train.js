@@ -33,9 +33,10 @@ export function setUpTraining({ engine, fail, idle, lock }) {
 
   async function start() {
     const text = $("train-text").value;
-    Object.assign(state, { made: false, done: 0, curve: new Curve(), valid: [], steps: options().steps });
+    Object.assign(state, { made: false, done: 0, curve: new Curve(), trend: new Curve(), smooth: null, valid: [], steps: options().steps });
     $("train-samples").replaceChildren();
     $("loss-chart").replaceChildren();
+    $("loss-key").hidden = true;
     lock(true);
     $("train-info").textContent = "Preparing…";
     try {
@@ -46,6 +47,7 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       chart = new Chart($("loss-chart"), { label: "loss over steps", x: [0, state.steps], y: [0, ceiling], xName: "step", yName: "loss, nats a token" });
       chart.base(Math.log(info.unigram_perplexity), "token frequencies alone");
       chart.draw();
+      $("loss-key").hidden = false;
       $("train-info").textContent = `${info.parameters.toLocaleString("en")} parameters, ${info.vocab_size} tokens in the vocabulary, ${info.train_blocks} blocks to learn from, ${info.valid_blocks} held out`;
     } catch (error) {
       $("train-info").textContent = "\u00A0";
@@ -88,7 +90,10 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       const { stats, ms } = detail;
       state.done = stats.step;
       state.curve.add(stats.step, stats.loss);
-      chart.line("loss", state.curve.points);
+      state.smooth = state.smooth === null ? stats.loss : 0.95 * state.smooth + 0.05 * stats.loss;
+      state.trend.add(stats.step, state.smooth);
+      chart.line("loss", state.curve.points, "raw");
+      chart.line("trend", state.trend.points);
       chart.draw();
       const { batch, length } = state.info;
       const skipped = stats.skipped > 0 ? `, ${stats.skipped} skipped` : "";

@@ -21,7 +21,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Browser {
     child: Child,
     socket: WebSocket<TcpStream>,
-    profile: TempDir,
+    /// Removed with the browser.
+    _profile: TempDir,
     next: u64,
     answers: HashMap<u64, Value>,
     page: String,
@@ -84,7 +85,7 @@ impl Browser {
         let mut browser = Self {
             child,
             socket,
-            profile,
+            _profile: profile,
             next: 0,
             answers: HashMap::new(),
             page: String::new(),
@@ -108,16 +109,6 @@ impl Browser {
         let attach = json!({"autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true});
         browser.on_page("Target.setAutoAttach", attach)?;
         Ok(browser)
-    }
-
-    /// Folder of its profile.
-    pub fn profile(&self) -> &Path {
-        self.profile.path()
-    }
-
-    /// The process that it was started as.
-    pub fn process(&self) -> u32 {
-        self.child.id()
     }
 
     /// A command to the page.
@@ -238,12 +229,6 @@ impl Browser {
     pub fn eval(&mut self, expression: &str) -> Result<Value> {
         let page = self.page.clone();
         self.eval_in(&page, expression)
-    }
-
-    /// Value of an expression in the newest worker.
-    pub fn eval_in_worker(&mut self, expression: &str) -> Result<Value> {
-        let worker = self.workers.last().context("there is no worker")?.clone();
-        self.eval_in(&worker, expression)
     }
 
     fn eval_in(&mut self, session: &str, expression: &str) -> Result<Value> {

@@ -118,8 +118,15 @@ impl Visit {
 
     /// Generates and waits for the end.
     pub fn generate(&mut self) -> Result<()> {
+        self.expect_run()?;
         self.click("generate")?;
         self.finished()
+    }
+
+    /// Forgets the last run, so that `finished` waits for the next one.
+    pub fn expect_run(&mut self) -> Result<()> {
+        let code = "document.getElementById('c-masked').textContent = 'waiting'; 0";
+        self.browser.eval(code).map(drop)
     }
 
     /// Waits until nothing runs and no position is masked.

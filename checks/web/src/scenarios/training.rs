@@ -23,8 +23,8 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
     )?;
     visit.fill("train-text", crate::models::TEXT)?;
     for (field, value) in [
-        ("train-steps", "60"),
-        ("train-batch", "4"),
+        ("train-steps", "200"),
+        ("train-batch", "8"),
         ("train-length", "32"),
         ("train-lr", "0.003"),
     ] {
@@ -34,7 +34,7 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
     visit.browser.eval(&format!("{losses}; 0"))?;
     visit.click("train-start")?;
     visit.browser.wait(
-        "/step 2[0-9] of 60/.test(document.getElementById('train-info').textContent)",
+        "/step 2[0-9] of 200/.test(document.getElementById('train-info').textContent)",
         RUN,
     )?;
     visit.click("train-stop")?;
@@ -47,10 +47,10 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
     visit.text("(done)")?;
     visit.picture("training-done")?;
     let losses = numbers(&visit.browser.eval("window.losses")?)?;
-    ensure!(losses.len() >= 40, "{} losses", losses.len());
+    ensure!(losses.len() >= 120, "{} losses", losses.len());
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    let (first, last) = (mean(&losses[..8]), mean(&losses[losses.len() - 8..]));
-    ensure!(last < 0.85 * first, "the loss went from {first} to {last}");
+    let (first, last) = (mean(&losses[..20]), mean(&losses[losses.len() - 20..]));
+    ensure!(last < 0.9 * first, "the loss went from {first} to {last}");
     let samples = visit
         .browser
         .eval("document.querySelectorAll('#train-samples li').length")?;
