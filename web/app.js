@@ -266,6 +266,8 @@ async function sample(canvas, { compare = false, keep = false, prompt = "" } = {
   const { mdlm, ar } = options(chosen);
   const runs = [{ name: "mdlm", canvas, options: mdlm }];
   view.begin(canvas, keep ? view.last() : null);
+  counters(null);
+  $("c-speed").textContent = $("ar-step").textContent = $("ar-calls").textContent = $("ar-speed").textContent = "–";
   $("play").disabled = $("scrub").disabled = true;
   if (compare && !app.models.ar) {
     await loadModel("ar");
@@ -292,7 +294,7 @@ async function sample(canvas, { compare = false, keep = false, prompt = "" } = {
     if (error.code !== "device_lost" && error.code !== "worker") {
       app.run = null;
     }
-    await fail(error, "The run ended");
+    await fail(error, error.code === "config" ? "These settings do not work" : "The run ended");
   } finally {
     if (app.run === promise) {
       app.run = null;

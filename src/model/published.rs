@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::Storage;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
+use crate::io::safetensors::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::read_weights;
 use crate::model::{Backbone, Model, fitting, parse_weights, weights_to_bytes};
@@ -184,11 +185,11 @@ fn read_tokenizer(bytes: &[u8], model: &ModelConfig) -> Result<Tokenizer> {
 }
 
 impl Model {
-    /// Its files in the published layout, weights in f32.
+    /// Its files in the published layout.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and its kin.
-    pub async fn publish(&self) -> Result<Published> {
+    /// [`Error::Config`] for weights too large for the precision; [`Error::DeviceLost`] and its kin.
+    pub async fn publish(&self, precision: Precision) -> Result<Published> {
         let description = Description {
             model: self.config().clone(),
             noise: self.noise.clone(),
@@ -198,7 +199,7 @@ impl Model {
         let head_dim = self.config().head_dim();
         Ok(Published {
             config: description.to_json()?,
-            weights: weights_to_bytes(&self.backbone.layout, head_dim, &values)?,
+            weights: weights_to_bytes(&self.backbone.layout, head_dim, &values, precision)?,
             tokenizer: self.tokenizer.as_ref().map(Tokenizer::to_json),
         })
     }
@@ -246,7 +247,7 @@ mod tests {
         let device = Device::cpu();
         let mut model = wait(Model::new(&device, &config, 3)).unwrap();
         model.tokenizer = Some(Tokenizer::characters("abc"));
-        let files = wait(model.publish()).unwrap();
+        let files = wait(model.publish(Precision::F32)).unwrap();
         let mut again = wait(files.load(&device)).unwrap();
         assert_eq!(again.config(), &config);
         let logits = |model: &mut Model| wait(model.logits(&[0, 1, 4, 4, 2, 3], &[0.0])).unwrap();

@@ -16,6 +16,7 @@ use crate::config::{ModelKind, Parameterization};
 use crate::data::Tokenizer;
 use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
+use crate::io::safetensors::Precision;
 use crate::model::{Model as Inner, Published};
 use crate::sample::{Canvas, Denoiser, Draw, DrawOptions};
 
@@ -237,7 +238,7 @@ impl Model {
         let shared = self.0.clone();
         let mut loan = shared.lend();
         let model = loan.model().map_err(thrown)?;
-        let files = model.publish().await.map_err(thrown)?;
+        let files = model.publish(Precision::F32).await.map_err(thrown)?;
         let made = Object::new();
         let set = |key: &str, bytes: &[u8]| {
             Reflect::set(&made, &key.into(), &Uint8Array::from(bytes)).map(drop)

@@ -135,7 +135,9 @@ impl Trainer {
     /// Sizes, and what to beat.
     pub fn info(&self) -> JsResult<TrainerInfo> {
         let (config, corpus) = (self.0.config(), self.0.corpus());
-        let unigram = Unigram::from_blocks(&corpus.train, config.model.vocab_size);
+        let unigram = Unigram::from_blocks(&corpus.train, config.model.vocab_size)
+            .and_then(|unigram| unigram.perplexity(&corpus.valid))
+            .map_err(thrown)?;
         let made = object(&Info {
             parameters: self.0.parameters(),
             vocab_size: config.model.vocab_size,
@@ -144,7 +146,7 @@ impl Trainer {
             steps: config.training.steps,
             train_blocks: corpus.train.count(),
             valid_blocks: corpus.valid.count(),
-            unigram_perplexity: unigram.perplexity(&corpus.valid),
+            unigram_perplexity: unigram,
         })?;
         Ok(made.unchecked_into())
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use mdlm::blocking::wait;
 use mdlm::config::{ModelKind, SampleConfig};
 use mdlm::device::{AdapterChoice, Device};
+use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use mdlm::sample::Canvas;
 use xtask::server::Server;
@@ -61,7 +62,7 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     models::write(&demo, &folder.path().join("mdlm"))?;
     let parameters = wait(demo.load(&Device::cpu()))?.info().parameters;
     println!(
-        "a model of the demo's size: {parameters} parameters, f32, {LENGTH} tokens in {STEPS} steps"
+        "a model of the demo's size: {parameters} parameters, f16, {LENGTH} tokens in {STEPS} steps"
     );
     let server = Server::start(&[("model", folder.path()), ("", site)], 0)?;
     let query = format!("?device=cpu&compare=0&top_p=1&steps={STEPS}&length={LENGTH}");
@@ -99,7 +100,7 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     );
 
     // a software driver is slow: a small model
-    let small = wait(models::trained(ModelKind::Dit, 30)?.publish())?;
+    let small = wait(models::trained(ModelKind::Dit, 30)?.publish(Precision::F16))?;
     models::write(&small, &folder.path().join("mdlm"))?;
     let (length, steps) = (models::LENGTH, 24);
     let mut browser = Browser::start(chromium, true)?;

@@ -8,6 +8,7 @@ use mdlm::blocking::wait;
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::{Corpus, Tokenizer, split_documents, split_held_out};
 use mdlm::device::Device;
+use mdlm::io::safetensors::Precision;
 use mdlm::model::{Model, Published};
 use mdlm::progress::Silent;
 use mdlm::train::Trainer;
@@ -62,7 +63,7 @@ pub fn random(kind: ModelKind, tokenizer: &[u8]) -> Result<Published> {
         ..ModelConfig::preset("mini")?
     };
     let model = wait(Model::new(&Device::cpu(), &config, 1))?;
-    let files = wait(model.publish())?;
+    let files = wait(model.publish(Precision::F16))?;
     Ok(Published {
         tokenizer: Some(tokenizer.to_vec()),
         ..files

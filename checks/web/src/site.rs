@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use mdlm::blocking::wait;
 use mdlm::config::ModelKind;
+use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,8 +39,8 @@ impl Bench {
         );
         std::fs::create_dir_all(out)?;
         let folder = tempfile::tempdir()?;
-        let mdlm = wait(models::trained(ModelKind::Dit, 150)?.publish())?;
-        let ar = wait(models::trained(ModelKind::Ar, 60)?.publish())?;
+        let mdlm = wait(models::trained(ModelKind::Dit, 150)?.publish(Precision::F16))?;
+        let ar = wait(models::trained(ModelKind::Ar, 60)?.publish(Precision::F16))?;
         models::write(&mdlm, &folder.path().join("mdlm"))?;
         models::write(&ar, &folder.path().join("ar"))?;
         Ok(Self {
