@@ -73,6 +73,9 @@ fn operations() -> Graph {
     for form in [Form::Nt, Form::Nn, Form::Tn] {
         g.matmul("product", form, w, w).unwrap();
     }
+    for rounds in [0, 2] {
+        g.roofline(x, rounds).unwrap();
+    }
     let none = Dropout::default();
     let some = Dropout { p: 0.1, site: 0 };
     let mut y = x;
