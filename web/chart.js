@@ -34,7 +34,8 @@ export class Chart {
 
   py(value) {
     const [from, to] = this.y;
-    return HEIGHT - BOTTOM - ((value - from) / (to - from || 1)) * (HEIGHT - TOP - BOTTOM);
+    const inside = Math.min(Math.max(value, from), to);
+    return HEIGHT - BOTTOM - ((inside - from) / (to - from || 1)) * (HEIGHT - TOP - BOTTOM);
   }
 
   /** Sets a line: points `[x, y]`, drawn with the class `line` or `line2`. */

@@ -10,6 +10,7 @@ use mdlm::device::{AdapterChoice, Device};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use mdlm::sample::Canvas;
+use serde_json::json;
 use xtask::server::Server;
 
 use crate::browser::Browser;
@@ -54,6 +55,21 @@ fn page(browser: &mut Browser) -> Result<f64> {
     Ok(best)
 }
 
+/// Resident memory of the largest process that renders a page.
+fn resident(browser: &mut Browser) -> Result<Option<f64>> {
+    let info = browser.call("", "SystemInfo.getProcessInfo", json!({}))?;
+    let processes = info["processInfo"].as_array().context("no processes")?;
+    let renderers = processes.iter().filter(|p| p["type"] == "renderer");
+    let bytes = renderers.filter_map(|p| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", p["id"])).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(1024.0 * line.trim().trim_end_matches(" kB").parse::<f64>().ok()?)
+    });
+    Ok(bytes.reduce(f64::max))
+}
+
 /// Measures and prints.
 pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -83,13 +99,12 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     );
     browser.wait("!document.getElementById('generate').disabled", RUN * 4)?;
     let here = page(&mut browser)?;
-    let memory = browser.eval("performance.measureUserAgentSpecificMemory().then((m) => m.bytes)");
-    match memory {
-        Ok(bytes) => println!(
-            "memory of page and worker: {:.0} MB",
-            bytes.as_f64().unwrap_or(0.0) / 1e6
+    match resident(&mut browser)? {
+        Some(bytes) => println!(
+            "memory of the process that holds page and worker: {:.0} MB",
+            bytes / 1e6
         ),
-        Err(error) => println!("memory: the browser does not say ({error:#})"),
+        None => println!("memory: this system does not say"),
     }
     drop(browser);
     let there = native(&demo, &Device::cpu(), LENGTH, STEPS)?;

@@ -73,13 +73,9 @@ pub(super) fn frozen_words_stay(bench: &Bench) -> Result<String> {
     let tokens = visit.tokens()?;
     ensure!(tokens.len() == LENGTH, "{} tokens", tokens.len());
     let mut frozen = 0;
-    for i in 0..expected.len() {
+    for (i, &found) in tokens.iter().enumerate() {
         if let Some(token) = expected.token(i) {
-            ensure!(
-                tokens[i] == token,
-                "frozen position {i} became {}",
-                tokens[i]
-            );
+            ensure!(found == token, "frozen position {i} became {}", found);
             frozen += 1;
         }
     }
