@@ -4,6 +4,7 @@
 //! - [`device::Device`]: where to compute.
 //! - [`model::Model`]: load or make a denoiser; [`sample`]: fill a canvas with it.
 //! - [`train::Trainer`]: train one on a [`data::Corpus`]; [`eval`]: its perplexity.
+//! - `web`: classes for JavaScript, on wasm32.
 //! - [`graph`], [`ops`], [`gpu`], [`cpu`]: the engine underneath.
 //!
 //! Everything that can wait is `async`; [`blocking::wait`] is for callers that are not.
@@ -26,5 +27,7 @@ pub mod progress;
 pub mod rng;
 pub mod sample;
 pub mod train;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 
 pub use error::{Error, Result};

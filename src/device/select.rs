@@ -134,10 +134,13 @@ pub(super) async fn auto() -> Device {
     for adapter in &found {
         let info = adapter.get_info();
         if info.device_type == wgpu::DeviceType::Cpu {
-            reason = format!(
-                "the only adapter, {}, is a software driver, slower than the twin",
-                info.name
-            );
+            reason = match info.name.as_str() {
+                // browsers give no name
+                "" => "the only adapter is a software driver, slower than the twin".to_owned(),
+                name => {
+                    format!("the only adapter, {name}, is a software driver, slower than the twin")
+                }
+            };
             continue;
         }
         match open(adapter, "hardware GPU").await {

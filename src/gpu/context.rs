@@ -1,6 +1,6 @@
 //! A wgpu device with its pipeline cache, error handling and counters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,8 @@ pub struct Counters {
     pub bytes: AtomicU64,
     /// Pipelines compiled.
     pub pipelines: AtomicU64,
+    /// Pipelines compiled or waiting for it: while a plan is made, `pipelines` of so many are there.
+    pub wanted: AtomicU64,
     /// Bind groups created.
     pub bind_groups: AtomicU64,
     /// Command buffers submitted.
@@ -43,7 +45,7 @@ pub(super) struct Pipeline {
 }
 
 /// A source, and for each binding number whether it is written (`None`: not used).
-type PipelineKey = (Source, Vec<Option<bool>>);
+pub(super) type PipelineKey = (Source, Vec<Option<bool>>);
 
 /// A GPU ready for work. Cheap to share; dropping the last handle frees it.
 #[derive(Debug)]
@@ -197,6 +199,32 @@ impl Context {
             usage,
             mapped_at_creation: false,
         })
+    }
+
+    /// Compiles those of a plan's pipelines that are not there yet, one after the other, so that on the
+    /// web, where compilation goes on elsewhere, whoever waits sees how far it is.
+    pub(super) async fn compile(&self, wanted: &[PipelineKey]) -> Result<()> {
+        let missing: Vec<&PipelineKey> = {
+            let cache = self
+                .pipelines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut seen = HashSet::new();
+            wanted
+                .iter()
+                .filter(|&key| !cache.contains_key(key) && seen.insert(key))
+                .collect()
+        };
+        let compiled = self.counters.pipelines.load(Ordering::Relaxed);
+        self.counters
+            .wanted
+            .store(compiled + missing.len() as u64, Ordering::Relaxed);
+        for (source, writable) in missing {
+            let make = || self.pipeline(source, writable).map(drop);
+            self.guarded("compilation", source.shader.name, 0, make)
+                .await?;
+        }
+        Ok(())
     }
 
     /// The pipeline of a source whose operands are writable as in `writable`; compiled once.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::{Pipeline, count};
+use super::context::{Pipeline, PipelineKey, count};
 use super::readback::map_read;
 use super::{Context, Source};
 use crate::device::program::{Arena, BufferId, BufferSpec, Extent, Slot, Step};
@@ -71,6 +71,14 @@ pub struct Dispatch {
     pub grid: Grid,
     /// Multiply-adds times two, for watchdogs and benchmarks.
     pub flops: u64,
+}
+
+impl Dispatch {
+    /// What its pipeline is compiled from.
+    fn pipeline(&self) -> PipelineKey {
+        let writable = self.bindings.iter().map(|b| b.map(|b| b.write));
+        (self.source.clone(), writable.collect())
+    }
 }
 
 /// What the GPU executor runs.
@@ -205,6 +213,8 @@ impl Gpu {
         outputs: &[Slot],
     ) -> Result<Self> {
         check_limits(context, program)?;
+        let keys: Vec<_> = program.dispatches.iter().map(Dispatch::pipeline).collect();
+        context.compile(&keys).await?;
         let bytes = program.buffers.iter().map(|b| 4 * b.len as u64).sum();
         let made = context.guarded(
             "allocation",
@@ -255,8 +265,8 @@ impl Gpu {
         let mut dispatches = Vec::with_capacity(program.dispatches.len());
         let mut offset = 0;
         for d in &program.dispatches {
-            let writable: Vec<_> = d.bindings.iter().map(|b| b.map(|b| b.write)).collect();
-            let pipeline = context.pipeline(&d.source, &writable)?;
+            let (source, writable) = d.pipeline();
+            let pipeline = context.pipeline(&source, &writable)?;
             let operand = |binding: &Binding| {
                 let slot = &binding.slot;
                 let buffer = match slot.buffer {

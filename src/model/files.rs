@@ -5,11 +5,14 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::graph::Layout;
-use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
+use crate::io::safetensors::{Precision, TensorSpec, read_bytes, write_to};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::io::safetensors::{read_file, write_file};
 use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
 const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
+
 fn specs(layout: &Layout) -> Vec<TensorSpec> {
     layout
         .keys()
@@ -22,8 +25,17 @@ fn specs(layout: &Layout) -> Vec<TensorSpec> {
 ///
 /// # Errors
 /// [`crate::Error::Checkpoint`] that names the tensor, [`crate::Error::Io`].
+#[cfg(not(target_arch = "wasm32"))]
 pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     read_file(path, &specs(layout), &[INV_FREQ])
+}
+
+/// As `read_weights`, from a file's bytes; `name` stands in errors.
+///
+/// # Errors
+/// [`crate::Error::Checkpoint`] that names the tensor.
+pub fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<Vec<f32>>> {
+    read_bytes(name, bytes, &specs(layout), &[INV_FREQ])
 }
 
 /// Writes tensors in the order of the layout's keys, with the rotary buffer that the reference's
@@ -31,6 +43,7 @@ pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
 ///
 /// # Errors
 /// [`crate::Error::Io`]; [`crate::Error::Config`] that names the tensor whose values are too large for the precision.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn write_weights(
     path: &Path,
     layout: &Layout,
@@ -38,12 +51,39 @@ pub fn write_weights(
     values: &[Vec<f64>],
     precision: Precision,
 ) -> Result<()> {
+    let specs = specs_with_rotary(layout, head_dim);
+    write_file(path, &specs, precision, |i| {
+        Ok(written(values, i, head_dim))
+    })
+}
+
+/// What `write_weights` would write.
+///
+/// # Errors
+/// [`crate::Error::Config`] that names the tensor whose values are too large for the precision.
+pub fn weights_to_bytes(
+    layout: &Layout,
+    head_dim: usize,
+    values: &[Vec<f64>],
+    precision: Precision,
+) -> Result<Vec<u8>> {
+    let specs = specs_with_rotary(layout, head_dim);
+    let mut bytes = Vec::new();
+    write_to(&mut bytes, Path::new("memory"), &specs, precision, |i| {
+        Ok(written(values, i, head_dim))
+    })?;
+    Ok(bytes)
+}
+
+fn specs_with_rotary(layout: &Layout, head_dim: usize) -> Vec<TensorSpec> {
     let mut specs = specs(layout);
     specs.push(TensorSpec::new(INV_FREQ, vec![head_dim / 2]));
-    write_file(path, &specs, precision, |i| {
-        Ok(Cow::Owned(match values.get(i) {
-            Some(values) => values.iter().map(|&x| x as f32).collect(),
-            None => inv_freq(head_dim).collect(),
-        }))
+    specs
+}
+
+fn written(values: &[Vec<f64>], index: usize, head_dim: usize) -> Cow<'static, [f32]> {
+    Cow::Owned(match values.get(index) {
+        Some(values) => values.iter().map(|&x| x as f32).collect(),
+        None => inv_freq(head_dim).collect(),
     })
 }

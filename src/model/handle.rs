@@ -261,7 +261,15 @@ impl Model {
 /// Reads a tokenizer whose ids must be the model's.
 #[cfg(not(target_arch = "wasm32"))]
 fn fitting_tokenizer(path: &std::path::Path, config: &ModelConfig) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_file(path)?;
+    fitting(path, Tokenizer::from_file(path)?, config)
+}
+
+/// An error that names the file unless the tokenizer's ids are the model's.
+pub(crate) fn fitting(
+    path: &std::path::Path,
+    tokenizer: Tokenizer,
+    config: &ModelConfig,
+) -> Result<Tokenizer> {
     let ids = (tokenizer.vocab_size(), tokenizer.mask_index());
     if ids != (config.vocab_size, config.mask_index) {
         let problem = format!(

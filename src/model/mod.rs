@@ -2,7 +2,6 @@
 
 mod backbone;
 mod decode;
-#[cfg(not(target_arch = "wasm32"))]
 mod files;
 #[cfg(not(target_arch = "wasm32"))]
 mod gpt2;
@@ -10,21 +9,22 @@ mod graphs;
 mod handle;
 mod init;
 mod params;
-#[cfg(not(target_arch = "wasm32"))]
 mod published;
 mod time_embedding;
 
 pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
 pub(crate) use decode::Decoder;
+pub use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpt2::Gpt2;
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
-pub(crate) use handle::{check_tokens, initialise};
+pub(crate) use handle::{check_tokens, fitting, initialise};
 pub use init::initial;
 pub use params::{BackboneParams, BlockParams, ConditioningParams};
 #[cfg(not(target_arch = "wasm32"))]
-pub use published::{Description, load_published};
+pub use published::load_published;
+pub use published::{Description, Published};
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

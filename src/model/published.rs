@@ -9,19 +9,26 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
+use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
 use crate::graph::Storage;
+#[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
-use crate::model::{Backbone, read_weights};
+use crate::io::safetensors::Precision;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::read_weights;
+use crate::model::{Backbone, Model, fitting, parse_weights, weights_to_bytes};
 
 /// Largest `config.json` that is read.
 const MAX_CONFIG_BYTES: u64 = 1 << 16;
+/// Largest `tokenizer.json` that is read from memory.
+const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 
 /// The fields of a published `config.json` that matter here.
 #[derive(Serialize, Deserialize)]
-struct Published {
+struct Fields {
     model_type: ModelType,
     hidden_dim: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +70,7 @@ pub struct Description {
 impl Description {
     /// Reads the text of a `config.json`; the error is for people.
     fn parse(text: &str) -> Result<Self, String> {
-        let c: Published = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let c: Fields = serde_json::from_str(text).map_err(|e| e.to_string())?;
         let model = ModelConfig {
             kind: match c.model_type {
                 ModelType::Mdlm => ModelKind::Dit,
@@ -102,7 +109,7 @@ impl Description {
             ModelKind::Dit => (ModelType::Mdlm, Some(m.cond_dim)),
             ModelKind::Ar => (ModelType::Ar, None),
         };
-        let published = Published {
+        let fields = Fields {
             model_type,
             hidden_dim: m.hidden_size,
             cond_dim,
@@ -116,7 +123,85 @@ impl Description {
             noise: self.noise.clone(),
             objective: self.objective.clone(),
         };
-        serde_json::to_vec_pretty(&published).map_err(|e| Error::Internal(e.to_string()))
+        serde_json::to_vec_pretty(&fields).map_err(|e| Error::Internal(e.to_string()))
+    }
+}
+
+/// The files of a model in the published layout, in memory.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// `config.json`.
+    pub config: Vec<u8>,
+    /// `model.safetensors`.
+    pub weights: Vec<u8>,
+    /// `tokenizer.json`, if it comes with one.
+    pub tokenizer: Option<Vec<u8>>,
+}
+
+impl Published {
+    /// Makes the model of these files.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names file and tensor, or what the device refuses.
+    pub async fn load(&self, device: &Device) -> Result<Model> {
+        let path = Path::new("config.json");
+        if self.config.len() as u64 > MAX_CONFIG_BYTES {
+            let problem = format!("{} bytes; at most {MAX_CONFIG_BYTES}", self.config.len());
+            return Err(Error::checkpoint(path, None, problem));
+        }
+        let described = std::str::from_utf8(&self.config)
+            .map_err(|e| e.to_string())
+            .and_then(Description::parse)
+            .map_err(|e| Error::checkpoint(path, None, e))?;
+        let Description {
+            model,
+            noise,
+            objective,
+        } = described;
+        objective.validate(&noise, &model)?;
+        let tokenizer = self
+            .tokenizer
+            .as_deref()
+            .map(|bytes| read_tokenizer(bytes, &model))
+            .transpose()?;
+        let backbone = Backbone::new(&model, device.slab_limit())?;
+        let path = Path::new("model.safetensors");
+        let weights = parse_weights(path, &self.weights, &backbone.layout)?;
+        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
+        storage.fill(Arena::Params, &weights)?;
+        let mut model = Model::from_parts(device, backbone, storage);
+        (model.tokenizer, model.noise, model.objective) = (tokenizer, noise, objective);
+        Ok(model)
+    }
+}
+
+fn read_tokenizer(bytes: &[u8], model: &ModelConfig) -> Result<Tokenizer> {
+    let path = Path::new("tokenizer.json");
+    if bytes.len() > MAX_TOKENIZER_BYTES {
+        let problem = format!("{} bytes; at most {MAX_TOKENIZER_BYTES}", bytes.len());
+        return Err(Error::checkpoint(path, None, problem));
+    }
+    fitting(path, Tokenizer::from_json(bytes)?, model)
+}
+
+impl Model {
+    /// Its files in the published layout.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for weights too large for the precision; [`Error::DeviceLost`] and its kin.
+    pub async fn publish(&self, precision: Precision) -> Result<Published> {
+        let description = Description {
+            model: self.config().clone(),
+            noise: self.noise.clone(),
+            objective: self.objective.clone(),
+        };
+        let values = self.storage.read(Arena::Params).await?;
+        let head_dim = self.config().head_dim();
+        Ok(Published {
+            config: description.to_json()?,
+            weights: weights_to_bytes(&self.backbone.layout, head_dim, &values, precision)?,
+            tokenizer: self.tokenizer.as_ref().map(Tokenizer::to_json),
+        })
     }
 }
 
@@ -124,6 +209,7 @@ impl Description {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
+#[cfg(not(target_arch = "wasm32"))]
 pub async fn load_published(
     device: &Device,
     dir: &Path,
@@ -144,6 +230,58 @@ pub async fn load_published(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_survives_its_files() {
+        use crate::blocking::wait;
+        let config = ModelConfig {
+            vocab_size: 5,
+            mask_index: 4,
+            hidden_size: 16,
+            n_blocks: 1,
+            n_heads: 1,
+            cond_dim: 8,
+            length: 6,
+            ..ModelConfig::default()
+        };
+        let device = Device::cpu();
+        let mut model = wait(Model::new(&device, &config, 3)).unwrap();
+        model.tokenizer = Some(Tokenizer::characters("abc"));
+        let files = wait(model.publish(Precision::F32)).unwrap();
+        let mut again = wait(files.load(&device)).unwrap();
+        assert_eq!(again.config(), &config);
+        let logits = |model: &mut Model| wait(model.logits(&[0, 1, 4, 4, 2, 3], &[0.0])).unwrap();
+        assert_eq!(logits(&mut again), logits(&mut model));
+
+        // the same files in a folder
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
+        write("config.json", &files.config).unwrap();
+        write("model.safetensors", &files.weights).unwrap();
+        write("tokenizer.json", files.tokenizer.as_deref().unwrap()).unwrap();
+        let mut loaded = wait(Model::load(&device, dir.path())).unwrap();
+        assert_eq!(logits(&mut loaded), logits(&mut model));
+
+        let refused = |files: Published, part: &str| {
+            let error = wait(files.load(&device)).err().unwrap();
+            assert_eq!(error.code(), "checkpoint", "{error}");
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        let mut torn = files.clone();
+        torn.weights.truncate(500);
+        refused(torn, "model.safetensors");
+        let other = Tokenizer::characters("abcd").to_json();
+        let tokenizer = Some(other);
+        refused(
+            Published {
+                tokenizer,
+                ..files.clone()
+            },
+            "tokenizer.json",
+        );
+        let config = vec![b' '; 1 << 17];
+        refused(Published { config, ..files }, "config.json");
+    }
 
     #[test]
     fn descriptions_round_trip() {

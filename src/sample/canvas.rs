@@ -51,6 +51,22 @@ impl Canvas {
         Ok(canvas)
     }
 
+    /// Tokens, `None` where masked, each frozen or open. A mask is always open.
+    pub fn of(positions: impl IntoIterator<Item = (Option<u32>, bool)>) -> Self {
+        let position = |(token, frozen): (Option<u32>, bool)| Position {
+            token,
+            frozen: frozen && token.is_some(),
+        };
+        Self {
+            positions: positions.into_iter().map(position).collect(),
+        }
+    }
+
+    /// Adds the positions of another canvas at the end.
+    pub fn append(&mut self, other: Self) {
+        self.positions.extend(other.positions);
+    }
+
     /// Reads a template: text is frozen, `[MASK]` is one open position and `[MASK:n]` are n.
     ///
     /// # Errors

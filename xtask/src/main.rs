@@ -1,12 +1,14 @@
 //! The project's own tasks: `cargo xtask --help`.
 
 mod apt;
+mod chromium;
 mod package;
 mod rustup;
 mod shell;
 mod stages;
 mod vulkan;
 mod wasm;
+mod web;
 
 use clap::{Parser, ValueEnum};
 use shell::Consent;
@@ -31,6 +33,26 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Build the page (into target/web, for any static host) and serve it on localhost
+    Web {
+        #[command(flatten)]
+        options: web::Options,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Measure the page in a browser against native speed
+    WebFigures {
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Make the README's pictures of the page, from its demo models, into docs/
+    WebPictures {
+        /// Address of the settings, such as `?seed=3&steps=48`
+        #[arg(long)]
+        query: Option<String>,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Formatting, clippy and documentation: what needs no GPU
     Lint {
         #[command(flatten)]
@@ -40,6 +62,9 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Web { options, consent } => web::serve(&options, consent),
+        Task::WebFigures { consent } => web::figures(consent),
+        Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
         Task::Test {
             stages,
             keep_going,

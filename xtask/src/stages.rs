@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{package, rustup, vulkan, wasm};
+use crate::{chromium, package, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -20,6 +20,8 @@ pub enum Stage {
     Tests,
     /// The library compiles for the browser
     Wasm,
+    /// The page does what it should in a real browser
+    Web,
     /// The published package holds what it should and is small
     Package,
     /// The examples build as a user builds them
@@ -31,6 +33,7 @@ pub enum Stage {
 pub struct Tools {
     driver: Option<PathBuf>,
     wasm: Option<wasm::Toolchain>,
+    chromium: Option<PathBuf>,
 }
 
 impl Tools {
@@ -45,8 +48,11 @@ impl Tools {
         if stages.contains(&Stage::Tests) {
             self.driver = vulkan::set_up(consent)?;
         }
-        if stages.contains(&Stage::Wasm) {
+        if stages.contains(&Stage::Wasm) || stages.contains(&Stage::Web) {
             self.wasm = Some(wasm::Toolchain::set_up(consent)?);
+        }
+        if stages.contains(&Stage::Web) {
+            self.chromium = Some(chromium::set_up(consent)?);
         }
         Ok(())
     }
@@ -80,6 +86,10 @@ impl Stage {
             Self::Wasm => match &tools.wasm {
                 Some(toolchain) => toolchain.check(),
                 None => bail!("no toolchain for the browser"),
+            },
+            Self::Web => match (&tools.wasm, &tools.chromium) {
+                (Some(toolchain), Some(chromium)) => web::test(toolchain, chromium),
+                _ => bail!("no toolchain for the browser, or no browser"),
             },
             Self::Package => package::check(),
             Self::Examples => run_command(&mut cargo("build --release --examples")),

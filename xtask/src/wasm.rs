@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -44,6 +45,26 @@ impl Toolchain {
         Ok(Self::Debian(folder))
     }
 
+    /// Compiles the library for the browser and returns the module.
+    pub fn build(&self) -> Result<PathBuf> {
+        let folder = target_dir().join("wasm");
+        let mut build =
+            cargo("rustc --package mdlm --lib --crate-type cdylib --profile wasm-release");
+        build
+            .args(["--target", TARGET, "--target-dir"])
+            .arg(&folder);
+        // Every browser that has WebGPU has had it for years.
+        build.arg("--config").arg(format!(
+            "target.{TARGET}.rustflags=[\"-C\", \"target-feature=+simd128\"]"
+        ));
+        self.configure(&mut build)?;
+        if let Self::Debian(_) = self {
+            build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker()?);
+        }
+        run(&mut build)?;
+        Ok(folder.join(TARGET).join("wasm-release").join("mdlm.wasm"))
+    }
+
     /// Type-checks the library for the browser.
     pub fn check(&self) -> Result<()> {
         // The release profile leaves build scripts and macros unoptimised; nothing built here is run.
@@ -54,14 +75,29 @@ impl Toolchain {
         check
             .arg("--target-dir")
             .arg(target_dir().join("wasm-check"));
-        if let Self::Debian(folder) = self {
-            check.args(["-Z", "build-std=std,panic_abort"]);
-            check.env("RUSTC", write_wrapper(folder)?);
-            // `-Z` options on a stable compiler.
-            check.env("RUSTC_BOOTSTRAP", "1");
-        }
+        self.configure(&mut check)?;
         run(&mut check)
     }
+
+    fn configure(&self, cargo: &mut Command) -> Result<()> {
+        if let Self::Debian(folder) = self {
+            cargo.args(["-Z", "build-std=std,panic_abort"]);
+            cargo.env("RUSTC", write_wrapper(folder)?);
+            // `-Z` options on a stable compiler.
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+        }
+        Ok(())
+    }
+}
+
+/// The linker that comes with the compiler that Cargo uses anyway.
+fn linker() -> Result<PathBuf> {
+    let sysroot = output(&mut command("rustc", ["--print", "sysroot"]))?;
+    let host = output(&mut command("rustc", ["--print", "host-tuple"]))?;
+    let folder = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(host.trim());
+    Ok(folder.join("bin/rust-lld"))
 }
 
 fn has_target() -> Result<bool> {

@@ -1,17 +1,11 @@
 //! Every shader in every specialisation that the library uses.
 
+#[path = "../../../tests/common/catalogue.rs"]
+mod catalogue;
 #[path = "../../../tests/common/graphs.rs"]
 mod graphs;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use graphs::{build, configs, purposes};
-use mdlm::config::ModelConfig;
-use mdlm::device::program::Extent;
-use mdlm::gpu::{DeviceClass, Source};
-use mdlm::graph::{Graph, Layout, Tensor};
-use mdlm::ops::{Dropout, Form};
+use catalogue::catalogue;
 use mdlm_shader_checks::external::{SPIRV_VAL, TINT, spirv_bytes};
 use mdlm_shader_checks::{check_limits, translate};
 
@@ -42,120 +36,6 @@ impl Report {
         );
         assert_eq!(self.passed, expected);
     }
-}
-
-/// Labels and texts of every shader that a graph of the library uses on any class of device.
-fn catalogue() -> Vec<(String, String)> {
-    let mut sources = HashSet::new();
-    for graph in library() {
-        for class in [
-            DeviceClass::Software,
-            DeviceClass::Portable,
-            DeviceClass::Desktop,
-        ] {
-            sources.extend(graph.sources(class).unwrap());
-        }
-    }
-    let text = |source: &Source| (source.label(), source.expand().unwrap());
-    let mut all: Vec<_> = sources.iter().map(text).collect();
-    all.sort();
-    all
-}
-
-fn library() -> Vec<Graph> {
-    let mut graphs = vec![operations()];
-    graphs.extend([16, 32, 64, 128].map(attention));
-    graphs.extend([16, 32, 64, 128].map(cached_attention));
-    let large = configs().into_iter().map(|config| ModelConfig {
-        hidden_size: 512,
-        n_heads: 512 / config.head_dim(),
-        n_blocks: 1,
-        vocab_size: 2049,
-        length: 256,
-        ..config
-    });
-    let vocabularies = [2, 28, 100].map(|vocab_size| ModelConfig {
-        vocab_size,
-        mask_index: 0,
-        ..configs().remove(0)
-    });
-    for (config, batch) in configs()
-        .into_iter()
-        .chain(vocabularies)
-        .map(|config| (config, 3))
-        .chain(large.map(|config| (config, 16)))
-    {
-        for purpose in purposes(&config) {
-            graphs.push(build(&config, purpose, batch, config.length));
-        }
-    }
-    graphs
-}
-
-/// What no model of the library reaches: operations on their own, and gradients that meet.
-fn operations() -> Graph {
-    let mut layout = Layout::builder(usize::MAX);
-    let mut param = |name: &str, shape: &[usize]| layout.tensor(name, shape).unwrap();
-    let [x, w, b] = [
-        param("x", &[64, 96]),
-        param("w", &[96, 96]),
-        param("b", &[96]),
-    ];
-    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
-    let [x, w, b] = [x, w, b].map(|id| g.param(id));
-    for form in [Form::Nt, Form::Nn, Form::Tn] {
-        g.matmul("product", form, w, w).unwrap();
-    }
-    let none = Dropout::default();
-    let some = Dropout { p: 0.1, site: 0 };
-    let mut y = x;
-    for (bias, dropout) in [(None, none), (Some(b), none), (None, some), (Some(b), some)] {
-        let n = g.layer_norm("n", y, b, None).unwrap();
-        let s = g.silu("s", n);
-        let [_, r] = g
-            .linear_residual(["branch", "r"], s, w, bias, n, None, dropout)
-            .unwrap();
-        let [_, u] = g.linear_gelu(["u", "gelu"], r, w, bias).unwrap();
-        y = g.linear("y", u, w, bias).unwrap();
-    }
-    // a second reader of one input, whose gradient is then added to
-    let s = g.silu("s", y);
-    let [_, y] = g
-        .linear_residual(["branch", "r"], s, w, None, y, None, none)
-        .unwrap();
-    differentiate(g, y)
-}
-
-/// Causal attention; the autoregressive models of [`configs`] have one width of heads only.
-fn attention(head_dim: usize) -> Graph {
-    let mut layout = Layout::builder(usize::MAX);
-    let qkv = layout.tensor("qkv", &[130, 3 * head_dim]).unwrap();
-    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
-    let qkv = g.param(qkv);
-    let o = g.attention("o", qkv, 65, 1, true).unwrap();
-    differentiate(g, o)
-}
-
-/// One token after others, with two heads.
-fn cached_attention(head_dim: usize) -> Graph {
-    let mut g = Graph::new(Arc::new(Layout::default()));
-    let qkv = g.input("qkv", &[3, 6 * head_dim]);
-    let cache = g.input("cache", &[3, 65, 4 * head_dim]);
-    let positions = g.input_uint("positions", &[3]);
-    let o = g.cached_attention("o", qkv, positions, cache, 2).unwrap();
-    g.keep(o);
-    g
-}
-
-/// With the gradient of the sum over all elements, weighted.
-fn differentiate(mut g: Graph, y: Tensor) -> Graph {
-    let n = g.len(y);
-    let weights = g.input("weights", &[n]);
-    let loss = g
-        .weighted_sum("loss", y, weights, Extent::Fixed(n))
-        .unwrap();
-    g.backward(loss).unwrap();
-    g
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! Checks of the page in a real browser, against the native library; `cargo xtask test web` runs them.
+
+mod browser;
+#[path = "../../../tests/common/catalogue.rs"]
+mod catalogue;
+mod figures;
+#[path = "../../../tests/common/graphs.rs"]
+mod graphs;
+mod models;
+mod pictures;
+mod race;
+mod scenarios;
+mod site;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// What all commands need.
+#[derive(clap::Args)]
+struct Common {
+    /// Folder of the built page
+    #[arg(long)]
+    site: PathBuf,
+    /// The browser
+    #[arg(long)]
+    chromium: PathBuf,
+    /// Where pictures go
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Parser)]
+enum Command {
+    /// Run the scenarios
+    Test {
+        #[command(flatten)]
+        common: Common,
+        /// Only scenarios whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Measure: cold start, speed in the browser against native
+    Figures {
+        #[command(flatten)]
+        common: Common,
+        /// Tokenizer of a model of the demo's size
+        #[arg(long)]
+        tokenizer: PathBuf,
+    },
+    /// Make the README's pictures from the page with its demo models
+    Pictures {
+        #[command(flatten)]
+        common: Common,
+        /// Address of the settings, such as `?seed=3&steps=48`
+        #[arg(
+            long,
+            default_value = "?device=cpu&steps=48&length=96&seed=3&compare=0"
+        )]
+        query: String,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Test { common, only } => {
+            scenarios::run(&common.site, &common.chromium, &common.out, &only)
+        }
+        Command::Figures { common, tokenizer } => {
+            figures::run(&common.site, &common.chromium, &tokenizer)
+        }
+        Command::Pictures { common, query } => {
+            pictures::run(&common.site, &common.chromium, &common.out, &query)
+        }
+    }
+}

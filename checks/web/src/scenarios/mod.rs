@@ -1,0 +1,129 @@
+//! What the page must do.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use mdlm::blocking::wait;
+use mdlm::config::SampleConfig;
+use mdlm::device::Device;
+use mdlm::model::{Model, Published};
+use mdlm::sample::Canvas;
+
+use crate::models::LENGTH;
+use crate::site::{Bench, Visit, numbers};
+
+mod failures;
+mod gpu;
+mod looks;
+mod sampling;
+mod training;
+
+type Scenario = fn(&Bench) -> Result<String>;
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("twin-equals-native", sampling::twin_equals_native),
+    ("frozen-words-stay", sampling::frozen_words_stay),
+    ("mask-and-fill-anew", sampling::mask_and_fill_anew),
+    ("scrub-and-share", sampling::scrub_and_share),
+    ("cancel", sampling::cancel),
+    ("corrupt-checkpoint", failures::corrupt_checkpoint),
+    ("missing-model", failures::missing_model),
+    ("no-webgpu", failures::no_webgpu),
+    ("webgpu-equals-native", gpu::webgpu_equals_native),
+    ("every-shader", gpu::every_shader),
+    ("device-lost", gpu::device_lost),
+    ("training", training::training),
+    ("looks", looks::looks),
+    ("insecure", looks::insecure),
+];
+
+/// Runs the scenarios whose names contain `only`.
+pub fn run(site: &Path, chromium: &Path, out: &Path, only: &str) -> Result<()> {
+    let chosen: Vec<_> = SCENARIOS
+        .iter()
+        .filter(|(name, _)| name.contains(only))
+        .collect();
+    ensure!(!chosen.is_empty(), "no scenario is called {only}");
+    let bench = Bench::new(site, chromium, out)?;
+    let mut failed = Vec::new();
+    for (name, scenario) in chosen {
+        let begin = Instant::now();
+        let outcome = scenario(&bench);
+        let seconds = begin.elapsed().as_secs_f64();
+        match outcome {
+            Ok(note) => println!("ok     {name} ({seconds:.1} s) {note}"),
+            Err(error) => {
+                println!("FAILED {name} ({seconds:.1} s): {error:#}");
+                failed.push(*name);
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    println!("Pictures are in {}", out.display());
+    Ok(())
+}
+
+fn native(files: &Published) -> Result<Model> {
+    Ok(wait(files.load(&Device::cpu()))?)
+}
+
+/// The canvas that the page makes of a prompt.
+fn canvas(model: &Model, template: &str) -> Result<Canvas> {
+    let tokenizer = model.tokenizer().context("no tokenizer")?;
+    let mut canvas = Canvas::prompt(&[tokenizer.bos()], 1)?;
+    canvas.append(Canvas::parse(template, tokenizer)?);
+    canvas.append(Canvas::open(LENGTH.saturating_sub(canvas.len())));
+    Ok(canvas)
+}
+
+fn settings(seed: u64) -> SampleConfig {
+    SampleConfig {
+        steps: 24,
+        seed,
+        ..SampleConfig::default()
+    }
+}
+
+/// Loads the model in a worker of its own and returns what its logits differ by from the native ones.
+const LOGITS: &str = "(async () => {
+    const { Engine } = await import('./engine.js');
+    const engine = new Engine(() => {});
+    const { info } = await engine.start('DEVICE');
+    const { info: model } = await engine.call('load', { name: 'mdlm' });
+    const logits = await engine.call('logits', { name: 'mdlm', tokens: Uint32Array.from(TOKENS), t: 0 });
+    engine.end('cancelled', 'done');
+    return { kind: info.kind, hardware: info.hardware, adapter: info.adapter ?? '', logits: Array.from(logits) };
+})()";
+
+/// Largest difference of logits between the page on a device and the native twin.
+fn difference(
+    visit: &mut Visit,
+    model: &mut Model,
+    device: &str,
+    tokens: &[u32],
+) -> Result<(f64, String)> {
+    let code = LOGITS
+        .replace("DEVICE", device)
+        .replace("TOKENS", &format!("{tokens:?}"));
+    let found = visit.browser.eval(&code)?;
+    let kind = if device == "cpu" { "cpu" } else { "webgpu" };
+    ensure!(found["kind"] == kind, "computed on {}", found["kind"]);
+    let logits = numbers(&found["logits"])?;
+    let expected = wait(model.logits(tokens, &[0.0]))?;
+    ensure!(logits.len() == expected.len(), "{} logits", logits.len());
+    let mask = model.config().mask_index as usize;
+    let vocab = model.config().vocab_size;
+    let live = |&(i, _): &(usize, (&f64, &f32))| i % vocab != mask;
+    let worst = logits
+        .iter()
+        .zip(&expected)
+        .enumerate()
+        .filter(live)
+        .map(|(_, (a, b))| (a - f64::from(*b)).abs())
+        .fold(0.0, f64::max);
+    Ok((
+        worst,
+        found["adapter"].as_str().unwrap_or_default().to_owned(),
+    ))
+}

@@ -1,0 +1,97 @@
+//! Training in the tab.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use mdlm::blocking::wait;
+use mdlm::device::Device;
+use mdlm::model::Model;
+use mdlm::sample::Canvas;
+
+use super::settings;
+use crate::site::{Bench, RUN, numbers};
+
+pub(super) fn training(bench: &Bench) -> Result<String> {
+    let mut visit = bench.visit(false)?;
+    visit.open("?run=0&device=cpu")?;
+    visit.ready()?;
+    let folder = tempfile::tempdir()?;
+    visit.browser.call(
+        "",
+        "Browser.setDownloadBehavior",
+        serde_json::json!({"behavior": "allow", "downloadPath": folder.path()}),
+    )?;
+    // regular enough to be learnt in a minute
+    visit.fill(
+        "train-text",
+        &"not i, said the cat. i will, said the hen. ".repeat(80),
+    )?;
+    for (field, value) in [
+        ("train-steps", "500"),
+        ("train-batch", "8"),
+        ("train-length", "32"),
+        ("train-lr", "0.003"),
+    ] {
+        visit.fill(field, value)?;
+    }
+    let losses = "window.losses = []; new MutationObserver(() => { const m = /loss ([0-9.]+)/.exec(document.getElementById('train-info').textContent); if (m) window.losses.push(Number(m[1])); }).observe(document.getElementById('train-info'), { childList: true, characterData: true, subtree: true })";
+    visit.browser.eval(&format!("{losses}; 0"))?;
+    visit.click("train-start")?;
+    visit.browser.wait(
+        "/step [2-4][0-9] of 500/.test(document.getElementById('train-info').textContent)",
+        RUN,
+    )?;
+    visit.click("train-stop")?;
+    visit.text("(stopped)")?;
+    visit.picture("training-stopped")?;
+    visit
+        .browser
+        .wait("!document.getElementById('train-continue').disabled", RUN)?;
+    visit.click("train-continue")?;
+    visit.text("(done)")?;
+    visit.picture("training-done")?;
+    let losses = numbers(&visit.browser.eval("window.losses")?)?;
+    ensure!(losses.len() >= 300, "{} losses", losses.len());
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..20]), mean(&losses[losses.len() - 40..]));
+    ensure!(last < 0.8 * first, "the loss went from {first} to {last}");
+    let samples = visit
+        .browser
+        .eval("document.querySelectorAll('#train-samples li').length")?;
+    ensure!(samples.as_u64() >= Some(3), "{samples} samples");
+    visit
+        .browser
+        .wait("!document.getElementById('train-save').disabled", RUN)?;
+    visit.click("train-save")?;
+    let archive = folder.path().join("mdlm-nano.tar");
+    let end = Instant::now() + Duration::from_secs(60);
+    while !archive.is_file() {
+        if Instant::now() > end {
+            bail!("nothing was downloaded");
+        }
+        visit.browser.idle(Duration::from_millis(100))?;
+    }
+    visit.browser.idle(Duration::from_millis(300))?;
+    let unpacked = std::process::Command::new("tar")
+        .arg("-xf")
+        .arg(&archive)
+        .current_dir(folder.path())
+        .status()?;
+    ensure!(unpacked.success(), "tar refuses the download");
+    let mut model = wait(Model::load(
+        &Device::cpu(),
+        &folder.path().join("mdlm-nano"),
+    ))?;
+    let filled = wait(
+        model
+            .sampler(Canvas::open(32), &settings(1))?
+            .finish(|_| std::ops::ControlFlow::Continue(())),
+    )?;
+    let text = filled.text(model.tokenizer().context("no tokenizer")?);
+    ensure!(!text.contains('_'), "masks are left: {text}");
+    visit.clean(&[])?;
+    Ok(format!(
+        "loss {first:.2} to {last:.2}; the download has {} parameters natively and writes {text:?}",
+        model.info().parameters
+    ))
+}

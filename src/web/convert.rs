@@ -1,0 +1,35 @@
+//! Objects across the border, by way of JSON: they are small.
+
+use js_sys::JSON;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::JsValue;
+
+use super::error::{JsResult, thrown};
+use crate::error::Error;
+
+/// Longest options that are read.
+const MAX_CHARACTERS: u32 = 1 << 16;
+
+/// Reads an options object; `undefined` and `null` mean the defaults. Unknown keys are refused.
+pub(super) fn options<T: DeserializeOwned + Default>(
+    name: &'static str,
+    value: &JsValue,
+) -> JsResult<T> {
+    if value.is_undefined() || value.is_null() {
+        return Ok(T::default());
+    }
+    let refused = |problem: String| thrown(Error::config(name, "the object given", problem));
+    let text = JSON::stringify(value)?;
+    if text.length() > MAX_CHARACTERS {
+        return Err(refused("is too long".into()));
+    }
+    let text = String::from(text);
+    serde_json::from_str(&text).map_err(|e| refused(e.to_string()))
+}
+
+/// Makes an object; numbers that are not finite become `null`.
+pub(super) fn object(value: &impl Serialize) -> JsResult<JsValue> {
+    let text = serde_json::to_string(value).map_err(|e| thrown(Error::Internal(e.to_string())))?;
+    JSON::parse(&text)
+}

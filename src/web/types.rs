@@ -1,0 +1,123 @@
+//! Types of the objects that go in and out, for TypeScript.
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+/** What every function of this module throws. */
+export interface MdlmError extends Error {
+  /** Stable kind: no_adapter, unsupported, device_lost, out_of_memory, shape, token, config,
+   *  checkpoint, corpus, non_finite, cancelled, internal. */
+  code: string;
+  /** A next step for a person. */
+  hint?: string;
+}
+export type DeviceKind = "auto" | "webgpu" | "cpu";
+export interface DeviceInfo {
+  kind: "webgpu" | "cpu";
+  name: string;
+  detail: string;
+  /** Whether it is GPU hardware. */
+  hardware: boolean;
+  /** Why it was taken. */
+  reason: string;
+}
+/** Pipelines compiled, of those that are wanted. */
+export interface Compilation { done: number; total: number; }
+export interface ModelInfo {
+  kind: "mdlm" | "ar";
+  parameters: number;
+  bytes: number;
+  vocab_size: number;
+  mask_index: number;
+  length: number;
+  hidden_size: number;
+  n_blocks: number;
+  n_heads: number;
+  /** First token of a block; absent without a tokenizer. */
+  bos?: number;
+  /** Token that ends a document. */
+  eos?: number;
+}
+/** The files of a model in the published layout. */
+export interface ModelFiles { config: Uint8Array; weights: Uint8Array; tokenizer?: Uint8Array; }
+/** One entry a position; a mask is an open position that holds the model's mask_index. */
+export interface Canvas { tokens: Uint32Array; frozen: Uint8Array; }
+export type SamplerKind = "ancestral" | "first-hitting" | "analytic" | "confidence" | "threshold"
+  | "entropy-bound" | "remdm-cap" | "remdm-rescale" | "remdm-conf" | "remdm-loop" | "left-to-right";
+/** The library's SampleConfig; what is absent keeps its default, what is unknown is refused. */
+export interface SampleOptions {
+  steps?: number; seed?: number; sampler?: SamplerKind; temperature?: number; top_k?: number;
+  top_p?: number; tokens_per_call?: number; order_noise?: number; threshold?: number;
+  gamma?: number; eta?: number; t_on?: number; t_off?: number; alpha_on?: number; stride?: number;
+}
+export interface Revealed { position: number; token: number; probability: number; entropy: number; }
+export interface StepReport {
+  step: number;
+  /** 0 where the sampler takes as many as it needs. */
+  steps: number;
+  t: number;
+  /** Share of tokens that are not masked at time t. */
+  alpha_t: number;
+  revealed: Revealed[];
+  remasked: number[];
+  masked: number;
+  network_calls: number;
+}
+/** Training of a small model on one text. */
+export interface TrainOptions {
+  steps?: number; batch?: number; length?: number; lr?: number; seed?: number;
+  /** "char": the text's own characters; "byte": the 256 bytes. */
+  tokenizer?: "char" | "byte";
+}
+export interface StepStats {
+  step: number; loss: number; lr: number; grad_norm: number; tokens: number; skipped: number;
+}
+export interface TrainerInfo {
+  parameters: number; vocab_size: number; length: number; batch: number; steps: number;
+  train_blocks: number; valid_blocks: number;
+  /** Perplexity of the token frequencies alone on the held-out text. */
+  unigram_perplexity: number;
+}
+export interface Perplexity { perplexity: number; std_err: number; tokens: number; }
+"#;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Information about a device.
+    #[wasm_bindgen(typescript_type = "DeviceInfo")]
+    pub type DeviceInfo;
+    /// How far compilation is.
+    #[wasm_bindgen(typescript_type = "Compilation")]
+    pub type Compilation;
+    /// Information about a model.
+    #[wasm_bindgen(typescript_type = "ModelInfo")]
+    pub type ModelInfo;
+    /// A model's files.
+    #[wasm_bindgen(typescript_type = "ModelFiles")]
+    pub type ModelFiles;
+    /// Positions.
+    #[wasm_bindgen(typescript_type = "Canvas")]
+    pub type JsCanvas;
+    /// How to sample.
+    #[wasm_bindgen(typescript_type = "SampleOptions | undefined")]
+    pub type SampleOptions;
+    /// What a step did.
+    #[wasm_bindgen(typescript_type = "StepReport | undefined")]
+    pub type StepReport;
+    /// How to train.
+    #[wasm_bindgen(typescript_type = "TrainOptions | undefined")]
+    pub type TrainOptions;
+    /// Figures of a training step.
+    #[wasm_bindgen(typescript_type = "StepStats")]
+    pub type StepStats;
+    /// Figures of a run.
+    #[wasm_bindgen(typescript_type = "TrainerInfo")]
+    pub type TrainerInfo;
+    /// Perplexity with its error.
+    #[wasm_bindgen(typescript_type = "Perplexity")]
+    pub type Perplexity;
+    /// Text of every token.
+    #[wasm_bindgen(typescript_type = "string[]")]
+    pub type Texts;
+}

@@ -1,0 +1,467 @@
+// The page: what its controls do. The worker computes.
+
+import { Chart } from "./chart.js";
+import { Engine } from "./engine.js";
+import { options, readAddress, settings, writeAddress } from "./settings.js";
+import { setUpTraining } from "./train.js";
+import { TokenView } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** What is loaded and what runs. */
+const app = { models: {}, run: null, recovered: false, round: 0, busy: false };
+
+const engine = new Engine(hear);
+const view = new TokenView($("tokens"), { onPick: pick, onFocus: (text) => ($("token-info").textContent = text || "\u00A0") });
+const arView = new TokenView($("ar-tokens"));
+const alpha = new Chart($("alpha-chart"), { label: "alpha over time", x: [1, 0], y: [0, 1], xName: "time t, running from 1 to 0", yName: "α: share not masked" });
+const training = setUpTraining({ engine, fail, idle: () => !app.busy, lock });
+
+// Notices
+
+function notice(text, { id = "", hint = "", actions = [] } = {}) {
+  const box = document.createElement("div");
+  box.className = "notice";
+  box.dataset.notice = id;
+  const line = document.createElement("p");
+  line.textContent = text;
+  box.append(line);
+  if (hint) {
+    const next = document.createElement("p");
+    next.className = "hint";
+    next.textContent = `What helps: ${hint}.`;
+    box.append(next);
+  }
+  if (actions.length > 0) {
+    const row = document.createElement("div");
+    row.className = "buttons";
+    for (const [label, act] of actions) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.addEventListener("click", () => {
+        box.remove();
+        act();
+      });
+      row.append(button);
+    }
+    box.append(row);
+  }
+  $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
+  $("notices").append(box);
+}
+
+const clearNotice = (id) => $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
+
+/** Tells of an error; a lost device or a dead worker is started again once, then a button offers it. */
+async function fail(error, what) {
+  if (error.code === "cancelled") {
+    return;
+  }
+  const fatal = ["device_lost", "worker", "internal"].includes(error.code);
+  if (!fatal) {
+    if (error.code === "config") {
+      $("settings").open = true;
+    }
+    notice(`${what}: ${error.message}`, { id: "error", hint: error.hint });
+    return;
+  }
+  if (app.restarting) {
+    return;
+  }
+  const lost = error.code === "device_lost" ? "The GPU was lost" : "The computation broke down";
+  if (!app.recovered) {
+    app.recovered = true;
+    notice(`${lost}. Starting again once, where it stood…`, { id: "lost" });
+    await restart($("device-choice").value);
+  } else {
+    engine.end("cancelled", "ended");
+    app.models = {};
+    app.run = null;
+    training.reset();
+    lock(false);
+    notice(`${lost}: ${error.message}`, {
+      id: "lost",
+      hint: error.hint,
+      actions: [
+        ["Start again", () => restart($("device-choice").value)],
+        ["Compute on the CPU", () => restart("cpu")],
+      ],
+    });
+  }
+}
+
+/** A fresh worker, the models again, and the text from where it stood. */
+async function restart(device) {
+  app.restarting = true;
+  const unfinished = app.run;
+  const canvas = unfinished && view.frames.length > 0 ? view.canvas() : null;
+  app.run = null;
+  training.reset();
+  $("device-choice").value = device;
+  try {
+    if (!(await boot(device))) {
+      return;
+    }
+  } finally {
+    app.restarting = false;
+  }
+  if (canvas && app.models.mdlm) {
+    await sample(canvas, { keep: true });
+  }
+  clearNotice("lost");
+  notice("Started again; the text went on from where it stood.", { id: "lost" });
+}
+
+// Loading
+
+function showDevice({ kind, hardware, name, adapter, reason }) {
+  const line = $("device");
+  line.dataset.kind = kind === "cpu" ? "cpu" : hardware ? "hardware" : "software";
+  const gpu = adapter || name || "adapter without a name";
+  $("device-text").textContent =
+    kind === "cpu"
+      ? `Computing on the CPU, in the browser's WebAssembly (${reason})`
+      : hardware
+        ? `Computing on your GPU through WebGPU: ${gpu}`
+        : `Computing through WebGPU on a software driver, not on hardware: ${gpu}`;
+}
+
+function progress({ what, name, done, total }) {
+  const texts = {
+    module: "Loading the program",
+    download: `Loading the ${name === "ar" ? "left-to-right" : "diffusion"} model: ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`,
+    compile: `Compiling kernels: ${done} of ${total}`,
+  };
+  $("loading").hidden = what === "compile" && done >= total;
+  $("loading-text").textContent = texts[what];
+  if (what === "module") {
+    $("loading-bar").removeAttribute("value");
+  } else {
+    $("loading-bar").value = total > 0 ? done / total : 1;
+  }
+}
+
+function showCard(name, title, { card, info }) {
+  const facts = document.createElement("dl");
+  facts.className = "facts";
+  const add = (key, value) => {
+    if (value !== undefined && value !== null && value !== "") {
+      const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
+      [dt.textContent, dd.textContent] = [key, String(value)];
+      facts.append(dt, dd);
+    }
+  };
+  const error = card.validation?.std_err;
+  add("parameters", info.parameters.toLocaleString("en"));
+  add("data", card.data);
+  add("licence", card.licence);
+  add("steps", card.steps?.toLocaleString?.("en"));
+  add("held-out perplexity", card.validation && `${name === "mdlm" ? "at most " : ""}${card.validation.perplexity}${error ? ` ± ${error}` : ""}`);
+  add("token frequencies alone", card.validation?.unigram_perplexity);
+  add("made with", card.command);
+  const heading = document.createElement("h3");
+  heading.textContent = title;
+  document.querySelector(`[data-card="${name}"]`)?.remove();
+  const box = document.createElement("div");
+  box.dataset.card = name;
+  box.append(heading, facts);
+  $("cards").append(box);
+  $(`${name}-size`).textContent = `${(info.parameters / 1e6).toFixed(1)} M parameters`;
+}
+
+async function loadModel(name) {
+  try {
+    const loaded = await engine.call("load", { name });
+    app.models[name] = loaded;
+    const { info, vocabulary } = loaded;
+    (name === "ar" ? arView : view).setVocabulary(vocabulary, info.mask_index);
+    showCard(name, name === "ar" ? "Left to right" : "Diffusion", loaded);
+    return true;
+  } catch (error) {
+    delete app.models[name];
+    if (error.code === "missing") {
+      if (name === "ar") {
+        $("ar-note").textContent = "The left-to-right model is not on this host.";
+      } else {
+        notice("The demo model is not on this host, so there is nothing to generate with. Training below works without it.", { id: "missing" });
+      }
+    } else {
+      await fail(error, "The model cannot be loaded");
+    }
+    return false;
+  } finally {
+    $("loading").hidden = true;
+  }
+}
+
+/** Starts the worker and loads what there is; false if that failed. */
+async function boot(device) {
+  lock(true);
+  app.models = {};
+  let started;
+  try {
+    $("loading").hidden = false;
+    started = await engine.start(device);
+  } catch (error) {
+    $("loading").hidden = true;
+    $("device-text").textContent = "Nothing to compute on";
+    if (error.code === "no_adapter") {
+      notice(`${error.message}.`, { id: "lost", hint: error.hint, actions: [["Compute on the CPU", () => restart("cpu")]] });
+    } else {
+      await fail(error, "The program cannot start");
+    }
+    return false;
+  }
+  showDevice(started.info);
+  $("version").textContent = `Version ${started.version}.`;
+  training.ready();
+  if (await loadModel("mdlm")) {
+    $("length").max = app.models.mdlm.info.length;
+    $("length").value = Math.min(Number($("length").value), app.models.mdlm.info.length);
+    if (view.frames.length === 0) {
+      const { bos, mask_index: mask } = app.models.mdlm.info;
+      const length = Number($("length").value) || app.models.mdlm.info.length;
+      view.begin({ tokens: Uint32Array.from({ length }, (_, i) => (i === 0 ? bos : mask)), frozen: new Uint8Array(length).fill(1, 0, 1) });
+    }
+    if ($("compare").checked) {
+      await loadModel("ar");
+    }
+  }
+  lock(false);
+  return true;
+}
+
+// Sampling
+
+function lock(busy) {
+  app.busy = busy;
+  $("generate").disabled = busy || !app.models.mdlm;
+  $("stop").disabled = !app.run;
+  training.enable(!busy);
+}
+
+async function generate() {
+  writeAddress();
+  const { prompt, length, compare } = settings();
+  lock(true);
+  try {
+    const most = app.models.mdlm.info.length;
+    const canvas = await engine.call("canvas", { name: "mdlm", template: prompt, length: length || most });
+    app.round = 0;
+    clearNotice("error");
+    await sample(canvas, { compare, prompt });
+  } catch (error) {
+    await fail(error, "These settings do not work");
+  } finally {
+    lock(false);
+  }
+}
+
+/** Fills a canvas; `keep`: what is known of the tokens that stay is kept. */
+async function sample(canvas, { compare = false, keep = false, prompt = "" } = {}) {
+  const chosen = settings();
+  chosen.seed += app.round;
+  const { mdlm, ar } = options(chosen);
+  const runs = [{ name: "mdlm", canvas, options: mdlm }];
+  view.begin(canvas, keep ? view.last() : null);
+  counters(null);
+  $("c-speed").textContent = $("ar-step").textContent = $("ar-calls").textContent = $("ar-speed").textContent = "–";
+  $("play").disabled = $("scrub").disabled = true;
+  if (compare && !app.models.ar) {
+    await loadModel("ar");
+  }
+  if (compare && app.models.ar) {
+    const gap = prompt.includes("[MASK");
+    $("ar-note").textContent = gap ? "This model cannot fill gaps; it continues what stands before the first one." : "\u00A0";
+    const begin = prompt.split("[MASK")[0];
+    const length = Math.min(canvas.tokens.length, app.models.ar.info.length);
+    const arCanvas = await engine.call("canvas", { name: "ar", template: begin, length });
+    arView.begin(arCanvas);
+    runs.push({ name: "ar", canvas: arCanvas, options: ar });
+  }
+  const promise = engine.call("sample", { runs });
+  app.run = promise;
+  app.counts = { mdlm: 0, ar: 0 };
+  lock(true);
+  try {
+    const { stopped } = await promise;
+    const text = await engine.call("text", { name: "mdlm", tokens: view.last().tokens });
+    $("announce").textContent = `${stopped ? "Stopped" : "Finished"}: ${text}`;
+  } catch (error) {
+    // whatever comes of it, a lost run is continued by the recovery
+    if (error.code !== "device_lost" && error.code !== "worker") {
+      app.run = null;
+    }
+    await fail(error, error.code === "config" ? "These settings do not work" : "The run ended");
+  } finally {
+    if (app.run === promise) {
+      app.run = null;
+    }
+    const last = view.frames.length - 1;
+    $("scrub").max = $("scrub").value = String(Math.max(0, last));
+    $("play").disabled = $("scrub").disabled = last < 1;
+    lock(false);
+  }
+}
+
+function hear({ event, ...detail }) {
+  if (event === "progress") {
+    progress(detail);
+  } else if (event === "step" && app.run && detail.id === app.run.id) {
+    step(detail);
+  } else if (["train", "validated", "sampled"].includes(event)) {
+    training.hear(event, detail);
+  }
+}
+
+function step({ name, report, busy }) {
+  app.counts[name] += report.revealed.length;
+  const speed = `${Math.round((1000 * app.counts[name]) / busy)}`;
+  if (name === "ar") {
+    arView.add(report);
+    $("ar-step").textContent = String(report.step);
+    $("ar-calls").textContent = String(report.network_calls);
+    $("ar-speed").textContent = speed;
+    return;
+  }
+  view.add(report);
+  counters(report);
+  $("c-speed").textContent = speed;
+  $("scrub").max = $("scrub").value = String(view.frames.length - 1);
+}
+
+function counters(report) {
+  $("c-step").textContent = report ? (report.steps ? `${report.step} / ${report.steps}` : String(report.step)) : "0";
+  $("c-masked").textContent = String(report ? report.masked : view.frames[0].tokens.filter((token) => token === view.mask).length);
+  $("c-calls").textContent = String(report?.network_calls ?? 0);
+  const { t, alpha_t: share } = report ?? { t: 1, alpha_t: 0 };
+  alpha.mark(t, share);
+  alpha.draw();
+  $("alpha-text").textContent = `t = ${t.toFixed(3)}, α = ${share.toFixed(3)}: about ${Math.round(100 * share)} % of the open tokens should stand, ${Math.round(100 * (1 - share))} % be masked.`;
+}
+
+/** Masks words and fills them anew, or freezes or frees them. */
+async function pick(positions, asked) {
+  if (app.busy || positions.length === 0 || !app.models.mdlm || view.frames.length === 0) {
+    return;
+  }
+  const action = asked ?? document.querySelector("input[name=tool]:checked").value;
+  view.show(view.frames.length - 1);
+  const canvas = view.canvas();
+  const filled = positions.filter((i) => canvas.tokens[i] !== view.mask);
+  if (action === "freeze") {
+    const free = filled.every((i) => canvas.frozen[i]);
+    filled.forEach((i) => (view.frozen[i] = free ? 0 : 1));
+    view.show(view.shown);
+    $("token-info").textContent = `${filled.length} tokens ${free ? "freed" : "frozen"}`;
+    return;
+  }
+  const open = positions.filter((i) => !canvas.frozen[i]);
+  if (open.length === 0) {
+    $("token-info").textContent = "These words are frozen: free them first.";
+    return;
+  }
+  open.forEach((i) => (canvas.tokens[i] = view.mask));
+  app.round += 1;
+  await sample(canvas, { keep: true });
+}
+
+// Replaying
+
+function scrub(index) {
+  view.show(index);
+  counters(view.frames[index].report);
+}
+
+function replay() {
+  const end = view.frames.length - 1;
+  let index = 0;
+  const pause = Math.max(30, Math.min(150, 6000 / end));
+  const next = () => {
+    if (app.busy || view.frames.length - 1 !== end) {
+      return;
+    }
+    $("scrub").value = String(index);
+    scrub(index);
+    index += 1;
+    if (index <= end) {
+      setTimeout(next, still ? 0 : pause);
+    }
+  };
+  next();
+}
+
+// Wiring
+
+$("prompt-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!$("generate").disabled) {
+    generate();
+  }
+});
+$("prompt").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("prompt-form").requestSubmit();
+  }
+});
+$("stop").addEventListener("click", () => app.run && engine.stop(app.run));
+$("dice").addEventListener("click", () => {
+  $("seed").value = String(Math.floor(Math.random() * 1e9));
+  writeAddress();
+});
+$("share").addEventListener("click", async () => {
+  const address = writeAddress();
+  try {
+    await navigator.clipboard.writeText(address);
+    $("token-info").textContent = "The address is in the clipboard.";
+  } catch {
+    $("token-info").textContent = "The address bar holds the link.";
+  }
+});
+$("scrub").addEventListener("input", () => scrub(Number($("scrub").value)));
+$("play").addEventListener("click", replay);
+$("device-choice").addEventListener("change", () => {
+  writeAddress();
+  clearNotice("lost");
+  app.recovered = false;
+  app.run = null;
+  training.reset();
+  boot($("device-choice").value);
+});
+document.querySelectorAll("[data-example]").forEach((button) =>
+  button.addEventListener("click", () => {
+    $("prompt").value = button.dataset.example;
+    if (!$("generate").disabled) {
+      generate();
+    }
+  }),
+);
+$("settings").addEventListener("change", ({ target }) => {
+  if (target.id !== "device-choice") {
+    writeAddress();
+  }
+  $("ar-pane").hidden = !$("compare").checked;
+});
+
+async function main() {
+  const { auto } = readAddress();
+  $("ar-pane").hidden = !$("compare").checked;
+  alpha.line("alpha", [[1, 0], [0, 1]]);
+  alpha.draw();
+  if (!isSecureContext || !globalThis.WebAssembly || !globalThis.crypto?.subtle) {
+    $("device-text").textContent = "Nothing to compute on";
+    notice("Browsers give WebGPU and the checks of downloaded files only to pages that come through https or from localhost, and this one did not.", {
+      id: "insecure",
+      hint: "open it with https:// or as http://localhost",
+    });
+    return;
+  }
+  if ((await boot($("device-choice").value)) && app.models.mdlm && auto && !still) {
+    await generate();
+  }
+}
+
+main();

@@ -1,0 +1,3 @@
+//! What the project's tasks share with the checks of the page.
+
+pub mod server;
