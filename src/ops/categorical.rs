@@ -237,7 +237,7 @@ impl Op for Categorical {
 
 #[cfg(test)]
 mod tests {
-    use super::log_exponential;
+    use super::{log_exponential, log_exponential_floor};
     use crate::rng::threefry2x32;
 
     #[test]
