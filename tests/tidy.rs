@@ -180,7 +180,9 @@ fn code_is_short_and_safe() {
             continue;
         }
         for (index, line) in file.code().lines().enumerate() {
-            if words(line).any(|word| word == "unsafe") && name != "src/cpu/gemm.rs" {
+            // flags and policies of browsers have the word in the middle
+            let code = line.replace("-unsafe-", "-");
+            if words(&code).any(|word| word == "unsafe") && name != "src/cpu/gemm.rs" {
                 problems.push(file.at(index + 1, "unsafe code"));
             }
             if line.contains(".unwrap()") && name.starts_with("src/") {
