@@ -18,9 +18,9 @@ use stages::{Stage, Tools};
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Task {
-    /// Install what the checks need, then run all of them (or the stages named)
+    /// Install what the checks need, then run all of them but the browser's (or the stages named)
     Test {
-        /// Stages to run, in the project's order; all of them if none is named
+        /// Stages to run, in the project's order; all of them but `web` if none is named
         stages: Vec<Stage>,
         /// Run the later stages after one has failed
         #[arg(long)]
