@@ -180,7 +180,11 @@ fn evaluations_that_cannot_work_are_refused() {
             sampling_eps: eps,
             ..mc
         };
-        refused(evaluate(&mut subs, wrong), "config", &["diffusion time"]);
+        refused(
+            evaluate(&mut subs, wrong),
+            "config",
+            &["sampling_eps", "below 1"],
+        );
     }
     let long = Blocks::new(8, vec![0, 1, 2, 3, 5, 4, 0, 1], 7).unwrap();
     let result: Result<_> = block_on(perplexity(
