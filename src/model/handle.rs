@@ -65,7 +65,7 @@ impl Model {
     pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
         use crate::config::TrainConfig;
         use crate::io::checkpoint::{read_text, resolve};
-        use crate::model::{load_published, read_weights};
+        use crate::model::{Description, load_published, read_weights};
 
         if path.join("config.json").is_file() {
             let (described, backbone, storage) = load_published(device, path).await?;
@@ -84,15 +84,19 @@ impl Model {
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
         let tokenizer = fitting_tokenizer(&dir.join("tokenizer.json"), &config.model)?;
-        config.objective.validate(&config.noise, &config.model)?;
-        let backbone = Backbone::new(&config.model, device.slab_limit())?;
-        let weights = read_weights(&dir.join("ema.safetensors"), &backbone.layout)?;
-        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
-        storage.fill(Arena::Params, &weights)?;
-        Ok(Self {
-            tokenizer: Some(tokenizer),
+        let described = Description {
+            model: config.model,
             noise: config.noise,
             objective: config.objective,
+        };
+        let weights = dir.join("ema.safetensors");
+        let (backbone, storage) = described
+            .build(device, |layout| read_weights(&weights, layout))
+            .await?;
+        Ok(Self {
+            tokenizer: Some(tokenizer),
+            noise: described.noise,
+            objective: described.objective,
             ..Self::from_parts(device, backbone, storage)
         })
     }
@@ -125,28 +129,19 @@ impl Model {
         precision: crate::io::safetensors::Precision,
     ) -> Result<()> {
         use crate::io::{atomic, checkpoint::write_bytes};
-        use crate::model::{Description, write_weights};
 
-        let config = &self.backbone.config;
-        let description = Description {
-            model: config.clone(),
-            noise: self.noise.clone(),
-            objective: self.objective.clone(),
-        };
         let (parent, name) = (dir.parent(), dir.file_name().and_then(|n| n.to_str()));
         let (Some(parent), Some(name)) = (parent, name) else {
             let problem = "is not the name of a folder to be made";
             return Err(Error::config("out", dir.display(), problem));
         };
-        let values = self.storage.read(Arena::Params).await?;
-        let layout = &self.backbone.layout;
+        let files = self.publish(precision).await?;
         atomic::commit_directory(parent, name, |dir| {
-            write_bytes(&dir.join("config.json"), &description.to_json()?)?;
-            if let Some(tokenizer) = &self.tokenizer {
-                write_bytes(&dir.join("tokenizer.json"), &tokenizer.to_json())?;
+            write_bytes(&dir.join("config.json"), &files.config)?;
+            if let Some(tokenizer) = &files.tokenizer {
+                write_bytes(&dir.join("tokenizer.json"), tokenizer)?;
             }
-            let weights = dir.join("model.safetensors");
-            write_weights(&weights, layout, config.head_dim(), &values, precision)
+            write_bytes(&dir.join("model.safetensors"), &files.weights)
         })?;
         Ok(())
     }

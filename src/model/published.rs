@@ -13,7 +13,7 @@ use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
-use crate::graph::Storage;
+use crate::graph::{Layout, Storage};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
 use crate::io::safetensors::Precision;
@@ -99,6 +99,20 @@ impl Description {
         })
     }
 
+    /// Checks what goes together, and puts the weights that `read` gets for the layout on the device.
+    pub(crate) async fn build(
+        &self,
+        device: &Device,
+        read: impl FnOnce(&Layout) -> Result<Vec<Vec<f32>>>,
+    ) -> Result<(Backbone, Storage)> {
+        self.objective.validate(&self.noise, &self.model)?;
+        let backbone = Backbone::new(&self.model, device.slab_limit())?;
+        let weights = read(&backbone.layout)?;
+        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
+        storage.fill(Arena::Params, &weights)?;
+        Ok((backbone, storage))
+    }
+
     /// The text of a `config.json`.
     ///
     /// # Errors
@@ -153,24 +167,18 @@ impl Published {
             .map_err(|e| e.to_string())
             .and_then(Description::parse)
             .map_err(|e| Error::checkpoint(path, None, e))?;
-        let Description {
-            model,
-            noise,
-            objective,
-        } = described;
-        objective.validate(&noise, &model)?;
         let tokenizer = self
             .tokenizer
             .as_deref()
-            .map(|bytes| read_tokenizer(bytes, &model))
+            .map(|bytes| read_tokenizer(bytes, &described.model))
             .transpose()?;
-        let backbone = Backbone::new(&model, device.slab_limit())?;
         let path = Path::new("model.safetensors");
-        let weights = parse_weights(path, &self.weights, &backbone.layout)?;
-        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
-        storage.fill(Arena::Params, &weights)?;
+        let (backbone, storage) = described
+            .build(device, |layout| parse_weights(path, &self.weights, layout))
+            .await?;
         let mut model = Model::from_parts(device, backbone, storage);
-        (model.tokenizer, model.noise, model.objective) = (tokenizer, noise, objective);
+        model.tokenizer = tokenizer;
+        (model.noise, model.objective) = (described.noise, described.objective);
         Ok(model)
     }
 }
@@ -217,13 +225,10 @@ pub async fn load_published(
     let path = dir.join("config.json");
     let text = read_text(&path, MAX_CONFIG_BYTES)?;
     let described = Description::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
-    described
-        .objective
-        .validate(&described.noise, &described.model)?;
-    let backbone = Backbone::new(&described.model, device.slab_limit())?;
-    let weights = read_weights(&dir.join("model.safetensors"), &backbone.layout)?;
-    let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
-    storage.fill(Arena::Params, &weights)?;
+    let weights = dir.join("model.safetensors");
+    let (backbone, storage) = described
+        .build(device, |layout| read_weights(&weights, layout))
+        .await?;
     Ok((described, backbone, storage))
 }
 
