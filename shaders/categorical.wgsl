@@ -21,6 +21,7 @@ struct Params {
 }
 
 //#include step
+//#include math
 //#include reduce
 //#include threefry
 
@@ -40,20 +41,7 @@ fn log_exponential(words: vec2<u32>) -> f32 {
   let mantissa = 0.5 + f32(words.x >> 9u) * exp2(-24.0); // [0.5, 1) on a grid of 2^-24
   let exponent = countLeadingZeros(words.y);
   let u = ldexp(mantissa, -i32(exponent));
-  if (exponent == 0u) {
-    return log(-log(1.0 - u)); // 1 - u is exact
-  }
-  let s = u / (2.0 - u); // -log(1 - u) = 2 atanh(s)
-  let q = s * s;
-  var series = 1.0 / 17.0;
-  series = series * q + 1.0 / 15.0;
-  series = series * q + 1.0 / 13.0;
-  series = series * q + 1.0 / 11.0;
-  series = series * q + 1.0 / 9.0;
-  series = series * q + 1.0 / 7.0;
-  series = series * q + 1.0 / 5.0;
-  series = series * q + 1.0 / 3.0;
-  return log(2.0 * s * (1.0 + q * series));
+  return log(-log1p_safe(-u)); // 1 - u is exact where u is large
 }
 
 // Unsigned image of a float with the same order; both zeros have one.

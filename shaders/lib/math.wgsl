@@ -28,12 +28,13 @@ fn not_finite(bits: u32) -> bool {
 
 // log(1 + x) without cancellation, x > -1: 2 atanh(x / (2 + x)) as a series where x is small.
 fn log1p_safe(x: f32) -> f32 {
-  if (abs(x) > 0.5) {
+  if (abs(x) >= 0.5) {
     return log(1.0 + x);
   }
   let s = x / (2.0 + x); // at most 1 / 3
   let q = s * s;
-  var series = 1.0 / 15.0;
+  var series = 1.0 / 17.0;
+  series = series * q + 1.0 / 15.0;
   series = series * q + 1.0 / 13.0;
   series = series * q + 1.0 / 11.0;
   series = series * q + 1.0 / 9.0;
