@@ -271,6 +271,15 @@ fn run() -> anyhow::Result<()> {
             p.ppl, summary.unigram_ppl
         );
     }
+    if let (true, Some(best)) = (resolved.training.patience > 0, summary.best) {
+        let dir = out.join(checkpoint::name(best));
+        let why = if summary.exhausted {
+            ", which ended the run"
+        } else {
+            ""
+        };
+        println!("best validation at step {best}{why}: {}", dir.display());
+    }
     if summary.stopped {
         println!("stopped; continue with --resume --out {}", out.display());
         return Ok(());

@@ -179,6 +179,48 @@ fn a_complete_run_stays_as_it_is() {
     assert!(contents(dir.path()) == before);
 }
 
+/// At this learning rate the smallest model diverges, so that validation gets worse.
+#[test]
+fn patience_ends_a_run_and_keeps_its_best_checkpoint() {
+    let device = Executor::CpuF32.shared();
+    let mut config = config(100);
+    config.optim.lr = 0.3;
+    (config.training.keep, config.training.patience) = (1, 2);
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = block_on(Trainer::new(device, &config, corpus())).unwrap();
+    let summary = run(&mut trainer, dir.path(), u64::MAX).unwrap();
+    assert!(summary.exhausted && !summary.stopped && summary.step < 100);
+
+    let rows = read_log(&dir.path().join("log.jsonl")).unwrap();
+    let validations: Vec<(u64, f64)> = rows
+        .iter()
+        .filter_map(|row| Some((row.stats.step, row.val_ppl?)))
+        .collect();
+    let best = validations
+        .iter()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap();
+    assert_eq!(summary.best, Some(best.0));
+    assert_eq!(
+        validations.last().unwrap().0,
+        best.0 + 2 * config.training.val_every
+    );
+    let kept: Vec<u64> = mdlm::io::checkpoint::list(dir.path())
+        .unwrap()
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
+    assert_eq!(kept, [best.0, summary.step]);
+
+    // continuing changes nothing until it is given more patience
+    let mut trainer = resume(device, &config, dir.path()).unwrap();
+    let again = run(&mut trainer, dir.path(), u64::MAX).unwrap();
+    assert_eq!((again.step, again.exhausted), (summary.step, true));
+    config.training.patience = 3;
+    let mut trainer = resume(device, &config, dir.path()).unwrap();
+    assert!(run(&mut trainer, dir.path(), u64::MAX).unwrap().step > summary.step);
+}
+
 #[test]
 fn any_event_can_stop_a_run() {
     let device = Executor::CpuF32.shared();

@@ -7,7 +7,12 @@ use super::train::{OptimConfig, TrainConfig};
 use crate::error::{Error, Result};
 
 /// Keys in which a resumed run may differ from the one that was saved.
-const FREE_ON_RESUME: [&str; 3] = ["training.steps", "training.save_every", "data.cache"];
+const FREE_ON_RESUME: [&str; 4] = [
+    "training.steps",
+    "training.save_every",
+    "training.patience",
+    "data.cache",
+];
 
 impl TrainConfig {
     /// Reads a TOML file's text over the defaults. Values are checked for type only; see
@@ -267,6 +272,7 @@ mod tests {
         let mut given = saved.clone();
         given.training.steps = 5;
         given.training.save_every = 1;
+        given.training.patience = 2;
         assert_eq!(given.difference(&saved), None);
         given.optim.warmup = Some(3);
         assert_eq!(given.difference(&saved).as_deref(), Some("optim.warmup"));

@@ -140,6 +140,9 @@ pub struct TrainingConfig {
     pub keep: usize,
     /// Steps between validations; 0: only at the end.
     pub val_every: u64,
+    /// Validations in a row that may fail to beat the best one; then the run ends. The best one's checkpoint
+    /// is kept whatever `keep` says. 0: the run goes to its last step.
+    pub patience: u64,
     /// Most validation blocks per validation; 0: all of them.
     pub val_blocks: usize,
 }
@@ -156,6 +159,7 @@ impl Default for TrainingConfig {
             save_every: 500,
             keep: 3,
             val_every: 0,
+            patience: 0,
             val_blocks: 256,
         }
     }

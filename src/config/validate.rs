@@ -123,6 +123,11 @@ impl TrainingConfig {
         check_range("training.save_every", self.save_every, 0..=MAX_INTEGER)?;
         check_range("training.keep", self.keep as u64, 1..=MAX_INTEGER)?;
         check_range("training.val_every", self.val_every, 0..=MAX_INTEGER)?;
+        check_range("training.patience", self.patience, 0..=MAX_INTEGER)?;
+        if self.patience > 0 && self.val_every == 0 {
+            let problem = "needs training.val_every above 0";
+            return Err(Error::config("training.patience", self.patience, problem));
+        }
         check_range(
             "training.val_blocks",
             self.val_blocks as u64,
@@ -208,6 +213,7 @@ mod tests {
             "training.sampling_eps=0",
             "training.sampling_eps=1",
             "training.keep=0",
+            "training.patience=3",
             "sampling.steps=0",
             "sampling.sampler=ddpm",
             "sampling.temperature=-1",

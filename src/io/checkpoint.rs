@@ -116,14 +116,15 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::checkpoint(dir, None, "there is no whole checkpoint in this folder"))
 }
 
-/// Removes all but the newest `keep` checkpoints up to step `last`, the one just saved. Later
-/// ones can only be damaged ones that a resumed run will replace.
-pub fn prune(run_dir: &Path, keep: usize, last: u64) -> Result<()> {
+/// Removes all but the newest `keep` checkpoints up to step `last`, the one just saved, and the one
+/// of step `best`. Later ones can only be damaged ones that a resumed run will replace.
+pub fn prune(run_dir: &Path, keep: usize, last: u64, best: Option<u64>) -> Result<()> {
     let past = list(run_dir)?
         .into_iter()
         .filter(|(step, _)| *step <= last)
         .rev();
     past.skip(keep)
+        .filter(|(step, _)| Some(*step) != best)
         .try_for_each(|(step, _)| atomic::remove_directory(run_dir, &name(step)))
 }
 
@@ -237,9 +238,11 @@ mod tests {
         for step in [1, 2, 3, 4, 9] {
             save_small(dir.path(), step);
         }
-        prune(dir.path(), 2, 4).unwrap();
+        prune(dir.path(), 2, 4, Some(1)).unwrap();
+        assert_eq!(steps(dir.path()), [1, 3, 4, 9]);
+        prune(dir.path(), 2, 4, None).unwrap();
         assert_eq!(steps(dir.path()), [3, 4, 9]);
-        prune(dir.path(), 5, 4).unwrap();
+        prune(dir.path(), 5, 4, None).unwrap();
         assert_eq!(steps(dir.path()), [3, 4, 9]);
         assert_eq!(entries(dir.path()).unwrap().len(), 3);
     }

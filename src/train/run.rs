@@ -18,10 +18,29 @@ pub struct Summary {
     pub step: u64,
     /// The last validation.
     pub validation: Option<Perplexity>,
+    /// The step of the best validation, the first one on a tie; its checkpoint is kept if the run has
+    /// `training.patience`.
+    pub best: Option<u64>,
+    /// Whether validation stopped improving, which ended the run.
+    pub exhausted: bool,
     /// Perplexity of the unigram model on the same held-out blocks.
     pub unigram_ppl: f64,
     /// Whether the observer stopped it before its last step.
     pub stopped: bool,
+}
+
+/// The step of the best validation, and how many came after it.
+fn best(rows: &[Row]) -> Option<(u64, u64)> {
+    let validations = rows
+        .iter()
+        .filter_map(|row| Some((row.stats.step, row.val_ppl?)));
+    let least = |best: Option<(u64, f64, u64)>, (step, ppl): (u64, f64)| match best {
+        Some((at, least, since)) if least <= ppl => Some((at, least, since + 1)),
+        _ => Some((step, ppl, 0)),
+    };
+    validations
+        .fold(None, least)
+        .map(|(step, _, since)| (step, since))
 }
 
 /// An observer, and whether it has asked to stop.
@@ -37,8 +56,9 @@ impl Listener<'_> {
 }
 
 impl Trainer {
-    /// Trains to the configured number of steps and keeps everything in `run_dir`. When the
-    /// observer asks to stop, the step in progress is finished and saved.
+    /// Trains to the configured number of steps, or until validation has not improved for
+    /// `training.patience` times, and keeps everything in `run_dir`. When the observer asks to stop, the
+    /// step in progress is finished and saved.
     ///
     /// # Errors
     /// [`Error::Config`] if a fresh run's folder already holds checkpoints, and all errors of
@@ -56,9 +76,14 @@ impl Trainer {
         let (mut log, mut rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
         let unigram = Unigram::from_blocks(&self.corpus.train, self.config.model.vocab_size)?;
         let unigram_ppl = unigram.perplexity(&self.corpus.valid)?;
+        let patience = self.config.training.patience;
+        let exhausted = |since: u64| patience > 0 && since >= patience;
+        let so_far = best(&rows);
         let mut summary = Summary {
             step: self.at.step,
             validation: None,
+            best: so_far.map(|(step, _)| step),
+            exhausted: so_far.is_some_and(|(_, since)| exhausted(since)),
             unigram_ppl,
             stopped: false,
         };
@@ -67,7 +92,7 @@ impl Trainer {
             observer,
             stop: false,
         };
-        while self.at.step < steps && !listener.stop {
+        while self.at.step < steps && !listener.stop && !summary.exhausted {
             let stats = self.step().await?;
             let due = |every: u64| every > 0 && stats.step.is_multiple_of(every);
             let last = stats.step == steps;
@@ -96,8 +121,16 @@ impl Trainer {
             }
             log.push(&row)?;
             rows.push(row);
-            if last || listener.stop || due(self.config.training.save_every) {
-                let path = self.save(run_dir).await?;
+            let mut improved = false;
+            if let (Some(_), Some((step, since))) = (row.val_ppl, best(&rows)) {
+                improved = since == 0;
+                summary.best = Some(step);
+                summary.exhausted = exhausted(since);
+            }
+            let keep = summary.best.filter(|_| patience > 0);
+            let asked = last || listener.stop || due(self.config.training.save_every);
+            if asked || summary.exhausted || (patience > 0 && improved) {
+                let path = self.save_beside(run_dir, keep).await?;
                 listener.tell(Event::Saved {
                     step: stats.step,
                     path,

@@ -32,11 +32,17 @@ fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
 }
 
 impl Trainer {
-    /// Writes a checkpoint into the run's folder; a kill at any instant leaves the older ones whole.
+    /// Writes a checkpoint into the run's folder; a kill at any instant leaves the older ones whole. All
+    /// but the newest `training.keep` are removed.
     ///
     /// # Errors
     /// [`Error::Io`] that names path and action; nothing half-written stays visible.
     pub async fn save(&self, run_dir: &Path) -> Result<PathBuf> {
+        self.save_beside(run_dir, None).await
+    }
+
+    /// [`Trainer::save`], which spares the checkpoint of step `best`.
+    pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         // everything is read from the device before a file is touched
         let head_dim = self.config.model.head_dim();
         let params = self.storage.read(Arena::Params).await?;
@@ -74,12 +80,13 @@ impl Trainer {
             )?;
             state.write(dir)
         })?;
-        checkpoint::prune(run_dir, self.config.training.keep, step)?;
+        checkpoint::prune(run_dir, self.config.training.keep, step, best)?;
         Ok(path)
     }
 
     /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only
-    /// `training.steps` and `training.save_every` of `config` may differ from what was saved.
+    /// `training.steps`, `training.save_every`, `training.patience` and `data.cache` of `config` may differ
+    /// from what was saved.
     ///
     /// # Errors
     /// [`Error::Config`] that names the key that differs, [`Error::Checkpoint`], [`Error::Io`].
