@@ -60,6 +60,9 @@ struct Args {
     /// Continue the newest whole checkpoint in the folder, if there is one.
     #[arg(long)]
     resume: bool,
+    /// Begin with the weights of this checkpoint or published model instead of random ones.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    init: Option<PathBuf>,
     /// Any setting, as section.key=value, for example optim.lr=1e-3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -236,6 +239,10 @@ fn run() -> anyhow::Result<()> {
         Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
         None => wait(Trainer::new(&device, &config, corpus))?,
     };
+    if let Some(init) = &args.init {
+        let model = wait(mdlm::model::Model::load(&device, init))?;
+        wait(trainer.start_from(&model))?;
+    }
     let resolved = trainer.config().clone();
     if trainer.steps_done() >= resolved.training.steps {
         println!(

@@ -179,6 +179,46 @@ fn a_complete_run_stays_as_it_is() {
     assert!(contents(dir.path()) == before);
 }
 
+#[test]
+fn a_run_can_start_from_another_model() {
+    let device = Executor::CpuF32.shared();
+    let dir = tempfile::tempdir().unwrap();
+    start(device, &config(2), dir.path(), 2);
+    let model = block_on(Model::load(device, dir.path())).unwrap();
+    let mut longer = config(2);
+    longer.model.length = 2 * LENGTH;
+    longer.model.dropout = 0.0;
+    let packed = |length| {
+        let Corpus { tokenizer, .. } = corpus();
+        let train = "sophia\ncharlotte\nmia".repeat(9);
+        let valid = "emma\nolivia\nava\nisabella".repeat(9);
+        Corpus::from_texts(tokenizer, &[&train], &[&valid], length, &mut Silent).unwrap()
+    };
+    let new = |config: &TrainConfig| {
+        block_on(Trainer::new(device, config, packed(config.model.length))).unwrap()
+    };
+    let mut trainer = new(&longer);
+    block_on(trainer.start_from(&model)).unwrap();
+    let tokens: Vec<u32> = vec![1; LENGTH];
+    let mut begun = block_on(trainer.model()).unwrap();
+    let mut loaded = block_on(Model::load(device, dir.path())).unwrap();
+    let logits = |model: &mut Model| block_on(model.logits(&tokens, &[0.7])).unwrap();
+    assert!(logits(&mut begun) == logits(&mut loaded));
+    assert!(logits(&mut block_on(new(&longer).model()).unwrap()) != logits(&mut loaded));
+
+    block_on(trainer.step()).unwrap();
+    let begun = block_on(trainer.start_from(&model));
+    refused(begun, "config", &["config init", "has done 1 steps"]);
+    let mut wider = longer;
+    wider.model.hidden_size = 64;
+    let other = block_on(new(&wider).start_from(&model));
+    refused(
+        other,
+        "config",
+        &["config init", "it has no backbone.vocab_embed.embedding"],
+    );
+}
+
 /// At this learning rate the smallest model diverges, so that validation gets worse.
 #[test]
 fn patience_ends_a_run_and_keeps_its_best_checkpoint() {

@@ -9,7 +9,7 @@ use crate::device::program::{Arena, Step};
 use crate::diffusion::{Clean, Objective, attention_mask};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
-use crate::graph::Storage;
+use crate::graph::{Key, Storage};
 use crate::model::{Backbone, Model, initialise};
 use crate::progress::StepStats;
 use crate::rng::{Rng, Stream, stream_key};
@@ -61,6 +61,34 @@ impl Trainer {
             seed,
         )?;
         Ok(trainer)
+    }
+
+    /// Lets a fresh run begin with the weights of `model` instead of random ones: fine-tuning, or longer
+    /// sequences after shorter ones. Length, dropout and objective may differ.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the run has begun, or the two models differ in a tensor or in the tokenizer.
+    pub async fn start_from(&mut self, model: &Model) -> Result<()> {
+        let refuse = |problem: String| Err(Error::config("init", "the other model", problem));
+        if self.at.step > 0 {
+            return refuse(format!("the run has done {} steps", self.at.step));
+        }
+        if let Some(tokenizer) = model.tokenizer()
+            && tokenizer.to_json() != self.corpus.tokenizer.to_json()
+        {
+            return refuse("its tokenizer is another one".to_owned());
+        }
+        let mut theirs = model.storage.read(Arena::Params).await?;
+        let mut weights = Vec::new();
+        for Key { key, shape, .. } in self.backbone.layout.keys() {
+            let same = |other: &Key| other.key == *key && other.shape == *shape;
+            match model.backbone.layout.keys().iter().position(same) {
+                Some(at) => weights.push(std::mem::take(&mut theirs[at])),
+                None => return refuse(format!("it has no {key} of shape {shape:?}")),
+            }
+        }
+        self.storage.fill(Arena::Params, &weights)?;
+        self.storage.fill(Arena::Ema, &weights)
     }
 
     /// Everything but the weights, which are 0.

@@ -19,6 +19,8 @@ use crate::site::RUN;
 
 const STEPS: usize = 64;
 const LENGTH: usize = 128;
+/// Browser and native by turns, since the machine's speed drifts.
+const ROUNDS: usize = 3;
 
 /// Tokens a second natively: the same canvas and settings as in the page.
 fn native(files: &Published, device: &Device, length: usize, steps: usize) -> Result<f64> {
@@ -125,16 +127,25 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     ))?;
     browser.wait("!document.getElementById('generate').disabled", RUN)?;
     let line = browser.eval("document.getElementById('device-text').innerText")?;
-    let here = page(&mut browser)?;
-    println!("small model in the page: {here:.0} tokens/s; {line}");
-    drop(browser);
     let device = wait(Device::gpu(&AdapterChoice::Any))?;
-    let there = native(&small, &device, length, steps)?;
     println!(
-        "small model natively: {there:.0} tokens/s on {}",
+        "small model in the page: {line}; natively: {}",
         device.info()
     );
-    ensure!(here > 0.0 && there > 0.0, "nothing was measured");
-    println!("WebGPU against native: {:.0} %", 100.0 * here / there);
+    // without a GPU the browser paints the page on the cores that compute
+    let (mut shown, mut hidden, mut there): (f64, f64, f64) = (0.0, 0.0, 0.0);
+    for _ in 0..ROUNDS {
+        shown = shown.max(page(&mut browser)?);
+        browser.eval("document.body.style.display = 'none'")?;
+        hidden = hidden.max(page(&mut browser)?);
+        browser.eval("document.body.style.display = ''")?;
+        there = there.max(native(&small, &device, length, steps)?);
+    }
+    ensure!(shown > 0.0 && there > 0.0, "nothing was measured");
+    println!(
+        "WebGPU: {shown:.0} tokens/s ({:.0} % of native), {hidden:.0} with nothing painted ({:.0} %), {there:.0} natively",
+        100.0 * shown / there,
+        100.0 * hidden / there
+    );
     Ok(())
 }
