@@ -60,8 +60,9 @@ struct Args {
     /// Continue the newest whole checkpoint in the folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// Begin with the weights of this checkpoint or published model instead of random ones.
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    /// Begin a fresh run with the weights of this checkpoint or published model instead of random ones; a
+    /// denoiser can begin with an autoregressive model.
+    #[arg(long, value_name = "CHECKPOINT")]
     init: Option<PathBuf>,
     /// Any setting, as section.key=value, for example optim.lr=1e-3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -239,7 +240,7 @@ fn run() -> anyhow::Result<()> {
         Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
         None => wait(Trainer::new(&device, &config, corpus))?,
     };
-    if let Some(init) = &args.init {
+    if let (Some(init), None) = (&args.init, &found) {
         let model = wait(mdlm::model::Model::load(&device, init))?;
         wait(trainer.start_from(&model))?;
     }

@@ -10,7 +10,7 @@ use common::runs::{
     LENGTH, assert_same, checkpoint, config, contents, corpus, refused, resume, run, start,
 };
 use common::training::subs_batch;
-use mdlm::config::{ModelConfig, TrainConfig};
+use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
@@ -217,6 +217,34 @@ fn a_run_can_start_from_another_model() {
         "config",
         &["config init", "it has no backbone.vocab_embed.embedding"],
     );
+}
+
+/// On one token, attending both ways is attending to what stands before.
+#[test]
+fn a_denoiser_can_start_from_an_autoregressive_model() {
+    let device = Executor::CpuF32.shared();
+    let mut causal = config(20);
+    causal.model.kind = ModelKind::Ar;
+    causal.model.time_conditioning = false;
+    let mut trainer = block_on(Trainer::new(device, &causal, corpus())).unwrap();
+    for _ in 0..20 {
+        block_on(trainer.step()).unwrap();
+    }
+    let mut model = block_on(trainer.model()).unwrap();
+    let mut denoiser = block_on(Trainer::new(device, &config(2), corpus())).unwrap();
+    block_on(denoiser.start_from(&model)).unwrap();
+    let mut begun = block_on(denoiser.model()).unwrap();
+    for token in 0..10 {
+        let expected = block_on(model.logits(&[token], &[0.0])).unwrap();
+        assert!(expected.iter().any(|&x| x.abs() > 0.1));
+        assert!(block_on(begun.logits(&[token], &[0.7])).unwrap() == expected);
+    }
+    // the other way round, the conditioning is left out
+    let mut trainer = block_on(Trainer::new(device, &causal, corpus())).unwrap();
+    block_on(trainer.start_from(&begun)).unwrap();
+    let mut back = block_on(trainer.model()).unwrap();
+    let logits = |model: &mut Model| block_on(model.logits(&[1, 2, 3, 4], &[0.0])).unwrap();
+    assert!(logits(&mut back) == logits(&mut model));
 }
 
 /// At this learning rate the smallest model diverges, so that validation gets worse.

@@ -22,7 +22,7 @@ pub use gpt2::Gpt2;
 pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
 pub use handle::{Model, ModelInfo};
 pub(crate) use handle::{check_tokens, fitting, initialise};
-pub use init::initial;
+pub use init::{initial, unmodulated};
 pub use params::{BackboneParams, BlockParams, ConditioningParams};
 #[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::TrainConfig;
+use crate::config::{ModelKind, TrainConfig};
 use crate::data::{Blocks, Corpus, Loader, Prefetch};
 use crate::device::Device;
 use crate::device::program::{Arena, Step};
@@ -10,7 +10,7 @@ use crate::diffusion::{Clean, Objective, attention_mask};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::{Key, Storage};
-use crate::model::{Backbone, Model, initialise};
+use crate::model::{Backbone, Model, initialise, unmodulated};
 use crate::progress::StepStats;
 use crate::rng::{Rng, Stream, stream_key};
 use crate::train::{Batch, TrainSession, ema_decay, learning_rate};
@@ -64,7 +64,9 @@ impl Trainer {
     }
 
     /// Lets a fresh run begin with the weights of `model` instead of random ones: fine-tuning, or longer
-    /// sequences after shorter ones. Length, dropout and objective may differ.
+    /// sequences after shorter ones. Length, dropout and objective may differ. A denoiser can begin with an
+    /// autoregressive model, which learns much faster from little text: its blocks are then unmodulated,
+    /// and attend both ways from the first step.
     ///
     /// # Errors
     /// [`Error::Config`] if the run has begun, or the two models differ in a tensor or in the tokenizer.
@@ -78,13 +80,20 @@ impl Trainer {
         {
             return refuse("its tokenizer is another one".to_owned());
         }
-        let mut theirs = model.storage.read(Arena::Params).await?;
-        let mut weights = Vec::new();
-        for Key { key, shape, .. } in self.backbone.layout.keys() {
-            let same = |other: &Key| other.key == *key && other.shape == *shape;
+        let theirs = model.storage.read(Arena::Params).await?;
+        let mut weights = self.storage.read(Arena::Params).await?;
+        let conditioned = model.config().kind == ModelKind::Dit;
+        for (weights, key) in weights.iter_mut().zip(self.backbone.layout.keys()) {
+            let same = |other: &Key| other.key == key.key && other.shape == key.shape;
+            let conditioning = key.key.contains("adaLN") || key.key.contains("sigma_map");
             match model.backbone.layout.keys().iter().position(same) {
-                Some(at) => weights.push(std::mem::take(&mut theirs[at])),
-                None => return refuse(format!("it has no {key} of shape {shape:?}")),
+                Some(at) => weights.clone_from(&theirs[at]),
+                None if conditioning && !conditioned => {
+                    *weights = unmodulated(key).unwrap_or_else(|| weights.clone());
+                }
+                None => {
+                    return refuse(format!("it has no {} of shape {:?}", key.key, key.shape));
+                }
             }
         }
         self.storage.fill(Arena::Params, &weights)?;

@@ -2,6 +2,7 @@
 
 mod apt;
 mod chromium;
+mod demo;
 mod package;
 mod rustup;
 mod shell;
@@ -18,9 +19,9 @@ use stages::{Stage, Tools};
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Task {
-    /// Install what the checks need, then run all of them but the browser's (or the stages named)
+    /// Install what the checks need, then run all of them (or the stages named)
     Test {
-        /// Stages to run, in the project's order; all of them but `web` if none is named
+        /// Stages to run, in the project's order; all of them if none is named
         stages: Vec<Stage>,
         /// Run the later stages after one has failed
         #[arg(long)]
@@ -28,7 +29,7 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Only install what the checks need: a software Vulkan driver, SPIR-V tools, a wasm toolchain
+    /// Only install what the checks need: a software Vulkan driver, shader tools, a wasm toolchain, a browser
     Setup {
         #[command(flatten)]
         consent: Consent,
@@ -53,6 +54,12 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Train the page's models and write them to web/model (hours on two CPU cores; goes on where it was)
+    DemoModels {
+        /// Where to compute: auto, gpu, cpu, or part of an adapter's name
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
     /// Formatting, clippy and documentation: what needs no GPU
     Lint {
         #[command(flatten)]
@@ -65,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Task::Web { options, consent } => web::serve(&options, consent),
         Task::WebFigures { consent } => web::figures(consent),
         Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
+        Task::DemoModels { device } => demo::make(&device),
         Task::Test {
             stages,
             keep_going,

@@ -1,0 +1,32 @@
+//! The page's models: trained in bursts, exported in half precision, each with its card.
+
+use crate::shell::{cargo, run};
+use anyhow::Result;
+
+/// What both were trained on, for the cards.
+const DATA: &str = "4,040 short children's stories written by language models (an excerpt of TinyStories, CDLA-Sharing-1.0)";
+const LICENCE: &str = "MIT OR Apache-2.0";
+const AR: &str = "--config examples/configs/demo-ar.toml --out runs/demo-ar --resume";
+const MDLM: &str =
+    "--config examples/configs/demo-mdlm.toml --init runs/demo-ar --out runs/demo-mdlm --resume";
+
+/// Trains what is not trained yet (a run that was stopped goes on), then writes `web/model`.
+pub fn make(device: &str) -> Result<()> {
+    let train = |arguments: &str| format!("run --release --example train -- {arguments}");
+    for arguments in [AR, MDLM] {
+        run(cargo(&train(arguments)).args(["--device", device]))?;
+    }
+    let (ar, mdlm) = (train(AR), train(MDLM));
+    for (name, command) in [
+        ("ar", format!("cargo {ar}")),
+        ("mdlm", format!("cargo {ar} && cargo {mdlm}")),
+    ] {
+        let export = format!(
+            "run --release --example export -- --checkpoint runs/demo-{name} --out web/model/{name} --precision f16"
+        );
+        run(cargo(&export)
+            .args(["--card", DATA, "--licence", LICENCE, "--command", &command])
+            .args(["--device", device]))?;
+    }
+    Ok(())
+}
