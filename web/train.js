@@ -9,15 +9,17 @@ const MOST_SAMPLES = 8;
 
 /** Wires the panel; `lock(busy)` tells the page that the worker is taken. */
 export function setUpTraining({ engine, fail, idle, lock }) {
-  const state = { run: null, curve: null, valid: [], steps: 0, made: false, started: false };
+  // kept: files of the last sample's model and its step; offset: steps done before the run in the worker began
+  const state = { run: null, curve: null, valid: [], steps: 0, made: false, started: false, kept: null, offset: 0 };
   let chart = null;
 
   function enable(on) {
     const free = on && state.started;
     $("train-start").disabled = !free || state.run !== null;
     $("train-stop").disabled = state.run === null;
-    $("train-continue").disabled = !free || !state.made || state.run !== null || state.done >= state.steps;
-    $("train-save").disabled = !free || !state.made || state.run !== null;
+    const none = !free || !(state.made || state.kept) || state.run !== null;
+    $("train-continue").disabled = none || state.done >= state.steps;
+    $("train-save").disabled = none;
   }
 
   function options() {
@@ -33,14 +35,16 @@ export function setUpTraining({ engine, fail, idle, lock }) {
 
   async function start() {
     const text = $("train-text").value;
-    Object.assign(state, { made: false, done: 0, curve: new Curve(), trend: new Curve(), smooth: null, valid: [], steps: options().steps });
+    const chosen = options();
+    Object.assign(state, { made: false, kept: null, offset: 0, done: 0, smooth: null, valid: [], steps: chosen.steps, text, options: chosen });
+    Object.assign(state, { curve: new Curve(), trend: new Curve() });
     $("train-samples").replaceChildren();
     $("loss-chart").replaceChildren();
     $("loss-key").hidden = true;
     lock(true);
     $("train-info").textContent = "Preparing…";
     try {
-      const { info } = await engine.call("trainStart", { text, options: options() });
+      const { info } = await engine.call("trainStart", { text, options: chosen });
       state.made = true;
       state.info = info;
       const ceiling = Math.log(info.vocab_size) * 1.1;
@@ -60,9 +64,27 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     }
   }
 
+  /** A new run for the steps that a lost one had left, from the weights that were kept. */
+  async function again() {
+    const { files, step } = state.kept;
+    lock(true);
+    try {
+      const rest = { ...state.options, steps: state.steps - step, seed: 1 + step };
+      await engine.call("trainStart", { text: state.text, options: rest, files });
+      Object.assign(state, { made: true, offset: step });
+    } catch (error) {
+      await fail(error, "Training cannot continue");
+    } finally {
+      lock(false);
+    }
+    if (state.made) {
+      await go();
+    }
+  }
+
   async function go() {
     const sampleEvery = Math.max(10, Math.min(200, Math.round(state.steps / 10)));
-    const promise = engine.call("train", { steps: state.steps, sampleEvery, seed: 1 });
+    const promise = engine.call("train", { steps: state.steps - state.offset, sampleEvery, seed: 1 });
     state.run = promise;
     lock(true);
     try {
@@ -70,7 +92,10 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       $("train-info").textContent += stopped ? " (stopped)" : " (done)";
     } catch (error) {
       if (error.code === "device_lost" || error.code === "worker") {
-        $("train-info").textContent = "The run was lost with the device; its text is still here: train again.";
+        const kept = state.kept
+          ? `the weights of step ${state.kept.step} are kept, so it can be continued from there, or downloaded`
+          : "its text is still here: train again";
+        $("train-info").textContent = `The run was lost with the device; ${kept}.`;
         state.made = false;
       }
       await fail(error, "Training ended");
@@ -86,28 +111,30 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     if (!state.run || detail.id !== state.run.id) {
       return;
     }
+    const step = state.offset + (detail.step ?? detail.stats.step);
     if (event === "train") {
       const { stats, ms } = detail;
-      state.done = stats.step;
-      state.curve.add(stats.step, stats.loss);
+      state.done = step;
+      state.curve.add(step, stats.loss);
       state.smooth = state.smooth === null ? stats.loss : 0.95 * state.smooth + 0.05 * stats.loss;
-      state.trend.add(stats.step, state.smooth);
+      state.trend.add(step, state.smooth);
       chart.line("loss", state.curve.points, "raw");
       chart.line("trend", state.trend.points);
       chart.draw();
       const { batch, length } = state.info;
       const skipped = stats.skipped > 0 ? `, ${stats.skipped} skipped` : "";
-      $("train-info").textContent = `step ${stats.step} of ${state.steps}, loss ${stats.loss.toFixed(3)}, ${Math.round((1000 * batch * length) / ms)} tokens/s${skipped}`;
+      $("train-info").textContent = `step ${step} of ${state.steps}, loss ${stats.loss.toFixed(3)}, ${Math.round((1000 * batch * length) / ms)} tokens/s${skipped}`;
     } else if (event === "validated") {
-      state.valid.push([detail.step, Math.log(detail.perplexity)]);
+      state.valid.push([step, Math.log(detail.perplexity)]);
       state.last = detail;
       chart.line("valid", state.valid, "line2");
       chart.draw();
     } else {
+      state.kept = { step, files: detail.files };
       const item = document.createElement("li");
       const note = document.createElement("small");
-      note.textContent = `step ${detail.step}, held-out perplexity at most ${state.last.perplexity.toFixed(2)} ± ${state.last.std_err.toFixed(2)}`;
-      item.value = detail.step;
+      note.textContent = `step ${step}, held-out perplexity at most ${state.last.perplexity.toFixed(2)} ± ${state.last.std_err.toFixed(2)}`;
+      item.value = step;
       item.append(note, detail.text);
       $("train-samples").prepend(item);
       while ($("train-samples").children.length > MOST_SAMPLES) {
@@ -119,7 +146,7 @@ export function setUpTraining({ engine, fail, idle, lock }) {
   async function save() {
     lock(true);
     try {
-      const files = await engine.call("trainSave");
+      const files = state.made ? await engine.call("trainSave") : state.kept.files;
       const bytes = archive("mdlm-nano", {
         "config.json": files.config,
         "model.safetensors": files.weights,
@@ -155,8 +182,19 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     }
   });
   $("train-stop").addEventListener("click", () => state.run && engine.stop(state.run));
-  $("train-continue").addEventListener("click", () => idle() && go());
+  $("train-continue").addEventListener("click", () => idle() && (state.made ? go() : again()));
   $("train-save").addEventListener("click", save);
+  $("train-sample").addEventListener("click", async () => {
+    try {
+      const response = await fetch(new URL("./sample.txt", import.meta.url));
+      if (!response.ok) {
+        throw Object.assign(new Error(`the host answers ${response.status}`), { code: "io" });
+      }
+      $("train-text").value = await response.text();
+    } catch (error) {
+      await fail(error, "The sample text cannot be fetched");
+    }
+  });
   $("train-file").addEventListener("change", ({ target }) => take(target.files[0]));
   const panel = $("training");
   panel.addEventListener("dragover", (event) => {

@@ -125,11 +125,21 @@ const handlers = {
     return watched(() => model(name).logits(tokens, t));
   },
 
-  async trainStart({ text, options }) {
+  /** A run on a text, from random weights or from those in `files`. */
+  async trainStart({ text, options, files }) {
     state.trainer?.free();
     state.trainer = null;
-    state.trainer = await watched(() => Trainer.create(state.device, text, options));
-    return { info: state.trainer.info() };
+    const trainer = await watched(() => Trainer.create(state.device, text, options));
+    if (files) {
+      const model = await Model.load(state.device, files.config, files.weights, files.tokenizer);
+      try {
+        await trainer.startFrom(model);
+      } finally {
+        model.free();
+      }
+    }
+    state.trainer = trainer;
+    return { info: trainer.info() };
   },
 
   /** Trains until the last step or until it is stopped; samples and validates now and then. */
@@ -145,7 +155,7 @@ const handlers = {
         if (stats.step % sampleEvery === 0 || last) {
           post("validated", { id, step: stats.step, ...(await trainer.validate()) });
           await breathe();
-          post("sampled", { id, step: stats.step, text: await sampleOf(trainer, seed + stats.step) });
+          post("sampled", { id, step: stats.step, ...(await sampleOf(trainer, seed + stats.step)) });
           await breathe();
         }
         if (last) {
@@ -168,6 +178,7 @@ const handlers = {
   },
 };
 
+/** A text of the model in training, and its files, with which the page can go on if the device is lost. */
 async function sampleOf(trainer, seed) {
   const model = await trainer.model();
   let sampler = null;
@@ -175,7 +186,7 @@ async function sampleOf(trainer, seed) {
     const { length } = model.info();
     sampler = new Sampler(model, model.canvas("", length), { steps: 32, seed });
     while (await sampler.step());
-    return sampler.text();
+    return { text: sampler.text(), files: await model.save() };
   } finally {
     sampler?.free();
     model.free();

@@ -43,13 +43,13 @@ struct Facts {
 }
 
 /// A model taken out of its slot, which goes back when this is dropped.
-struct Loan<'a> {
+pub(super) struct Loan<'a> {
     model: Option<Inner>,
     slot: &'a RefCell<Option<Inner>>,
 }
 
 impl Loan<'_> {
-    fn model(&mut self) -> Result<&mut Inner> {
+    pub(super) fn model(&mut self) -> Result<&mut Inner> {
         let busy = || Error::config("model", "busy", "a call is still running: await it first");
         self.model.as_mut().ok_or_else(busy)
     }
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    fn lend(&self) -> Loan<'_> {
+    pub(super) fn lend(&self) -> Loan<'_> {
         Loan {
             model: self.slot.borrow_mut().take(),
             slot: &self.slot,

@@ -43,7 +43,7 @@ impl Default for Options {
             steps: 1000,
             batch: 8,
             length: 64,
-            lr: 1e-3,
+            lr: 5e-4,
             seed: 1,
             tokenizer: "char".into(),
         }
@@ -130,6 +130,15 @@ impl Trainer {
         let corpus = corpus(&text, &options).map_err(thrown)?;
         let made = Inner::new(&device, &config, corpus).await;
         Ok(Self(made.map_err(thrown)?))
+    }
+
+    /// Lets a fresh run begin with the weights of `model`, which has the same tokenizer, instead of random ones.
+    #[wasm_bindgen(js_name = startFrom)]
+    pub async fn start_from(&mut self, model: &Model) -> JsResult<()> {
+        let shared = model.0.clone();
+        let mut loan = shared.lend();
+        let model = loan.model().map_err(thrown)?;
+        self.0.start_from(model).await.map_err(thrown)
     }
 
     /// Sizes, and what to beat.

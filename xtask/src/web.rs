@@ -15,6 +15,9 @@ use xtask::server::Server;
 /// Most bytes of the gzip-packed module.
 const MAX_PACKED: usize = 1_500_000;
 
+/// Most bytes of the sample text.
+const SAMPLE_BYTES: usize = 300_000;
+
 /// What to do with the page.
 #[derive(clap::Args)]
 pub struct Options {
@@ -89,6 +92,10 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
         fs::remove_dir_all(&site)?;
     }
     copy(&root().join("web"), &site)?;
+    // the text that the page offers for training
+    let text = fs::read_to_string(root().join("corpora/tinyshakespeare.txt"))?;
+    let end = text.floor_char_boundary(SAMPLE_BYTES);
+    fs::write(site.join("sample.txt"), &text[..end])?;
     let out = site.join("wasm");
     // The generator is compiled with what the other stages have compiled.
     run(cargo("run --release --package mdlm-bindgen --")

@@ -34,6 +34,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("every-shader", gpu::every_shader),
     ("device-lost", gpu::device_lost),
     ("training", training::training),
+    ("lost-while-training", training::training_recovers),
     ("looks", looks::looks),
     ("insecure", looks::insecure),
 ];

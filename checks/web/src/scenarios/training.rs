@@ -95,3 +95,46 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
         model.info().parameters
     ))
 }
+
+/// A run whose device is lost goes on from the weights of its last sample.
+pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
+    let mut visit = bench.visit(true)?;
+    visit.open("?run=0&device=webgpu&compare=0")?;
+    visit.ready()?;
+    visit.click("train-sample")?;
+    visit.browser.wait(
+        "document.getElementById('train-text').value.length > 100000",
+        RUN,
+    )?;
+    visit.fill("train-text", &"the cat sat on the mat. ".repeat(40))?;
+    for (field, value) in [
+        ("train-steps", "20"),
+        ("train-batch", "1"),
+        ("train-length", "8"),
+    ] {
+        visit.fill(field, value)?;
+    }
+    visit.click("train-start")?;
+    visit.browser.wait(
+        "document.querySelectorAll('#train-samples li').length > 0",
+        RUN,
+    )?;
+    // the browser answers only if the process ends in order
+    let _ = visit
+        .browser
+        .call("", "Browser.crashGpuProcess", serde_json::json!({}));
+    visit.text("are kept, so it can be continued from there")?;
+    let kept = visit.read("train-info")?;
+    visit.picture("training-lost")?;
+    visit
+        .browser
+        .wait("!document.getElementById('train-continue').disabled", RUN)?;
+    visit.click("train-continue")?;
+    visit.text("(done)")?;
+    let info = visit.read("train-info")?;
+    ensure!(info.contains("step 20 of 20"), "{info}");
+    // the browser itself reports the crash on the console
+    visit.browser.errors.clear();
+    visit.clean(&[])?;
+    Ok(kept)
+}
