@@ -17,6 +17,7 @@ mod failures;
 mod gpu;
 mod looks;
 mod sampling;
+mod shipped;
 mod training;
 
 type Scenario = fn(&Bench) -> Result<String>;
@@ -27,6 +28,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("mask-and-fill-anew", sampling::mask_and_fill_anew),
     ("scrub-and-share", sampling::scrub_and_share),
     ("cancel", sampling::cancel),
+    ("shipped-models", shipped::shipped_models),
     ("corrupt-checkpoint", failures::corrupt_checkpoint),
     ("missing-model", failures::missing_model),
     ("no-webgpu", failures::no_webgpu),
