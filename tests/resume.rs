@@ -280,6 +280,9 @@ fn patience_ends_a_run_and_keeps_its_best_checkpoint() {
         .collect();
     assert_eq!(kept, [best.0, summary.step]);
 
+    let chosen = mdlm::io::checkpoint::resolve(dir.path()).unwrap();
+    assert_eq!(chosen, checkpoint(dir.path(), best.0));
+
     // continuing changes nothing until it is given more patience
     let mut trainer = resume(device, &config, dir.path()).unwrap();
     let again = run(&mut trainer, dir.path(), u64::MAX).unwrap();

@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /** What is loaded and what runs. */
-const app = { models: {}, run: null, recovered: false, round: 0, busy: false };
+const app = { models: {}, run: null, recovered: false, round: 0, busy: false, boots: 0, booting: false };
 
 const engine = new Engine(hear);
 const view = new TokenView($("tokens"), { onPick: pick, onFocus: (text) => ($("token-info").textContent = text || "\u00A0") });
@@ -55,7 +55,7 @@ function notice(text, { id = "", hint = "", actions = [] } = {}) {
 const clearNotice = (id) => $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
 
 /** Tells of an error; a lost device or a dead worker is started again once, then a button offers it. */
-async function fail(error, what) {
+async function fail(error, what, actions = []) {
   if (error.code === "cancelled") {
     return;
   }
@@ -64,54 +64,65 @@ async function fail(error, what) {
     if (error.code === "config") {
       $("settings").open = true;
     }
-    notice(`${what}: ${error.message}`, { id: "error", hint: error.hint });
+    notice(`${what}: ${error.message}`, { id: "error", hint: error.hint, actions });
     return;
   }
   if (app.restarting) {
-    return;
-  }
-  const lost = error.code === "device_lost" ? "The GPU was lost" : "The computation broke down";
-  if (!app.recovered) {
-    app.recovered = true;
-    notice(`${lost}. Starting again once, where it stood…`, { id: "lost" });
+    app.failed ??= error;
+  } else if (!app.recovered) {
+    notice(`${lost(error)}. Starting again once, where it stood…`, { id: "lost" });
     await restart($("device-choice").value);
   } else {
-    engine.end("cancelled", "ended");
-    app.models = {};
-    app.run = null;
-    training.reset();
-    lock(false);
-    notice(`${lost}: ${error.message}`, {
-      id: "lost",
-      hint: error.hint,
-      actions: [
-        ["Start again", () => restart($("device-choice").value)],
-        ["Compute on the CPU", () => restart("cpu")],
-      ],
-    });
+    giveUp(error);
   }
+}
+
+const lost = ({ code }) => (code === "device_lost" ? "The GPU was lost" : "The computation broke down");
+
+/** Says what happened and leaves it to the visitor to start again. */
+function giveUp(error) {
+  engine.end("cancelled", "ended");
+  app.models = {};
+  app.run = null;
+  training.reset();
+  $("loading").hidden = true;
+  lock(false);
+  notice(`${lost(error)}: ${error.message}`, {
+    id: "lost",
+    hint: error.hint,
+    actions: [
+      ["Start again", () => restart($("device-choice").value)],
+      ["Compute on the CPU", () => restart("cpu")],
+    ],
+  });
 }
 
 /** A fresh worker, the models again, and the text from where it stood. */
 async function restart(device) {
-  app.restarting = true;
-  const unfinished = app.run;
-  const canvas = unfinished && view.frames.length > 0 ? view.canvas() : null;
+  Object.assign(app, { recovered: true, restarting: true, failed: null });
+  const canvas = app.run && view.frames.length > 0 ? view.canvas() : null;
   app.run = null;
   training.reset();
   $("device-choice").value = device;
+  let started;
   try {
-    if (!(await boot(device))) {
-      return;
-    }
+    started = await boot(device);
   } finally {
     app.restarting = false;
   }
-  if (canvas && app.models.mdlm) {
-    await sample(canvas, { keep: true });
+  if (app.failed) {
+    giveUp(app.failed);
+    return;
+  }
+  if (!started) {
+    return;
   }
   clearNotice("lost");
-  notice("Started again; the text went on from where it stood.", { id: "lost" });
+  if (!(canvas && app.models.mdlm)) {
+    notice("Started again.", { id: "lost" });
+  } else if (await sample(canvas, { keep: true })) {
+    notice("Started again; the text went on from where it stood.", { id: "lost" });
+  }
 }
 
 // Loading
@@ -188,7 +199,7 @@ async function loadModel(name) {
         notice("The demo model is not on this host, so there is nothing to generate with. Training below works without it.", { id: "missing" });
       }
     } else {
-      await fail(error, "The model cannot be loaded");
+      await fail(error, "The model cannot be loaded", [["Try again", () => restart($("device-choice").value)]]);
     }
     return false;
   } finally {
@@ -196,15 +207,33 @@ async function loadModel(name) {
   }
 }
 
-/** Starts the worker and loads what there is; false if that failed. */
+/** Starts the worker and loads what there is; false if that failed, or a later start took over. */
 async function boot(device) {
+  app.boots += 1;
+  const mine = app.boots;
+  try {
+    return await load(device, () => mine === app.boots);
+  } finally {
+    if (mine === app.boots) {
+      app.booting = false;
+      lock(false);
+    }
+  }
+}
+
+async function load(device, current) {
+  app.booting = true;
   lock(true);
   app.models = {};
+  clearNotice("error");
   let started;
   try {
     $("loading").hidden = false;
     started = await engine.start(device);
   } catch (error) {
+    if (!current()) {
+      return false;
+    }
     $("loading").hidden = true;
     $("device-text").textContent = "Nothing to compute on";
     if (error.code === "no_adapter") {
@@ -217,7 +246,7 @@ async function boot(device) {
   showDevice(started.info);
   $("version").textContent = `Version ${started.version}.`;
   training.ready();
-  if (await loadModel("mdlm")) {
+  if ((await loadModel("mdlm")) && current()) {
     $("length").max = app.models.mdlm.info.length;
     $("length").value = Math.min(Number($("length").value), app.models.mdlm.info.length);
     if (view.frames.length === 0) {
@@ -229,13 +258,14 @@ async function boot(device) {
       await loadModel("ar");
     }
   }
-  lock(false);
-  return true;
+  return current();
 }
 
 // Sampling
 
-function lock(busy) {
+/** What a click may start while something runs or loads: nothing. */
+function lock(asked) {
+  const busy = asked || app.booting;
   app.busy = busy;
   $("generate").disabled = busy || !app.models.mdlm;
   $("stop").disabled = !app.run;
@@ -248,7 +278,11 @@ async function generate() {
   lock(true);
   try {
     const most = app.models.mdlm.info.length;
-    const canvas = await engine.call("canvas", { name: "mdlm", template: prompt, length: length || most });
+    const wanted = Number.isNaN(length) ? most : length;
+    if (!(Number.isInteger(wanted) && wanted >= 2 && wanted <= most)) {
+      throw Object.assign(new Error(`the length must be a whole number from 2 to ${most}`), { code: "config" });
+    }
+    const canvas = await engine.call("canvas", { name: "mdlm", template: prompt, length: wanted });
     app.round = 0;
     clearNotice("error");
     await sample(canvas, { compare, prompt });
@@ -259,12 +293,15 @@ async function generate() {
   }
 }
 
-/** Fills a canvas; `keep`: what is known of the tokens that stay is kept. */
+/** The canvas with everything that is written fixed, so that a sampler that masks again leaves it alone. */
+const held = ({ tokens, frozen }) => ({ tokens, frozen: frozen.map((fixed, i) => (fixed || tokens[i] !== view.mask ? 1 : 0)) });
+
+/** Fills a canvas; `keep`: what is written, and what is known of it, stays. False if it could not. */
 async function sample(canvas, { compare = false, keep = false, prompt = "" } = {}) {
   const chosen = settings();
   chosen.seed += app.round;
   const { mdlm, ar } = options(chosen);
-  const runs = [{ name: "mdlm", canvas, options: mdlm }];
+  const runs = [{ name: "mdlm", canvas: keep ? held(canvas) : canvas, options: mdlm }];
   view.begin(canvas, keep ? view.last() : null);
   counters(null);
   $("c-speed").textContent = $("ar-step").textContent = $("ar-calls").textContent = $("ar-speed").textContent = "–";
@@ -289,12 +326,14 @@ async function sample(canvas, { compare = false, keep = false, prompt = "" } = {
     const { stopped } = await promise;
     const text = await engine.call("text", { name: "mdlm", tokens: view.last().tokens });
     $("announce").textContent = `${stopped ? "Stopped" : "Finished"}: ${text}`;
+    return true;
   } catch (error) {
     // whatever comes of it, a lost run is continued by the recovery
     if (error.code !== "device_lost" && error.code !== "worker") {
       app.run = null;
     }
     await fail(error, error.code === "config" ? "These settings do not work" : "The run ended");
+    return false;
   } finally {
     if (app.run === promise) {
       app.run = null;
@@ -339,7 +378,9 @@ function counters(report) {
   const { t, alpha_t: share } = report ?? { t: 1, alpha_t: 0 };
   alpha.mark(t, share);
   alpha.draw();
-  $("alpha-text").textContent = `t = ${t.toFixed(3)}, α = ${share.toFixed(3)}: about ${Math.round(100 * share)} % of the open tokens should stand, ${Math.round(100 * (1 - share))} % be masked.`;
+  // the loop of ReMDM holds another share for a while
+  const shares = $("sampler").value === "remdm-loop" ? "." : `: about ${Math.round(100 * share)} % of the open tokens should stand, ${Math.round(100 * (1 - share))} % be masked.`;
+  $("alpha-text").textContent = `t = ${t.toFixed(3)}, α = ${share.toFixed(3)}${shares}`;
 }
 
 /** Masks words and fills them anew, or freezes or frees them. */
@@ -377,7 +418,7 @@ function scrub(index) {
 
 function replay() {
   const end = view.frames.length - 1;
-  let index = 0;
+  let index = still ? end : 0;
   const pause = Math.max(30, Math.min(150, 6000 / end));
   const next = () => {
     if (app.busy || view.frames.length - 1 !== end) {
@@ -387,9 +428,10 @@ function replay() {
     scrub(index);
     index += 1;
     if (index <= end) {
-      setTimeout(next, still ? 0 : pause);
+      app.replay = setTimeout(next, pause);
     }
   };
+  clearTimeout(app.replay);
   next();
 }
 
@@ -421,7 +463,10 @@ $("share").addEventListener("click", async () => {
     $("token-info").textContent = "The address bar holds the link.";
   }
 });
-$("scrub").addEventListener("input", () => scrub(Number($("scrub").value)));
+$("scrub").addEventListener("input", () => {
+  clearTimeout(app.replay);
+  scrub(Number($("scrub").value));
+});
 $("play").addEventListener("click", replay);
 $("device-choice").addEventListener("change", () => {
   writeAddress();

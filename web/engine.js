@@ -39,7 +39,7 @@ export class Engine {
 
   /** Asks a call to end after its current step. */
   stop(promise) {
-    return this.call("stop", { target: promise.id });
+    return this.call("stop", { target: promise.id }).catch(() => {});
   }
 
   receive({ id, ok, error, ...event }) {

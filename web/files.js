@@ -3,6 +3,7 @@
 const CACHE = "mdlm-models-1";
 /** Most bytes of a file; what is larger is refused before it is read. */
 const MAX_BYTES = 1 << 28;
+const MAX_JSON = 1 << 20;
 
 function failure(code, message, hint) {
   return Object.assign(new Error(message), { code, hint });
@@ -28,7 +29,7 @@ const name = (url) => new URL(url).pathname.split("/").slice(-2).join("/");
 
 /** Reads a small JSON file, always from the host. */
 export async function fetchJson(url) {
-  const text = await (await get(url, { cache: "no-cache" })).text();
+  const text = new TextDecoder().decode(await read(await get(url, { cache: "no-cache" }), () => {}, MAX_JSON));
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -55,7 +56,9 @@ async function read(response, onBytes, limit) {
   let size = 0;
   const reader = response.body.getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw failure("io", `${name(response.url)} broke off: ${error.message}`, "check the connection and try again");
+    });
     if (done) {
       break;
     }
@@ -94,15 +97,14 @@ export async function fetchChecked(base, files, card, progress) {
   for (const { file, bytes, sha256: digest } of wanted) {
     const url = new URL(file, base);
     const key = new URL(`${url.pathname}?sha256=${digest}`, url);
-    const kept = await cache?.match(key);
-    let content = kept ? new Uint8Array(await kept.arrayBuffer()) : null;
+    let content = await recall(cache, key);
     if (content && (await sha256(content)) === digest) {
       done += bytes;
     } else {
-      await cache?.delete(key);
       const before = done;
       content = await read(
-        await get(url),
+        // the page's cache keeps it; the browser's own might hold what another card described
+        await get(url, { cache: "no-store" }),
         (count) => {
           done += count;
           progress(done, total);
@@ -126,8 +128,19 @@ export async function fetchChecked(base, files, card, progress) {
     progress(done, total);
     found[file] = content;
   }
-  await evictOthers(cache, base, wanted);
+  // what cannot be forgotten takes room, nothing else
+  await evictOthers(cache, base, wanted).catch(() => {});
   return found;
+}
+
+/** What the cache holds of a file, if it can be read. */
+async function recall(cache, key) {
+  try {
+    const kept = await cache?.match(key);
+    return kept ? new Uint8Array(await kept.arrayBuffer()) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Forgets other versions of the files below `base`. */

@@ -5,13 +5,17 @@ const NUMBERS = ["steps", "temperature", "top_p", "length", "seed"];
 const DEVICES = ["auto", "webgpu", "cpu"];
 const MAX_PROMPT = 4000;
 
+const WHOLE = ["steps", "length", "seed"];
+
 /** Fills the form from the address; what makes no sense there is left at its default. */
 export function readAddress() {
   const query = new URLSearchParams(location.search);
+  const text = new URLSearchParams(location.hash.slice(1)).get("prompt") ?? query.get("prompt");
   for (const key of NUMBERS) {
     const field = $(key);
-    const value = Number(query.get(key));
-    if (query.has(key) && Number.isFinite(value) && value >= Number(field.min) && value <= Number(field.max)) {
+    const value = query.get(key) ? Number(query.get(key)) : NaN;
+    const fits = value >= Number(field.min) && value <= Number(field.max);
+    if (fits && (Number.isInteger(value) || !WHOLE.includes(key))) {
       field.value = String(value);
     }
   }
@@ -22,9 +26,7 @@ export function readAddress() {
   if (DEVICES.includes(query.get("device"))) {
     $("device-choice").value = query.get("device");
   }
-  if (query.has("prompt")) {
-    $("prompt").value = query.get("prompt").slice(0, MAX_PROMPT);
-  }
+  $("prompt").value = (text ?? "").slice(0, MAX_PROMPT);
   $("compare").checked = query.get("compare") !== "0";
   return { auto: query.get("run") !== "0" };
 }
@@ -49,9 +51,9 @@ export function options({ sampler, steps, temperature, top_p, seed }) {
   return { mdlm: given({ sampler, steps, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
 }
 
-/** Puts the settings into the address, without an entry in the history. */
+/** Puts the settings into the address, without an entry in the history; the text goes where no request takes it. */
 export function writeAddress() {
-  const { compare, ...rest } = settings();
+  const { compare, prompt, ...rest } = settings();
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(rest)) {
     if (value !== "" && !(key === "device" && value === "auto") && !Number.isNaN(value)) {
@@ -61,6 +63,7 @@ export function writeAddress() {
   if (!compare) {
     query.set("compare", "0");
   }
-  history.replaceState(null, "", `?${query}`);
+  const text = prompt ? `#${new URLSearchParams({ prompt })}` : "";
+  history.replaceState(null, "", `?${query}${text}`);
   return location.href;
 }

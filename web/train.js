@@ -36,17 +36,16 @@ export function setUpTraining({ engine, fail, idle, lock }) {
   async function start() {
     const text = $("train-text").value;
     const chosen = options();
-    Object.assign(state, { made: false, kept: null, offset: 0, done: 0, smooth: null, valid: [], steps: chosen.steps, text, options: chosen });
-    Object.assign(state, { curve: new Curve(), trend: new Curve() });
-    $("train-samples").replaceChildren();
-    $("loss-chart").replaceChildren();
-    $("loss-key").hidden = true;
+    const before = $("train-info").textContent;
+    let made = false;
     lock(true);
     $("train-info").textContent = "Preparing…";
     try {
       const { info } = await engine.call("trainStart", { text, options: chosen });
-      state.made = true;
-      state.info = info;
+      made = true;
+      Object.assign(state, { made, info, kept: null, offset: 0, done: 0, smooth: null, valid: [], steps: chosen.steps, text, options: chosen });
+      Object.assign(state, { curve: new Curve(), trend: new Curve() });
+      $("train-samples").replaceChildren();
       const ceiling = Math.log(info.vocab_size) * 1.1;
       chart = new Chart($("loss-chart"), { label: "loss over steps", x: [0, state.steps], y: [0, ceiling], xName: "step", yName: "loss, nats a token" });
       chart.base(Math.log(info.unigram_perplexity), "token frequencies alone");
@@ -54,12 +53,13 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       $("loss-key").hidden = false;
       $("train-info").textContent = `${info.parameters.toLocaleString("en")} parameters, ${info.vocab_size} tokens in the vocabulary, ${info.train_blocks} blocks to learn from, ${info.valid_blocks} held out`;
     } catch (error) {
-      $("train-info").textContent = "\u00A0";
+      // an earlier run stays as it was
+      $("train-info").textContent = before;
       await fail(error, "Training cannot start");
     } finally {
       lock(false);
     }
-    if (state.made) {
+    if (made) {
       await go();
     }
   }
@@ -72,6 +72,11 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       const rest = { ...state.options, steps: state.steps - step, seed: 1 + step };
       await engine.call("trainStart", { text: state.text, options: rest, files });
       Object.assign(state, { made: true, offset: step });
+      const upTo = ([x]) => x <= step;
+      for (const curve of [state.curve, state.trend]) {
+        curve.points = curve.points.filter(upTo);
+      }
+      state.valid = state.valid.filter(upTo);
     } catch (error) {
       await fail(error, "Training cannot continue");
     } finally {
@@ -90,13 +95,15 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     try {
       const { stopped } = await promise;
       $("train-info").textContent += stopped ? " (stopped)" : " (done)";
+      $("announce").textContent = `Training: ${$("train-info").textContent}`;
     } catch (error) {
-      if (error.code === "device_lost" || error.code === "worker") {
+      if (["device_lost", "worker", "internal"].includes(error.code)) {
         const kept = state.kept
           ? `the weights of step ${state.kept.step} are kept, so it can be continued from there, or downloaded`
           : "its text is still here: train again";
-        $("train-info").textContent = `The run was lost with the device; ${kept}.`;
+        $("train-info").textContent = `The run was lost; ${kept}.`;
         state.made = false;
+        $("announce").textContent = $("train-info").textContent;
       }
       await fail(error, "Training ended");
     } finally {
@@ -115,25 +122,33 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     if (event === "train") {
       const { stats, ms } = detail;
       state.done = step;
-      state.curve.add(step, stats.loss);
-      state.smooth = state.smooth === null ? stats.loss : 0.95 * state.smooth + 0.05 * stats.loss;
-      state.trend.add(step, state.smooth);
+      // a step that overflowed has no loss and changed nothing
+      const finite = Number.isFinite(stats.loss);
+      if (finite) {
+        state.curve.add(step, stats.loss);
+        state.smooth = state.smooth === null ? stats.loss : 0.95 * state.smooth + 0.05 * stats.loss;
+        state.trend.add(step, state.smooth);
+      }
       chart.line("loss", state.curve.points, "raw");
       chart.line("trend", state.trend.points);
       chart.draw();
       const { batch, length } = state.info;
       const skipped = stats.skipped > 0 ? `, ${stats.skipped} skipped` : "";
-      $("train-info").textContent = `step ${step} of ${state.steps}, loss ${stats.loss.toFixed(3)}, ${Math.round((1000 * batch * length) / ms)} tokens/s${skipped}`;
+      $("train-info").textContent = `step ${step} of ${state.steps}, loss ${finite ? stats.loss.toFixed(3) : "not finite"}, ${Math.round((1000 * batch * length) / ms)} tokens/s${skipped}`;
     } else if (event === "validated") {
-      state.valid.push([step, Math.log(detail.perplexity)]);
       state.last = detail;
+      if (Number.isFinite(detail.perplexity)) {
+        state.valid.push([step, Math.log(detail.perplexity)]);
+      }
       chart.line("valid", state.valid, "line2");
       chart.draw();
     } else {
       state.kept = { step, files: detail.files };
       const item = document.createElement("li");
       const note = document.createElement("small");
-      note.textContent = `step ${step}, held-out perplexity at most ${state.last.perplexity.toFixed(2)} ± ${state.last.std_err.toFixed(2)}`;
+      const { perplexity, std_err: error } = state.last;
+      const bound = Number.isFinite(perplexity) ? `at most ${perplexity.toFixed(2)} ± ${error?.toFixed(2)}` : "not finite";
+      note.textContent = `step ${step}, held-out perplexity ${bound}`;
       item.value = step;
       item.append(note, detail.text);
       $("train-samples").prepend(item);
@@ -172,7 +187,11 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       await fail({ code: "config", message: `${file.name} has ${file.size} bytes; at most ${MAX_TEXT} are read here` }, "The file is too large");
       return;
     }
-    $("train-text").value = await file.text();
+    try {
+      $("train-text").value = await file.text();
+    } catch (error) {
+      await fail({ code: "io", message: error.message }, `${file.name} cannot be read`);
+    }
   }
 
   $("train-form").addEventListener("submit", (event) => {
@@ -219,9 +238,9 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     ready() {
       state.started = true;
     },
-    /** The worker is new: its run is gone. */
+    /** The worker is new: its run is gone, but for what was kept. */
     reset() {
-      Object.assign(state, { run: null, made: false, started: false });
+      Object.assign(state, { run: null, made: false, started: false, done: state.kept?.step ?? 0 });
     },
   };
 }

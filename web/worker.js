@@ -127,17 +127,20 @@ const handlers = {
 
   /** A run on a text, from random weights or from those in `files`. */
   async trainStart({ text, options, files }) {
-    state.trainer?.free();
-    state.trainer = null;
     const trainer = await watched(() => Trainer.create(state.device, text, options));
-    if (files) {
-      const model = await Model.load(state.device, files.config, files.weights, files.tokenizer);
-      try {
+    let model = null;
+    try {
+      if (files) {
+        model = await Model.load(state.device, files.config, files.weights, files.tokenizer);
         await trainer.startFrom(model);
-      } finally {
-        model.free();
       }
+    } catch (error) {
+      trainer.free();
+      throw error;
+    } finally {
+      model?.free();
     }
+    state.trainer?.free();
     state.trainer = trainer;
     return { info: trainer.info() };
   },

@@ -34,8 +34,8 @@ impl DeviceArgs {
 /// Which model.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A checkpoint, a run's folder (its newest whole checkpoint), or a folder in the published
-    /// layout (config.json, model.safetensors, tokenizer.json).
+    /// A checkpoint, a run's folder (its newest whole checkpoint; its best one if the run has
+    /// training.patience), or a folder in the published layout (config.json, model.safetensors, tokenizer.json).
     #[arg(long, required_unless_present = "model")]
     pub checkpoint: Option<PathBuf>,
     /// A repository on the Hugging Face hub, such as kuleshov-group/mdlm-owt (cargo feature hub).

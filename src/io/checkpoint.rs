@@ -38,6 +38,9 @@ pub struct TrainState {
     pub device: String,
     /// Threads of the CPU executor.
     pub threads: usize,
+    /// Step of the best validation so far, in runs that end when validation stops improving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<u64>,
 }
 
 impl TrainState {
@@ -100,7 +103,8 @@ pub fn newest_whole(run_dir: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The checkpoint that `dir` means: itself, verified, or the newest whole one of a run's folder.
+/// The checkpoint that `dir` means: itself, verified; of a run's folder, the one with the best validation if
+/// the run has kept it, else the newest whole one.
 pub fn resolve(dir: &Path) -> Result<PathBuf> {
     fs::metadata(dir).map_err(Error::io(dir, "open"))?;
     let named = dir
@@ -112,8 +116,12 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
         verify(dir)?;
         return Ok(dir.to_owned());
     }
-    newest_whole(dir)?
-        .ok_or_else(|| Error::checkpoint(dir, None, "there is no whole checkpoint in this folder"))
+    let none = || Error::checkpoint(dir, None, "there is no whole checkpoint in this folder");
+    let newest = newest_whole(dir)?.ok_or_else(none)?;
+    let best = TrainState::read(&newest)?
+        .best
+        .map(|step| dir.join(name(step)));
+    Ok(best.filter(|best| verify(best).is_ok()).unwrap_or(newest))
 }
 
 /// Removes all but the newest `keep` checkpoints up to step `last`, the one just saved, and the one
@@ -143,6 +151,7 @@ mod tests {
             corpus_digest: "ab".to_owned(),
             device: "cpu".to_owned(),
             threads: 2,
+            best: None,
         }
     }
 

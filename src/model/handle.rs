@@ -56,8 +56,8 @@ impl Model {
         }
     }
 
-    /// Loads a model from disk: one of our checkpoints (its moving average), a run's folder (its
-    /// newest whole checkpoint), or a folder in the published layout.
+    /// Loads a model from disk: one of our checkpoints (its moving average), a run's folder (the checkpoint
+    /// that [`crate::io::checkpoint::resolve`] takes), or a folder in the published layout.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names file and tensor, [`Error::Io`], or what the device refuses.

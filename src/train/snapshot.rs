@@ -63,6 +63,7 @@ impl Trainer {
             corpus_digest: self.corpus.digest.clone(),
             device: self.device.info().name.clone(),
             threads: crate::cpu::threads(),
+            best,
         };
         let layout = &self.backbone.layout;
         let mut moments = self.storage.read(Arena::M).await?;

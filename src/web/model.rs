@@ -20,6 +20,9 @@ use crate::io::safetensors::Precision;
 use crate::model::{Model as Inner, Published};
 use crate::sample::{Canvas, Denoiser, Draw, DrawOptions};
 
+/// Longest canvas, tokens; longer ones are no text that a page can show.
+const MAX_LENGTH: usize = 1 << 12;
+
 /// A denoiser or its autoregressive sibling, with its weights on a device.
 #[wasm_bindgen]
 pub struct Model(pub(super) Shared);
@@ -204,6 +207,10 @@ impl Model {
     /// A canvas that begins with the token that begins a block, then holds what a template says (text is
     /// frozen, `[MASK]` is an open position, `[MASK:n]` are n), and is open from there to `length`.
     pub fn canvas(&self, template: &str, length: usize) -> JsResult<JsCanvas> {
+        if !(1..=MAX_LENGTH).contains(&length) {
+            let problem = format!("must be in 1..={MAX_LENGTH}");
+            return Err(thrown(Error::config("length", length, problem)));
+        }
         let tokenizer = self.0.tokenizer()?;
         let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
         canvas.append(Canvas::parse(template, tokenizer).map_err(thrown)?);

@@ -71,7 +71,9 @@ export interface TrainOptions {
   tokenizer?: "char" | "byte";
 }
 export interface StepStats {
-  step: number; loss: number; lr: number; grad_norm: number; tokens: number; skipped: number;
+  /** `null`: not finite, so the step changed nothing. */
+  loss: number | null; grad_norm: number | null;
+  step: number; lr: number; tokens: number; skipped: number;
 }
 export interface TrainerInfo {
   parameters: number; vocab_size: number; length: number; batch: number; steps: number;
@@ -79,7 +81,8 @@ export interface TrainerInfo {
   /** Perplexity of the token frequencies alone on the held-out text. */
   unigram_perplexity: number;
 }
-export interface Perplexity { perplexity: number; std_err: number; tokens: number; }
+/** `null`: not finite. */
+export interface Perplexity { perplexity: number | null; std_err: number | null; tokens: number; }
 "#;
 
 #[wasm_bindgen]

@@ -12,6 +12,8 @@ use std::thread;
 use std::time::Duration;
 use xtask::server::Server;
 
+/// First Binaryen that is tried: older ones do not know `table.fill`, which the generated module uses.
+const MIN_WASM_OPT: u32 = 117;
 /// Most bytes of the gzip-packed module.
 const MAX_PACKED: usize = 1_500_000;
 
@@ -115,17 +117,28 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(site)
 }
 
-/// Makes the module smaller where Binaryen is installed; it is good as it is.
-fn optimise(module: &Path) -> Result<()> {
+/// The version of Binaryen's optimiser, if it is installed.
+fn wasm_opt() -> Option<u32> {
     if !on_path("wasm-opt") {
-        println!("No wasm-opt: the module stays as the compiler made it");
+        return None;
+    }
+    let output = command("wasm-opt", ["--version"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_whitespace().find_map(|word| word.parse().ok())
+}
+
+/// Makes the module smaller where a Binaryen is installed that can read it; it is good as it is.
+fn optimise(module: &Path) -> Result<()> {
+    if wasm_opt().is_none_or(|version| version < MIN_WASM_OPT) {
+        println!(
+            "No wasm-opt from version {MIN_WASM_OPT} on: the module stays as the compiler made it"
+        );
         return Ok(());
     }
     let smaller = module.with_extension("opt");
     let mut optimiser = command("wasm-opt", ["-O2", "--all-features", "-o"]);
     match run(optimiser.arg(&smaller).arg(module)) {
         Ok(()) => fs::rename(&smaller, module)?,
-        // Old versions do not know all that compilers make today.
         Err(error) => println!("warning: {error:#}; the module stays as the compiler made it"),
     }
     Ok(())

@@ -126,8 +126,8 @@ pub(super) fn device_lost(bench: &Bench) -> Result<String> {
             "Number(document.getElementById('c-step').textContent.split('/')[0]) >= 2",
             RUN,
         )?;
-        let kept = "[...document.querySelectorAll('#tokens [data-at]')].filter((s) => !s.classList.contains('mask')).length";
-        let before = visit.browser.eval(kept)?;
+        let written = "[...document.querySelectorAll('#tokens [data-at]:not(.mask)')].map((s) => `${s.dataset.at}: ${s.dataset.token}`)";
+        let before = visit.browser.eval(written)?;
         // the browser answers only if the process ends in order
         let _ = visit
             .browser
@@ -137,7 +137,13 @@ pub(super) fn device_lost(bench: &Bench) -> Result<String> {
                 .text("Started again; the text went on from where it stood")
                 .with_context(|| "no recovery")?;
             visit.finished()?;
-            ensure!(before.as_u64() > Some(1), "nothing stood before the loss");
+            let (before, after) = (before.as_array(), visit.browser.eval(written)?);
+            let (before, after) = (before.context("no tokens")?, after.as_array());
+            let after = after.context("no tokens")?;
+            // the token that begins the block and the prompt's seven stand from the start
+            ensure!(before.len() > 8, "nothing was written before the loss");
+            let lost = before.iter().find(|token| !after.contains(token));
+            ensure!(lost.is_none(), "the text did not go on: {lost:?}");
             visit.picture("recovered")?;
         } else {
             visit.browser.wait("[...document.querySelectorAll('.notice button')].some((b) => b.innerText === 'Start again')", RUN)?;

@@ -108,7 +108,7 @@ pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
     )?;
     visit.fill("train-text", &"the cat sat on the mat. ".repeat(40))?;
     for (field, value) in [
-        ("train-steps", "20"),
+        ("train-steps", "100"),
         ("train-batch", "1"),
         ("train-length", "8"),
     ] {
@@ -129,10 +129,17 @@ pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
     visit
         .browser
         .wait("!document.getElementById('train-continue').disabled", RUN)?;
+    let steps = "window.steps = []; new MutationObserver(() => { const m = /^step ([0-9]+)/.exec(document.getElementById('train-info').textContent); if (m) window.steps.push(Number(m[1])); }).observe(document.getElementById('train-info'), { childList: true, characterData: true, subtree: true })";
+    visit.browser.eval(&format!("{steps}; 0"))?;
     visit.click("train-continue")?;
-    visit.text("(done)")?;
-    let info = visit.read("train-info")?;
-    ensure!(info.contains("step 20 of 20"), "{info}");
+    visit.browser.wait("window.steps.length > 1", RUN)?;
+    visit.click("train-stop")?;
+    visit.text("(stopped)")?;
+    let first = numbers(&visit.browser.eval("window.steps")?)?[0];
+    ensure!(
+        kept.contains(&format!("of step {} ", first - 1.0)),
+        "it went on with step {first}: {kept}"
+    );
     // the browser itself reports the crash on the console
     visit.browser.errors.clear();
     visit.clean(&[])?;
