@@ -122,8 +122,9 @@ pub(super) fn device_lost(bench: &Bench) -> Result<String> {
     visit.fill("prompt", "the hen")?;
     for round in 1..=2 {
         visit.click("generate")?;
+        // the token that begins the block and the prompt's seven stand from the start
         visit.browser.wait(
-            "Number(document.getElementById('c-step').textContent.split('/')[0]) >= 2",
+            "document.querySelectorAll('#tokens [data-at]:not(.mask)').length > 10",
             RUN,
         )?;
         let written = "[...document.querySelectorAll('#tokens [data-at]:not(.mask)')].map((s) => `${s.dataset.at}: ${s.dataset.token}`)";
@@ -140,8 +141,7 @@ pub(super) fn device_lost(bench: &Bench) -> Result<String> {
             let (before, after) = (before.as_array(), visit.browser.eval(written)?);
             let (before, after) = (before.context("no tokens")?, after.as_array());
             let after = after.context("no tokens")?;
-            // the token that begins the block and the prompt's seven stand from the start
-            ensure!(before.len() > 8, "nothing was written before the loss");
+            ensure!(before.len() > 10, "nothing was written before the loss");
             let lost = before.iter().find(|token| !after.contains(token));
             ensure!(lost.is_none(), "the text did not go on: {lost:?}");
             visit.picture("recovered")?;
@@ -158,11 +158,6 @@ pub(super) fn device_lost(bench: &Bench) -> Result<String> {
             visit.generate()?;
         }
     }
-    let errors = visit.browser.errors.clone();
-    visit.browser.errors.clear();
     visit.clean(&[])?;
-    Ok(format!(
-        "recovered once, then offered a button; {} lines on the console",
-        errors.len()
-    ))
+    Ok("recovered once, then offered a button".into())
 }

@@ -140,8 +140,6 @@ pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
         kept.contains(&format!("of step {} ", first - 1.0)),
         "it went on with step {first}: {kept}"
     );
-    // the browser itself reports the crash on the console
-    visit.browser.errors.clear();
     visit.clean(&[])?;
     Ok(kept)
 }
