@@ -83,7 +83,9 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
         "a model of the demo's size: {parameters} parameters, f16, {LENGTH} tokens in {STEPS} steps"
     );
     let server = Server::start(&[("model", folder.path()), ("", site)], 0)?;
-    let query = format!("?device=cpu&compare=0&top_p=1&steps={STEPS}&length={LENGTH}");
+    let query = format!(
+        "?sampler=ancestral&temperature=1&device=cpu&compare=0&top_p=1&steps={STEPS}&length={LENGTH}"
+    );
 
     let mut browser = Browser::start(chromium, false)?;
     browser.open(&format!("{}{query}", server.url()))?;
@@ -122,7 +124,7 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     let (length, steps) = (models::LENGTH, 24);
     let mut browser = Browser::start(chromium, true)?;
     browser.open(&format!(
-        "{}?run=0&device=webgpu&compare=0&top_p=1&steps={steps}&length={length}",
+        "{}?run=0&sampler=ancestral&temperature=1&device=webgpu&compare=0&top_p=1&steps={steps}&length={length}",
         server.url()
     ))?;
     browser.wait("!document.getElementById('generate').disabled", RUN)?;

@@ -14,7 +14,7 @@ pub(super) fn twin_equals_native(bench: &Bench) -> Result<String> {
     let prompt = "once upon";
     let open = canvas(&model, prompt)?;
     let mut visit = bench.visit(false)?;
-    visit.open("?run=0&device=cpu&compare=0")?;
+    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu&compare=0")?;
     visit.ready()?;
     let mask = model.config().mask_index;
     let (rounding, _) = difference(&mut visit, &mut model, "cpu", &open.tokens(mask))?;
@@ -29,7 +29,7 @@ pub(super) fn twin_equals_native(bench: &Bench) -> Result<String> {
     }
     let (seed, run) = chosen.context("no seed has a margin")?;
     visit.open(&format!(
-        "?run=0&device=cpu&compare=0&top_p=1&temperature=1&steps=24&length={LENGTH}&seed={seed}&prompt=once+upon"
+        "?run=0&sampler=ancestral&temperature=1&device=cpu&compare=0&top_p=1&steps=24&length={LENGTH}&seed={seed}&prompt=once+upon"
     ))?;
     visit.ready()?;
     visit.picture("ready")?;
@@ -66,7 +66,7 @@ pub(super) fn frozen_words_stay(bench: &Bench) -> Result<String> {
     let template = "the hen [MASK:8] the cat";
     let expected = canvas(&model, template)?;
     let mut visit = bench.visit(false)?;
-    visit.open("?run=0&device=cpu&steps=8&top_p=1")?;
+    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu&steps=8&top_p=1")?;
     visit.ready()?;
     visit.fill("prompt", template)?;
     visit.generate()?;
@@ -214,7 +214,8 @@ pub(super) fn scrub_and_share(bench: &Bench) -> Result<String> {
 
 pub(super) fn cancel(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(false)?;
-    visit.open("?run=0&device=cpu&steps=1000&length=48&compare=0")?;
+    visit
+        .open("?run=0&sampler=ancestral&temperature=1&device=cpu&steps=1000&length=48&compare=0")?;
     visit.ready()?;
     visit.click("generate")?;
     visit.browser.wait(
