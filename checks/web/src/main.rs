@@ -55,7 +55,7 @@ enum Command {
         /// Address of the settings, such as `?seed=3&steps=48`
         #[arg(
             long,
-            default_value = "?device=cpu&seed=1&length=96&steps=96#prompt=Once upon a time"
+            default_value = "?device=cpu&seed=1&length=96&steps=96&prompt=Once+upon+a+time"
         )]
         query: String,
     },
