@@ -108,23 +108,27 @@ fn answer(
 /// The file of a path, which cannot lead out of its folder.
 fn find(target: &str, mounts: &[(String, PathBuf)]) -> Option<PathBuf> {
     let target = target.strip_prefix('/')?;
-    mounts.iter().find_map(|(prefix, folder)| {
-        let rest = match target.strip_prefix(prefix.as_str())? {
-            rest if prefix.is_empty() => rest,
-            rest => rest.strip_prefix('/')?,
-        };
-        let inside = |c| matches!(c, Component::Normal(_));
-        if rest.contains('\\') || !Path::new(rest).components().all(inside) {
-            return None;
-        }
-        let path = folder.join(rest);
-        let path = if rest.is_empty() || rest.ends_with('/') {
-            path.join("index.html")
+    // the first mount that matches answers alone, so that it can also lack a file
+    let (rest, folder) = mounts.iter().find_map(|(prefix, folder)| {
+        let rest = target.strip_prefix(prefix.as_str())?;
+        let rest = if prefix.is_empty() {
+            rest
         } else {
-            path
+            rest.strip_prefix('/')?
         };
-        path.is_file().then_some(path)
-    })
+        Some((rest, folder))
+    })?;
+    let inside = |c| matches!(c, Component::Normal(_));
+    if rest.contains('\\') || !Path::new(rest).components().all(inside) {
+        return None;
+    }
+    let path = folder.join(rest);
+    let path = if rest.is_empty() || rest.ends_with('/') {
+        path.join("index.html")
+    } else {
+        path
+    };
+    path.is_file().then_some(path)
 }
 
 fn mime(path: &Path) -> &'static str {
