@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
+import { clearNotice, notice } from "./notices.js";
 import { options, readAddress, settings, writeAddress } from "./settings.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
@@ -18,41 +19,7 @@ const arView = new TokenView($("ar-tokens"));
 const alpha = new Chart($("alpha-chart"), { label: "alpha over time", x: [1, 0], y: [0, 1], xName: "time t, running from 1 to 0", yName: "α: share not masked" });
 const training = setUpTraining({ engine, fail, idle: () => !app.busy, lock });
 
-// Notices
-
-function notice(text, { id = "", hint = "", actions = [] } = {}) {
-  const box = document.createElement("div");
-  box.className = "notice";
-  box.dataset.notice = id;
-  const line = document.createElement("p");
-  line.textContent = text;
-  box.append(line);
-  if (hint) {
-    const next = document.createElement("p");
-    next.className = "hint";
-    next.textContent = `What helps: ${hint}.`;
-    box.append(next);
-  }
-  if (actions.length > 0) {
-    const row = document.createElement("div");
-    row.className = "buttons";
-    for (const [label, act] of actions) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = label;
-      button.addEventListener("click", () => {
-        box.remove();
-        act();
-      });
-      row.append(button);
-    }
-    box.append(row);
-  }
-  $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
-  $("notices").append(box);
-}
-
-const clearNotice = (id) => $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
+// Errors
 
 /** Tells of an error; a lost device or a dead worker is started again once, then a button offers it. */
 async function fail(error, what, actions = []) {

@@ -17,7 +17,7 @@ pub(super) fn webgpu_equals_native(bench: &Bench) -> Result<String> {
     let open = canvas(&model, "once upon")?;
     let mask = model.config().mask_index;
     let mut visit = bench.visit(true)?;
-    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu&compare=0")?;
+    visit.open("?run=0&device=cpu&compare=0")?;
     visit.ready()?;
     let (worst, adapter) = difference(&mut visit, &mut model, "webgpu", &open.tokens(mask))?;
     ensure!(worst > 0.0 && worst < TOLERANCE, "logits differ by {worst}");
@@ -90,7 +90,7 @@ pub(super) fn every_shader(bench: &Bench) -> Result<String> {
         );
     }
     let mut visit = bench.visit(true)?;
-    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu&compare=0")?;
+    visit.open("?run=0&device=cpu&compare=0")?;
     let mut problems = Vec::new();
     for part in all.chunks(40) {
         let shaders = serde_json::to_string(part)?;

@@ -14,7 +14,7 @@ pub(super) fn twin_equals_native(bench: &Bench) -> Result<String> {
     let prompt = "once upon";
     let open = canvas(&model, prompt)?;
     let mut visit = bench.visit(false)?;
-    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu&compare=0")?;
+    visit.open("?run=0&device=cpu&compare=0")?;
     visit.ready()?;
     let mask = model.config().mask_index;
     let (rounding, _) = difference(&mut visit, &mut model, "cpu", &open.tokens(mask))?;

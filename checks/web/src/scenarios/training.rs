@@ -13,7 +13,7 @@ use crate::site::{Bench, RUN, numbers};
 
 pub(super) fn training(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(false)?;
-    visit.open("?run=0&sampler=ancestral&temperature=1&device=cpu")?;
+    visit.open("?run=0&device=cpu")?;
     visit.ready()?;
     let folder = tempfile::tempdir()?;
     visit.browser.call(
@@ -99,7 +99,7 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
 /// A run whose device is lost goes on from the weights of its last sample.
 pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(true)?;
-    visit.open("?run=0&sampler=ancestral&temperature=1&device=webgpu&compare=0")?;
+    visit.open("?run=0&device=webgpu&compare=0")?;
     visit.ready()?;
     visit.click("train-sample")?;
     visit.browser.wait(
