@@ -196,10 +196,7 @@ fn run() -> anyhow::Result<()> {
     base.training.val_every = 0;
     base.training.val_blocks = 16;
     base.training.save_every = 100;
-    let mut files = base.data.clone();
-    for path in [&mut files.train, &mut files.valid, &mut files.tokenizer] {
-        *path = support::find(path);
-    }
+    let files = support::found(&base.data);
     let bench = Bench {
         device: args.device.open()?,
         corpus: Corpus::load(&files, base.model.length, &mut Silent)?,

@@ -15,7 +15,6 @@ use mdlm::io::safetensors::Precision;
 use mdlm::model::Model;
 use mdlm::progress::Silent;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.
 #[derive(Parser)]
@@ -60,10 +59,7 @@ fn card(args: &CardArgs, checkpoint: &Path, out: &Path, device: &Device) -> anyh
     let dir = checkpoint::resolve(checkpoint)?;
     let text = checkpoint::read_text(&dir.join("config.toml"), 1 << 16)?;
     let config = TrainConfig::from_toml(&text)?;
-    let mut files = config.data;
-    for path in [&mut files.train, &mut files.valid, &mut files.tokenizer] {
-        *path = support::find(path);
-    }
+    let files = support::found(&config.data);
     let corpus = Corpus::load(&files, config.model.length, &mut Silent)?;
     let mut model = wait(Model::load(device, out))?;
     let eval = EvalConfig {
@@ -85,12 +81,7 @@ fn card(args: &CardArgs, checkpoint: &Path, out: &Path, device: &Device) -> anyh
     let unigram = Unigram::from_blocks(&corpus.train, corpus.tokenizer.vocab_size())?;
     let mut digests = json!({});
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        let bytes = std::fs::read(out.join(name))?;
-        let digest: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        digests[name] = json!({ "bytes": bytes.len(), "sha256": digest });
+        digests[name] = serde_json::to_value(checkpoint::measure(&out.join(name))?)?;
     }
     let rounded = |x: f64| (100.0 * x).round() / 100.0;
     Ok(json!({

@@ -231,10 +231,7 @@ fn run() -> anyhow::Result<()> {
         TrainConfig::from_toml(&checkpoint::read_text(&dir.join("config.toml"), 1 << 16)?)
     });
     let config = args.resolve(&device, saved.transpose()?)?;
-    let mut files = config.data.clone();
-    for path in [&mut files.train, &mut files.valid, &mut files.tokenizer] {
-        *path = support::find(path);
-    }
+    let files = support::found(&config.data);
     let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
     let mut trainer = match &found {
         Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,

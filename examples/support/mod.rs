@@ -7,7 +7,7 @@ pub mod screen;
 use std::path::{Path, PathBuf};
 
 use mdlm::blocking::wait;
-use mdlm::config::{SampleConfig, TrainConfig};
+use mdlm::config::{DataConfig, SampleConfig, TrainConfig};
 use mdlm::device::Device;
 use mdlm::model::Model;
 
@@ -134,6 +134,15 @@ impl SampleArgs {
         all.sampling.validate()?;
         Ok(all.sampling)
     }
+}
+
+/// A run's data with its files where [`find`] finds them.
+pub fn found(data: &DataConfig) -> DataConfig {
+    let mut data = data.clone();
+    for path in [&mut data.train, &mut data.valid, &mut data.tokenizer] {
+        *path = find(path);
+    }
+    data
 }
 
 /// A file as given, or in this repository if it is not there.

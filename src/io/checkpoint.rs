@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::json::{read_json, write_json};
 pub use super::json::{read_text, write_bytes};
-pub use super::manifest::verify;
 use super::manifest::{self, MANIFEST, entries};
+pub use super::manifest::{FileEntry, measure, verify};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "checkpoint-";

@@ -20,11 +20,14 @@ struct Manifest {
     files: BTreeMap<String, FileEntry>,
 }
 
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
+/// Size and digest of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileEntry {
-    bytes: u64,
-    sha256: String,
+pub struct FileEntry {
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Writes the manifest of all files in `dir`.
@@ -94,7 +97,11 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
         .map_err(Error::io(dir, "list"))
 }
 
-fn measure(path: &Path) -> Result<FileEntry> {
+/// Reads a file for its size and digest.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Checkpoint`] for what is not a regular file.
+pub fn measure(path: &Path) -> Result<FileEntry> {
     let kind = fs::symlink_metadata(path).map_err(Error::io(path, "read"))?;
     if !kind.is_file() {
         return Err(Error::checkpoint(path, None, "not a regular file"));

@@ -89,7 +89,9 @@ impl Trainer {
             match model.backbone.layout.keys().iter().position(same) {
                 Some(at) => weights.clone_from(&theirs[at]),
                 None if conditioning && !conditioned => {
-                    *weights = unmodulated(key).unwrap_or_else(|| weights.clone());
+                    if let Some(bias) = unmodulated(key) {
+                        *weights = bias;
+                    }
                 }
                 None => {
                     return refuse(format!("it has no {} of shape {:?}", key.key, key.shape));

@@ -54,7 +54,7 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Train the page's models and write them to web/model (hours on two CPU cores; goes on where it was)
+    /// Train the page's models and write them to web/model (an hour on two CPU cores; goes on where it was)
     DemoModels {
         /// Where to compute: auto, gpu, cpu, or part of an adapter's name
         #[arg(long, default_value = "auto")]

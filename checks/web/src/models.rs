@@ -8,12 +8,12 @@ use mdlm::blocking::wait;
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::{Corpus, Tokenizer, split_documents, split_held_out};
 use mdlm::device::Device;
+use mdlm::io::checkpoint::measure;
 use mdlm::io::safetensors::Precision;
 use mdlm::model::{Model, Published};
 use mdlm::progress::Silent;
 use mdlm::train::Trainer;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 /// Text that the models of the tests are trained on.
 pub const TEXT: &str = include_str!("text.txt");
@@ -80,8 +80,9 @@ pub fn write(files: &Published, folder: &Path) -> Result<()> {
         ("model.safetensors", &files.weights),
         ("tokenizer.json", tokenizer),
     ] {
-        fs::write(folder.join(name), bytes)?;
-        digests[name] = json!({"bytes": bytes.len(), "sha256": hex(bytes)});
+        let path = folder.join(name);
+        fs::write(&path, bytes)?;
+        digests[name] = serde_json::to_value(measure(&path)?)?;
     }
     let card = json!({
         "data": "a page of text that came with the tests",
@@ -90,9 +91,4 @@ pub fn write(files: &Published, folder: &Path) -> Result<()> {
         "files": digests,
     });
     Ok(fs::write(folder.join("card.json"), card.to_string())?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
