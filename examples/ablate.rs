@@ -24,7 +24,7 @@ struct Args {
     #[arg(value_enum)]
     what: What,
     /// Seeds to train with.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Optimiser steps of a run, of 2,048 tokens each.
     #[arg(long, default_value_t = 500)]
@@ -153,7 +153,7 @@ impl Summary {
     fn of(name: &str, all: &[Perplexity]) -> Self {
         let values: Vec<f64> = all.iter().map(|p| p.ppl).collect();
         let (ppl, spread) = moments(&values);
-        let std_err = all.iter().map(Perplexity::std_err).sum::<f64>() / all.len() as f64;
+        let std_err = all.iter().filter_map(Perplexity::std_err).sum::<f64>() / all.len() as f64;
         Self {
             name: name.to_owned(),
             ppl,
@@ -273,11 +273,12 @@ fn run() -> anyhow::Result<()> {
                     0 => "∞".to_owned(),
                     t => t.to_string(),
                 };
-                println!("| {label} | {:.2} | {:.2} |", p.ppl, p.std_err());
+                let error = p.std_err().unwrap_or(f64::NAN);
+                println!("| {label} | {:.2} | {error:.2} |", p.ppl);
                 bars.push(Bar {
                     label,
                     value: p.ppl,
-                    error: p.std_err(),
+                    error,
                 });
             }
             chart(&picture("steps"), "perplexity bound with T steps", &bars)
@@ -307,13 +308,14 @@ fn run() -> anyhow::Result<()> {
                 };
                 let spread = bench.evaluate(&mut model, &independent)?;
                 let sequences = spread.tokens as f64 / bench.base.model.length as f64;
-                let variance = spread.nats_std_err.powi(2) * sequences;
+                let error = spread.nats_std_err.unwrap_or(f64::NAN);
+                let variance = error.powi(2) * sequences;
                 let p = bench.evaluate(&mut model, &sampled)?;
                 let bits = std::f64::consts::LN_2.recip();
                 println!(
                     "| {name} | {:.3} ± {:.3} | {variance:.2} |",
                     p.nats_per_token * bits,
-                    p.nats_std_err * bits
+                    p.nats_std_err.unwrap_or(f64::NAN) * bits
                 );
                 bars.push(Bar {
                     label: name.to_owned(),

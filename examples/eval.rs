@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use indicatif::ProgressBar;
+use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::config::{Detokenizer, TrainConfig};
+use mdlm::config::{Detokenizer, ModelKind, Parameterization, TrainConfig};
 use mdlm::data::{Blocks, Corpus, EvalData, Tokenizer};
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, EvalMode, Judge, distinct_n, perplexity, unigram_entropy};
@@ -26,41 +27,40 @@ struct Args {
     #[arg(long, required_unless_present = "generate")]
     data: Option<PathBuf>,
     /// Tokenisation of a published set to undo: wikitext, ptb, lm1b, lambada, scientific_papers.
-    #[arg(long, default_value = "none")]
+    #[arg(long, default_value = "none", requires = "data")]
     detokenizer: String,
     /// No end of text between documents, as the paper's zero-shot protocol has it.
-    #[arg(long)]
+    #[arg(long, requires = "data")]
     no_eos: bool,
     /// A document a block, cut or padded, in place of one stream cut to blocks.
-    #[arg(long)]
+    #[arg(long, requires = "data")]
     no_wrap: bool,
     /// Field of JSON lines or column of Parquet that holds the text.
-    #[arg(long, default_value = "text")]
+    #[arg(long, default_value = "text", requires = "data")]
     field: String,
-    /// exact: the integral over t in closed form, only masks are sampled; mc: t is sampled too, as the
-    /// reference does. Autoregressive models and other losses than SUBS have one way only.
-    #[arg(long, value_enum, default_value = "exact")]
-    mode: Mode,
-    /// Draws for each block.
-    #[arg(long, default_value_t = 1)]
-    samples: usize,
+    /// How the bound of a denoiser is estimated; default: exact for SUBS, else mc.
+    #[arg(long, value_enum, requires = "data")]
+    mode: Option<Mode>,
+    /// Draws for each block, of a denoiser; default: 1.
+    #[arg(long, requires = "data")]
+    samples: Option<usize>,
     /// Steps T of the discretised bound; 0: continuous time.
-    #[arg(long = "T", default_value_t = 0)]
+    #[arg(long = "T", default_value_t = 0, requires = "data")]
     t_steps: u32,
-    /// Blocks at a time.
-    #[arg(long, default_value_t = 16)]
+    /// Blocks at a time; the result does not depend on it.
+    #[arg(long, default_value_t = 16, requires = "data")]
     batch: usize,
     /// Most blocks; 0: all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "data")]
     blocks: usize,
     /// Samples to write and judge.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     generate: Option<u64>,
     #[command(flatten)]
     sampling: support::SampleArgs,
     /// Folder of the model that judges the samples: an autoregressive checkpoint, or a GPT-2 with its
     /// tokenizer.json.
-    #[arg(long)]
+    #[arg(long, requires = "generate")]
     judge: Option<PathBuf>,
     /// One JSON object in place of words; std_err is that of nats_per_token.
     #[arg(long)]
@@ -69,28 +69,44 @@ struct Args {
     device: support::DeviceArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Mode {
+    /// The integral over t in closed form, only masks are sampled; for SUBS.
     Exact,
+    /// t is sampled too, as the reference does.
     Mc,
 }
 
-/// Characters of the text in the blocks.
-fn characters(blocks: &Blocks, most: usize, tokenizer: &Tokenizer) -> mdlm::Result<usize> {
-    let count = if most == 0 {
-        blocks.count()
-    } else {
-        most.min(blocks.count())
-    };
-    let mut sum = 0;
-    for i in 0..count {
-        let block = blocks.block(i)?;
-        sum += tokenizer
-            .decode(&block[..blocks.attended(i)])
-            .chars()
-            .count();
+/// The estimator that was asked for, and what to call it; what the model has no use for is refused.
+fn estimator(args: &Args, model: &Model) -> mdlm::Result<(EvalMode, &'static str)> {
+    let ar = model.config().kind == ModelKind::Ar;
+    let subs = model.objective().parameterization == Parameterization::Subs;
+    let refuse = |key: &str, value: String, problem: &str| Err(Error::config(key, value, problem));
+    match args.mode {
+        Some(mode) if ar => {
+            let problem = "an autoregressive model's perplexity is computed, not estimated";
+            refuse("mode", format!("{mode:?}").to_lowercase(), problem)
+        }
+        Some(Mode::Exact) if !subs => {
+            let problem = "only the bound of SUBS has a closed form; leave it out, or take mc";
+            refuse("mode", "exact".to_owned(), problem)
+        }
+        _ if ar && args.samples.is_some() => {
+            let problem = "an autoregressive model's perplexity needs no draws; leave it out";
+            refuse("samples", args.samples.unwrap_or(1).to_string(), problem)
+        }
+        Some(Mode::Mc) => Ok((EvalMode::Mc, "mc")),
+        None if !subs => Ok((EvalMode::Mc, "mc")),
+        _ => Ok((EvalMode::Exact, "exact")),
     }
-    Ok(sum)
+}
+
+/// Characters of the text in the first `most` blocks; 0: in all.
+fn characters(blocks: &Blocks, most: usize) -> usize {
+    let most = if most == 0 { usize::MAX } else { most };
+    (0..blocks.count().min(most))
+        .map(|i| blocks.characters(i).unwrap_or(0))
+        .sum()
 }
 
 /// By its name in configurations.
@@ -112,12 +128,10 @@ fn likelihood(args: &Args, path: &Path, model: &mut Model) -> anyhow::Result<ser
         ..EvalData::new(support::find(&path.display().to_string()))
     };
     let blocks = Corpus::load_eval(&data, &tokenizer, model.config().length)?;
+    let (mode, mode_name) = estimator(args, model)?;
     let config = EvalConfig {
-        mode: match args.mode {
-            Mode::Exact => EvalMode::Exact,
-            Mode::Mc => EvalMode::Mc,
-        },
-        samples: args.samples,
+        mode,
+        samples: args.samples.unwrap_or(1),
         t_steps: args.t_steps,
         most: args.blocks,
         seed: args.sampling.resolve()?.seed,
@@ -135,35 +149,42 @@ fn likelihood(args: &Args, path: &Path, model: &mut Model) -> anyhow::Result<ser
         },
     ))?;
     bar.finish_and_clear();
-    let characters = characters(&blocks, args.blocks, &tokenizer)?;
+    let characters = characters(&blocks, args.blocks);
     let bits = p.nats_per_token / std::f64::consts::LN_2;
-    let bits_per_char = bits * p.tokens as f64 / characters as f64;
-    let [low, high] = p.interval();
-    let mode = if args.mode == Mode::Mc { "mc" } else { "exact" };
+    // a block may hold nothing but the ends of empty documents
+    let bits_per_char = (characters > 0).then(|| bits * p.tokens as f64 / characters as f64);
     if !args.json {
+        let error = match (p.interval(), p.nats_std_err) {
+            (Some([low, high]), Some(error)) => [
+                format!(" (95 %: {low:.3} to {high:.3})"),
+                format!(" ± {error:.4}"),
+            ],
+            _ => [" (a single block has no error)".to_owned(), String::new()],
+        };
+        let per_char =
+            bits_per_char.map_or_else(String::new, |b| format!(", {b:.4} bits a character"));
         println!(
-            "perplexity {:.3} (95 %: {low:.3} to {high:.3}), {:.4} ± {:.4} nats a token\n\
-             {bits:.4} bits a token, {bits_per_char:.4} bits a character; {} tokens, {characters} characters, mode {mode}",
-            p.ppl, p.nats_per_token, p.nats_std_err, p.tokens
+            "perplexity {:.3}{}, {:.4}{} nats a token\n\
+             {bits:.4} bits a token{per_char}; {} tokens, {characters} characters, mode {mode_name}",
+            p.ppl, error[0], p.nats_per_token, error[1], p.tokens
         );
     }
     Ok(json!({
         "ppl": p.ppl,
-        "ppl_low": low,
-        "ppl_high": high,
+        "ppl_low": p.interval().map(|[low, _]| low),
+        "ppl_high": p.interval().map(|[_, high]| high),
         "nats_per_token": p.nats_per_token,
         "std_err": p.nats_std_err,
         "bits_per_token": bits,
         "bits_per_char": bits_per_char,
         "tokens": p.tokens,
         "characters": characters,
-        "mode": mode,
+        "mode": mode_name,
     }))
 }
 
 fn judge(device: &Device, dir: &Path) -> anyhow::Result<Judge> {
-    let config = std::fs::read_to_string(dir.join("config.json")).unwrap_or_default();
-    if config.contains("\"gpt2\"") {
+    if Gpt2::is_in(dir)? {
         let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
         let model = wait(Gpt2::load(device, dir))?;
         return Ok(Judge::Gpt2(Box::new(model), tokenizer));
@@ -182,14 +203,18 @@ fn quality(
         anyhow::bail!("the checkpoint holds no tokenizer.json");
     };
     let mut config = args.sampling.resolve()?;
-    let (mut samples, mut texts) = (Vec::new(), Vec::new());
+    config.check_seeds(count)?;
+    let mut judge = match &args.judge {
+        Some(dir) => Some(judge(device, dir)?),
+        None => None,
+    };
+    let mut samples = Vec::new();
     let bar = ProgressBar::new(count);
     for _ in 0..count {
         let canvas = Canvas::prompt(&[tokenizer.bos()], model.config().length)?;
         let sampler = model.sampler(canvas, &config)?;
         let canvas = wait(sampler.finish(|_| ControlFlow::Continue(())))?;
         samples.push(canvas.tokens(tokenizer.mask_index()));
-        texts.push(canvas.text(&tokenizer));
         config.seed += 1;
         bar.inc(1);
     }
@@ -197,8 +222,8 @@ fn quality(
     let entropies = samples.iter().map(|s| unigram_entropy(s)).sum::<f64>();
     let entropy = entropies / samples.len() as f64;
     let distinct = [1, 2, 3].map(|n| distinct_n(&samples, n));
-    let generative = match &args.judge {
-        Some(dir) => Some(wait(judge(device, dir)?.perplexity(&texts))?),
+    let generative = match &mut judge {
+        Some(judge) => Some(wait(judge.perplexity(&samples, &tokenizer))?),
         None => None,
     };
     if !args.json {
@@ -207,7 +232,7 @@ fn quality(
             distinct[0], distinct[1], distinct[2]
         );
         if let Some(p) = generative {
-            println!("generative perplexity {:.2} ± {:.2}", p.ppl, p.std_err());
+            println!("generative perplexity {} of {} tokens", p.shown(), p.tokens);
         }
     }
     Ok(json!({
@@ -215,7 +240,8 @@ fn quality(
         "entropy": entropy,
         "distinct": distinct,
         "gen_ppl": generative.map(|p| p.ppl),
-        "gen_ppl_std_err": generative.map(|p| p.std_err()),
+        "gen_ppl_std_err": generative.and_then(|p| p.std_err()),
+        "gen_tokens": generative.map(|p| p.tokens),
     }))
 }
 

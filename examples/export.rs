@@ -5,14 +5,15 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use mdlm::Error;
 use mdlm::blocking::wait;
 use mdlm::config::TrainConfig;
 use mdlm::data::{Corpus, Unigram};
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, perplexity};
-use mdlm::io::checkpoint::{self, TrainState};
+use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
-use mdlm::model::Model;
+use mdlm::model::Published;
 use mdlm::progress::Silent;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
-    /// Folder to be made; one of that name is replaced.
+    /// Folder to be made; one that holds nothing but an exported model is replaced.
     #[arg(long)]
     out: PathBuf,
     /// Type of the numbers in the file.
@@ -40,10 +41,10 @@ struct CardArgs {
     #[arg(long, value_name = "DATA", requires_all = ["licence", "command", "checkpoint"])]
     card: Option<String>,
     /// For the card: the model's licence.
-    #[arg(long)]
+    #[arg(long, requires = "card")]
     licence: Option<String>,
     /// For the card: how to make the model again.
-    #[arg(long)]
+    #[arg(long, requires = "card")]
     command: Option<String>,
 }
 
@@ -54,14 +55,22 @@ enum Dtype {
     Bf16,
 }
 
-/// Measures the files as they were written, on the text that the run held out.
-fn card(args: &CardArgs, checkpoint: &Path, out: &Path, device: &Device) -> anyhow::Result<Value> {
+/// Measures the files as they will be written, on the text that the run held out.
+fn card(
+    args: &CardArgs,
+    checkpoint: &Path,
+    files: &Published,
+    device: &Device,
+) -> anyhow::Result<Value> {
     let dir = checkpoint::resolve(checkpoint)?;
-    let text = checkpoint::read_text(&dir.join("config.toml"), 1 << 16)?;
+    let text = checkpoint::read_text(&dir.join(checkpoint::CONFIG), 1 << 16)?;
     let config = TrainConfig::from_toml(&text)?;
-    let files = support::found(&config.data);
-    let corpus = Corpus::load(&files, config.model.length, &mut Silent)?;
-    let mut model = wait(Model::load(device, out))?;
+    let corpus = Corpus::load(
+        &support::found(&config.data),
+        config.model.length,
+        &mut Silent,
+    )?;
+    let mut model = wait(files.load(device))?;
     let eval = EvalConfig {
         samples: 4,
         ..EvalConfig::default()
@@ -79,10 +88,6 @@ fn card(args: &CardArgs, checkpoint: &Path, out: &Path, device: &Device) -> anyh
     ))?;
     bar.finish_and_clear();
     let unigram = Unigram::from_blocks(&corpus.train, corpus.tokenizer.vocab_size())?;
-    let mut digests = json!({});
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        digests[name] = serde_json::to_value(checkpoint::measure(&out.join(name))?)?;
-    }
     let rounded = |x: f64| (100.0 * x).round() / 100.0;
     Ok(json!({
         "data": args.card,
@@ -91,15 +96,33 @@ fn card(args: &CardArgs, checkpoint: &Path, out: &Path, device: &Device) -> anyh
         "command": args.command,
         "validation": {
             "perplexity": rounded(bound.ppl),
-            "std_err": rounded(bound.std_err()),
+            "std_err": bound.std_err().map(rounded),
             "unigram_perplexity": rounded(unigram.perplexity(&corpus.valid)?),
         },
-        "files": digests,
+        "files": {
+            "config.json": FileEntry::of(&files.config),
+            "model.safetensors": FileEntry::of(&files.weights),
+            "tokenizer.json": files.tokenizer.as_deref().map(FileEntry::of),
+        },
     }))
+}
+
+/// An error if the model would be written over what it is read from.
+fn check_apart(source: &Path, out: &Path) -> mdlm::Result<()> {
+    if let (Ok(from), Ok(to)) = (source.canonicalize(), out.canonicalize())
+        && from.starts_with(&to)
+    {
+        let problem = "is where the model is read from: it is left as it is; take another name";
+        return Err(Error::config("out", out.display(), problem));
+    }
+    Ok(())
 }
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(source) = &args.model.checkpoint {
+        check_apart(source, &args.out)?;
+    }
     let device = args.device.open()?;
     let model = args.model.load(&device)?;
     let precision = match args.precision {
@@ -107,11 +130,14 @@ fn run() -> anyhow::Result<()> {
         Dtype::F16 => Precision::F16,
         Dtype::Bf16 => Precision::Bf16,
     };
-    wait(model.save(&args.out, precision))?;
-    if let (Some(_), Some(checkpoint)) = (&args.card.card, &args.model.checkpoint) {
-        let card = card(&args.card, checkpoint, &args.out, &device)?;
-        let text = serde_json::to_string_pretty(&card)? + "\n";
-        mdlm::io::atomic::write_file(&args.out.join("card.json"), text.as_bytes())?;
+    let files = wait(model.publish(precision))?;
+    let card = match (&args.card.card, &args.model.checkpoint) {
+        (Some(_), Some(checkpoint)) => Some(card(&args.card, checkpoint, &files, &device)?),
+        _ => None,
+    };
+    let text = card.as_ref().map(|card| format!("{card:#}\n"));
+    files.save(&args.out, text.as_ref().map(String::as_bytes))?;
+    if let Some(card) = card {
         println!("{}", card["validation"]);
     }
     println!(

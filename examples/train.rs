@@ -174,9 +174,10 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
                 bar.set_message(format!("{what} {done}/{total}"))
             }
             Event::Validation { step, ppl, std_err } => {
+                let error = std_err.map_or_else(String::new, |error| format!(" ± {error:.2}"));
                 say(
                     &bar,
-                    &format!("step {step}: validation perplexity {ppl:.2} ± {std_err:.2}"),
+                    &format!("step {step}: validation perplexity {ppl:.2}{error}"),
                 );
             }
             Event::Saved { path, .. } => say(&bar, &format!("saved {}", path.display())),
@@ -270,10 +271,14 @@ fn run() -> anyhow::Result<()> {
         begin.elapsed().as_secs_f64()
     );
     if let Some(p) = summary.validation {
-        let [low, high] = p.interval();
+        let interval = p
+            .interval()
+            .map(|[low, high]| format!(" (95 %: {low:.2} to {high:.2})"));
         println!(
-            "validation perplexity {:.2} (95 %: {low:.2} to {high:.2}); unigram model {:.2}",
-            p.ppl, summary.unigram_ppl
+            "validation perplexity {:.2}{}; unigram model {:.2}",
+            p.ppl,
+            interval.unwrap_or_default(),
+            summary.unigram_ppl
         );
     }
     if let (true, Some(best)) = (resolved.training.patience > 0, summary.best) {

@@ -21,8 +21,8 @@ pub enum Event {
         step: u64,
         /// Perplexity of the EMA weights.
         ppl: f64,
-        /// Standard error of the perplexity.
-        std_err: f64,
+        /// Standard error of the perplexity; none of a single block.
+        std_err: Option<f64>,
     },
     /// A checkpoint lies on disk.
     Saved {

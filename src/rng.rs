@@ -42,8 +42,10 @@ pub enum Stream {
     Reveal = 6,
     /// What a revealed position becomes.
     Token = 7,
-    /// Times and masks of validation.
+    /// Masks of validation.
     Validation = 8,
+    /// Which stratum of t, or of the number of masks, each draw of validation gets.
+    Strata = 9,
 }
 
 /// Key of the block function for a purpose and a step.

@@ -7,7 +7,7 @@ use common::Executor;
 use common::models::{load, small};
 use common::runs::refused;
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, NoiseKind};
-use mdlm::data::Blocks;
+use mdlm::data::{Blocks, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, Judge, Perplexity, perplexity};
 use mdlm::model::Model;
 use mdlm::rng::{Rng, Stream};
@@ -60,7 +60,7 @@ fn a_fresh_model_knows_nothing() {
             let mut model = block_on(Model::new(executor.shared(), &of(kind), 1)).unwrap();
             let p = evaluate(&mut model, &blocks(9), &exact(1));
             assert!((p.ppl - WORDS as f64).abs() < 1e-5, "{kind:?}: {p:?}");
-            assert!(p.nats_std_err < 1e-6, "{p:?}");
+            assert!(p.nats_std_err.unwrap() < 1e-6, "{p:?}");
             let counted = if kind == ModelKind::Ar {
                 LENGTH - 1
             } else {
@@ -163,30 +163,95 @@ fn pads_do_not_count() {
     }
 }
 
+/// The mean over seeds of estimates of the same blocks, and its standard error.
+fn over_seeds(model: &mut Model, blocks: &Blocks, batch: usize, config: EvalConfig) -> [f64; 2] {
+    let seeds = 300;
+    let one = |seed| {
+        let config = EvalConfig { seed, ..config };
+        let p = block_on(perplexity(model, blocks, batch, &config, |_, _| {}));
+        p.unwrap().nats_per_token
+    };
+    let all: Vec<f64> = (1..=seeds).map(one).collect();
+    let mean = all.iter().sum::<f64>() / seeds as f64;
+    let squares = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+    [mean, squares.sqrt() / seeds as f64]
+}
+
 #[test]
-fn a_judge_scores_text() {
+fn neither_batch_nor_order_changes_an_estimate() {
+    let mut model = load(Executor::CpuF32.shared(), &of(ModelKind::Dit), None);
+    let blocks = blocks(5);
+    for config in [exact(1), exact(2), sampled(1)] {
+        // with one seed the batch changes roundings only
+        let of_batch = |model: &mut Model, batch| {
+            let p = block_on(perplexity(model, &blocks, batch, &config, |_, _| {}));
+            p.unwrap().nats_per_token
+        };
+        let whole = of_batch(&mut model, 5);
+        for batch in [1, 2, 3, 4, 64] {
+            let p = of_batch(&mut model, batch);
+            assert!((p - whole).abs() < 1e-6, "batch {batch}: {p}, {whole}");
+        }
+    }
+    // two blocks that are not equally hard, in both orders
+    let (dull, lively) = (vec![1; LENGTH], ids(1));
+    let pair = |a: &[u32], b: &[u32]| Blocks::new(LENGTH, [a, b].concat(), 7).unwrap();
+    let (one, other) = (pair(&dull, &lively), pair(&lively, &dull));
+    for config in [exact(1), sampled(1)] {
+        let [a, da] = over_seeds(&mut model, &one, 2, config);
+        let [b, db] = over_seeds(&mut model, &other, 2, config);
+        let error = da.hypot(db);
+        println!("{:?}: {a:.4} and {b:.4} ± {error:.4}", config.mode);
+        assert!((a - b).abs() < 4.0 * error, "{a} {b} {error}");
+        assert!(error < 0.05, "{error}");
+    }
+}
+
+#[test]
+fn a_single_block_has_no_error() {
+    for kind in [ModelKind::Dit, ModelKind::Ar] {
+        let mut model = load(Executor::CpuF32.shared(), &of(kind), None);
+        let p = evaluate(&mut model, &blocks(1), &exact(1));
+        assert_eq!((p.nats_std_err, p.interval()), (None, None));
+        let p = evaluate(&mut model, &blocks(2), &exact(1));
+        assert!(p.interval().unwrap()[0] < p.ppl);
+    }
+}
+
+#[test]
+fn a_judge_scores_what_was_drawn() {
     let device = Executor::CpuF32.shared();
     let mut model = load(device, &of(ModelKind::Ar), None);
-    let text = "abcdeabc";
-    let tokens: Vec<u32> = [5]
-        .into_iter()
-        .chain(text.bytes().map(|b| u32::from(b - b'a')))
-        .collect();
-    let nll = block_on(model.next_token_nll(&tokens)).unwrap();
+    // a beginning, two texts with an end between them, longer than a window
+    let sample: Vec<u32> = [5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 2, 2, 3, 1, 5].to_vec();
+    let windows = [&sample[..LENGTH], &sample[LENGTH - 1..]];
+    let score = |model: &mut Model, window: &[u32]| {
+        let nll = block_on(model.next_token_nll(window)).unwrap();
+        nll.iter().sum::<f64>()
+    };
+    let nats: f64 = windows.iter().map(|window| score(&mut model, window)).sum();
+    let tokenizer = model.tokenizer().unwrap().clone();
     let mut judge = Judge::Autoregressive(Box::new(model));
-    let texts = [text.to_owned(), text.to_owned()];
-    let p = block_on(judge.perplexity(&texts)).unwrap();
-    assert_eq!(p.tokens, 16);
-    assert!((p.nats_per_token - nll.iter().sum::<f64>() / 8.0).abs() < 1e-9);
-    refused(
-        block_on(judge.perplexity(&[])).map(|_| ()),
-        "config",
-        &["no text"],
-    );
+    let samples = [sample.clone(), sample[1..].to_vec()];
+    let p = block_on(judge.perplexity(&samples, &tokenizer)).unwrap();
+    // the second sample gets its context
+    assert_eq!(p.tokens, 28);
+    assert!((p.nats_per_token - nats / 14.0).abs() < 1e-9);
+    // the same text in another vocabulary
+    let bytes = Tokenizer::byte();
+    let text = |part: &str| part.bytes().map(u32::from).collect::<Vec<_>>();
+    let other = [&[256], &text("abcde")[..], &[256], &text("abcccdb"), &[256]].concat();
+    let q = block_on(judge.perplexity(&[other], &bytes)).unwrap();
+    assert_eq!(q.tokens, 14);
+    assert!((q.nats_per_token - p.nats_per_token).abs() < 1e-9);
+    assert_eq!(q.std_err(), None);
+
+    let nothing = block_on(judge.perplexity(&[vec![5]], &tokenizer));
+    refused(nothing.map(|_| ()), "config", &["no text"]);
     let denoiser = load(device, &of(ModelKind::Dit), None);
     let mut judge = Judge::Autoregressive(Box::new(denoiser));
     refused(
-        block_on(judge.perplexity(&texts)).map(|_| ()),
+        block_on(judge.perplexity(&samples, &tokenizer)).map(|_| ()),
         "config",
         &["autoregressive"],
     );

@@ -147,7 +147,8 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       const item = document.createElement("li");
       const note = document.createElement("small");
       const { perplexity, std_err: error } = state.last;
-      const bound = Number.isFinite(perplexity) ? `at most ${perplexity.toFixed(2)} ± ${error?.toFixed(2)}` : "not finite";
+      const deviation = Number.isFinite(error) ? ` ± ${error.toFixed(2)}` : "";
+      const bound = Number.isFinite(perplexity) ? `at most ${perplexity.toFixed(2)}${deviation}` : "not finite";
       note.textContent = `step ${step}, held-out perplexity ${bound}`;
       item.value = step;
       item.append(note, detail.text);

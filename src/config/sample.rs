@@ -175,6 +175,15 @@ impl SampleConfig {
         self.check_loop()
     }
 
+    /// Checks that `count` samples, whose seeds count up from this one, have seeds that can be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the last one.
+    pub fn check_seeds(&self, count: u64) -> Result<()> {
+        let last = self.seed.saturating_add(count.saturating_sub(1));
+        check_range("sampling.seed of the last sample", last, 0..=MAX_INTEGER)
+    }
+
     /// Refuses a changed option that the sampler would ignore.
     fn check_unread(&self) -> Result<()> {
         use SamplerKind::{

@@ -25,6 +25,14 @@ pub struct DataConfig {
     /// Whether an EOS ends each document of wrapped text. The paper's zero-shot protocol (D.5) has none;
     /// the reference's code inserts it.
     pub insert_eos: bool,
+    /// Name of the token that begins a text, in a `tokenizer.json` that has an unusual one; empty: as usual.
+    pub bos_token: String,
+    /// Name of the token that ends a text, likewise.
+    pub eos_token: String,
+    /// Name of the mask, likewise; a vocabulary without one gets it behind its last id.
+    pub mask_token: String,
+    /// Name of the token that fills up short texts, likewise.
+    pub pad_token: String,
     /// Folder in which tokenised blocks are kept, to be read from disk while training; empty: they are
     /// held in memory.
     pub cache: String,
@@ -40,6 +48,10 @@ impl Default for DataConfig {
             detokenizer: Detokenizer::None,
             wrap: true,
             insert_eos: true,
+            bos_token: String::new(),
+            eos_token: String::new(),
+            mask_token: String::new(),
+            pad_token: String::new(),
             cache: String::new(),
         }
     }

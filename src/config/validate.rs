@@ -48,6 +48,11 @@ impl DataConfig {
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(Error::config(key, "\"\"", "must not be empty"));
         }
+        self.check_packing()
+    }
+
+    /// Checks that the ways of packing go together.
+    pub(crate) fn check_packing(&self) -> Result<()> {
         if !self.wrap && !self.insert_eos {
             let problem =
                 "a document in a block of its own (data.wrap = false) always ends with EOS";

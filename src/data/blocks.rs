@@ -15,6 +15,8 @@ pub struct Blocks {
     count: usize,
     digest: [u8; 32],
     store: Store,
+    /// Characters of each block's text; empty: not counted.
+    characters: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ impl Blocks {
             count,
             digest: hash.finish(),
             store: Store::Memory { ids, attended },
+            characters: Vec::new(),
         })
     }
 
@@ -95,7 +98,14 @@ impl Blocks {
             count: header.count,
             digest: header.blocks,
             store: Store::Disk(std::sync::Arc::new(file)),
+            characters: Vec::new(),
         }
+    }
+
+    /// Keeps how many characters each block's text has.
+    pub(super) fn with_characters(mut self, characters: Vec<u32>) -> Self {
+        self.characters = characters;
+        self
     }
 
     /// Tokens of a block.
@@ -125,6 +135,12 @@ impl Blocks {
             #[cfg(not(target_arch = "wasm32"))]
             Store::Disk(file) => file.block(index).map(Cow::Owned),
         }
+    }
+
+    /// How many characters of the documents a block's tokens stand for, where they were counted: in evaluation sets.
+    /// A character of several tokens is counted with the first.
+    pub fn characters(&self, index: usize) -> Option<usize> {
+        self.characters.get(index).map(|&n| n as usize)
     }
 
     /// How many leading tokens of a block count: all of them in wrapped text, else those of the document

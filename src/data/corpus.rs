@@ -1,12 +1,13 @@
 //! Documents become blocks: training text, held-out text, evaluation sets.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::blocks::Blocks;
-use super::pack::Packing;
+use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::progress::Observer;
@@ -50,13 +51,22 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let mut blocks = |texts: &[&str], name: &str| {
-            Blocks::pack(&tokenizer, texts, length, Packing::default(), observer)
-                .map_err(|e| with_path(e, Path::new(name)))
+        let mut blocks = |texts: &[&str], name: &str, text: &str| {
+            let job = Job {
+                tokenizer: &tokenizer,
+                length,
+                packing: Packing::default(),
+                total: texts.len() as u64,
+                text,
+                help: "take more text",
+                counted: false,
+            };
+            let texts = texts.iter().map(|&text| Ok(Cow::Borrowed(text)));
+            Blocks::collect(&job, texts, observer).map_err(|e| with_path(e, Path::new(name)))
         };
         let (train, valid) = (
-            blocks(train, "training text")?,
-            blocks(valid, "held-out text")?,
+            blocks(train, "training text", "the training text")?,
+            blocks(valid, "held-out text", "the held-out text")?,
         );
         Ok(Self::from_blocks(tokenizer, train, valid))
     }
@@ -76,12 +86,13 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        use super::source::{Part, Source};
+        use super::source::{Part, Role, Source};
         config.validate()?;
-        let train = Source::new(Path::new(&config.train), config);
+        let train = Source::new(Path::new(&config.train), config, Role::Train);
+        let names = config.into();
         let tokenizer = match config.tokenizer.as_str() {
-            "char" => Tokenizer::of_characters(&train.characters()?),
-            spec => Tokenizer::from_spec(spec, "")?,
+            "char" => Tokenizer::of_characters(&train.characters()?).renamed(&names)?,
+            spec => Tokenizer::from_spec_named(spec, "", &names)?,
         };
         let mut blocks = |source: &Source<'_>, part| {
             let blocks = source.blocks(part, &tokenizer, length, observer);
@@ -90,7 +101,7 @@ impl Corpus {
         let (train, valid) = if config.valid.is_empty() {
             (blocks(&train, Part::Kept)?, blocks(&train, Part::HeldOut)?)
         } else {
-            let valid = Source::new(Path::new(&config.valid), config);
+            let valid = Source::new(Path::new(&config.valid), config, Role::Valid);
             (blocks(&train, Part::All)?, blocks(&valid, Part::All)?)
         };
         Ok(Self::from_blocks(tokenizer, train, valid))
@@ -106,9 +117,10 @@ impl Corpus {
         tokenizer: &Tokenizer,
         length: usize,
     ) -> Result<Blocks> {
-        use super::source::{Part, Source};
+        use super::source::{Part, Role, Source};
         let config = data.config();
-        let source = Source::new(&data.path, &config);
+        config.check_packing()?;
+        let source = Source::new(&data.path, &config, Role::Eval);
         source
             .blocks(Part::All, tokenizer, length, &mut crate::progress::Silent)
             .map_err(|e| with_path(e, &data.path))
@@ -324,7 +336,7 @@ mod tests {
         refused(
             load(&file("short", b"abcdefghijklm"), "", "byte"),
             "short",
-            "12 tokens",
+            "the first 11 of 13 characters, is too short: 12 tokens",
         );
         refused(
             load(&good, &file("short2", b"abc"), "byte"),

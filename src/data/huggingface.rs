@@ -1,36 +1,51 @@
-//! A Hugging Face `tokenizer.json` and which of its ids play which part.
+//! A Hugging Face `tokenizer.json`: its ids, and the text of ids where they stand.
 
-use super::tokenizer::Special;
+use super::oniguruma;
+use super::special::{Special, SpecialNames};
 
-/// Stands for the mask inside a decoder: a noncharacter, so no text contains it and no decoder
-/// gives it a meaning.
-const PLACEHOLDER: &str = "\u{FFFF}";
-
-/// Largest vocabulary that is read, the mask included.
-const MAX_VOCABULARY: usize = 1 << 20;
+/// Stand before a part of a text that is not its beginning, so that it is read as what goes on: the first of
+/// them that shares no token with the part is taken.
+const BEFORE: [&str; 8] = ["q", "x", "a", "e", "s", "z", ")", "\u{2016}"];
+/// Stands behind a part that ends with a space and goes on.
+const WORD: &str = "a";
 
 #[derive(Clone)]
 pub(super) struct HuggingFace {
     inner: tokenizers::Tokenizer,
     json: Vec<u8>,
+    /// Tokens that stand before others when a text is taken up in its middle, and their text.
+    context: (Vec<String>, String),
+    /// What stands between tokens where there is no decoder.
+    glue: &'static str,
 }
 
 impl HuggingFace {
-    pub(super) fn new(json: &[u8]) -> Result<(Self, Special), String> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|e| format!("not a tokenizer: {e}"))?;
+    pub(super) fn new(json: &[u8], names: &SpecialNames) -> Result<(Self, Special), String> {
+        let mut description: serde_json::Value =
+            serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
+        // as it is where nothing needs to change: numbers printed again may differ
+        let made = if oniguruma::translate_all(&mut description) {
+            tokenizers::Tokenizer::from_bytes(description.to_string())
+        } else {
+            tokenizers::Tokenizer::from_bytes(json)
+        };
+        let mut inner = made.map_err(|e| format!("not a tokenizer: {e}"))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         // Special tokens are ours to place; their names inside a text are text.
         inner.set_encode_special_tokens(true);
-        let special = special_tokens(&inner)?;
-        Ok((
-            Self {
-                inner,
-                json: json.to_vec(),
-            },
-            special,
-        ))
+        let special = Special::of(&inner, names)?;
+        let mut made = Self {
+            inner,
+            json: json.to_vec(),
+            context: Default::default(),
+            glue: " ",
+        };
+        if made.inner.get_decoder().is_none() && made.spells() {
+            made.glue = "";
+        }
+        made.context = made.find_context();
+        Ok((made, special))
     }
 
     pub(super) fn json(&self) -> &[u8] {
@@ -38,32 +53,98 @@ impl HuggingFace {
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|e| e.to_string())?;
-        Ok(encoding.get_ids().to_vec())
+        let encoding = self.inner.encode_fast(text, false);
+        Ok(encoding.map_err(|e| e.to_string())?.get_ids().to_vec())
     }
 
-    /// Text of `ids`, in which `None` is the mask.
-    pub(super) fn decode(&self, ids: impl Iterator<Item = Option<u32>>, mask: &str) -> String {
-        let tokens = ids.map(|id| match id {
-            None => PLACEHOLDER.to_owned(),
-            Some(id) => self
-                .inner
-                .id_to_token(id)
-                .unwrap_or_else(|| "\u{FFFD}".to_owned()),
-        });
-        self.join(tokens.collect()).replace(PLACEHOLDER, mask)
+    /// As [`HuggingFace::encode`], with the characters that each id adds to those before it.
+    pub(super) fn encode_counted(&self, text: &str) -> Result<(Vec<u32>, Vec<u32>), String> {
+        let encoding = self.inner.encode_char_offsets(text, false);
+        let encoding = encoding.map_err(|e| e.to_string())?;
+        let mut done = 0;
+        let offsets = encoding.get_offsets().iter();
+        let mut added: Vec<u32> = offsets
+            .map(|&(_, end)| {
+                let more = end.saturating_sub(done);
+                done += more;
+                more as u32
+            })
+            .collect();
+        // what a tokenizer drops at the end belongs to the last token
+        if let Some(last) = added.last_mut() {
+            *last += text.chars().count().saturating_sub(done) as u32;
+        }
+        Ok((encoding.get_ids().to_vec(), added))
     }
 
-    pub(super) fn token_text(&self, id: u32) -> String {
-        self.decode(std::iter::once(Some(id)), "")
+    /// Ids of a part of a text. `after`: something unknown stands right before it, so that it does not begin
+    /// a text. `before`: something unknown follows, so that a space at its end is that of the next word's
+    /// token, as in running text, and not a token of its own.
+    pub(super) fn encode_part(
+        &self,
+        text: &str,
+        after: bool,
+        before: bool,
+    ) -> Result<Vec<u32>, String> {
+        let lefts: &[&str] = if after { &BEFORE } else { &[""] };
+        if before && text.ends_with(char::is_whitespace) {
+            let word = lefts.iter().find_map(|left| self.between(left, text, WORD));
+            if let Some(ids) = word {
+                return Ok(ids);
+            }
+            let text = text.strip_suffix(' ').unwrap_or(text);
+            return self.encode_part(text, after, false);
+        }
+        match lefts.iter().find_map(|left| self.between(left, text, "")) {
+            Some(ids) => Ok(ids),
+            None => self.encode(text),
+        }
+    }
+
+    /// Ids of `text` between two others, if no token has letters of it and of another one. A token of
+    /// the spaces at its end and of `right` belongs to `right`.
+    fn between(&self, left: &str, text: &str, right: &str) -> Option<Vec<u32>> {
+        let whole = [left, text, right].concat();
+        let (from, to) = (left.len(), left.len() + text.len());
+        let encoding = self.inner.encode(&whole[..], false).ok()?;
+        let mut ids = Vec::new();
+        for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            if from > 0 && end <= from || !right.is_empty() && start >= to {
+                continue;
+            }
+            if start < from {
+                return None;
+            }
+            if end <= to {
+                ids.push(id);
+            } else if !whole[start..to].trim().is_empty() {
+                return None;
+            }
+        }
+        Some(ids)
+    }
+
+    /// Text of ids. `after`: others stand before them, so that they do not begin a text.
+    pub(super) fn decode(&self, ids: &[u32], after: bool) -> String {
+        let names = ids.iter().map(|&id| self.name(id));
+        let (before, text) = &self.context;
+        if after {
+            let whole = self.join(before.iter().cloned().chain(names.clone()).collect());
+            if let Some(rest) = whole.strip_prefix(text.as_str()) {
+                return rest.to_owned();
+            }
+        }
+        self.join(names.collect())
+    }
+
+    pub(super) fn name(&self, id: u32) -> String {
+        let name = self.inner.id_to_token(id);
+        name.unwrap_or_else(|| char::REPLACEMENT_CHARACTER.to_string())
     }
 
     fn join(&self, tokens: Vec<String>) -> String {
         use tokenizers::Decoder;
-        let plain = tokens.join(" ");
+        let plain = tokens.join(self.glue);
         let decoded = self
             .inner
             .get_decoder()
@@ -74,59 +155,29 @@ impl HuggingFace {
             Some(Err(_)) | None => plain,
         }
     }
-}
 
-fn special_tokens(inner: &tokenizers::Tokenizer) -> Result<Special, String> {
-    let find = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
-    let pairs = [
-        ("<|endoftext|>", "<|endoftext|>"),
-        // The reference's wrapping ends BERT's documents with [CLS] by accident; [SEP] is meant.
-        ("[CLS]", "[SEP]"),
-        ("<s>", "</s>"),
-    ];
-    let (bos, eos) = pairs
-        .iter()
-        .find_map(|&(bos, eos)| Some((inner.token_to_id(bos)?, inner.token_to_id(eos)?)))
-        .ok_or("it has none of <|endoftext|>, [CLS] with [SEP], <s> with </s>")?;
-    let mask = find(&["[MASK]", "<mask>"]);
-
-    // Ids of the model and of all that may come up later. Special tokens added behind the model's
-    // vocabulary and not used here, such as a pad for GPT-2, do not count.
-    let model = inner.get_vocab(false).into_values();
-    let added = inner.get_added_tokens_decoder();
-    let added = added
-        .into_iter()
-        .filter(|(_, token)| !token.special)
-        .map(|(id, _)| id);
-    let largest = model
-        .chain(added)
-        .chain([bos, eos])
-        .chain(mask)
-        .max()
-        .unwrap_or(0);
-    if largest as usize >= MAX_VOCABULARY - 1 {
-        return Err(format!(
-            "token id {largest}; at most {MAX_VOCABULARY} ids are supported"
-        ));
+    fn find_context(&self) -> (Vec<String>, String) {
+        let found = BEFORE.iter().find_map(|&left| {
+            let ids = self.encode(left).ok()?;
+            let names: Vec<String> = ids.iter().map(|&id| self.name(id)).collect();
+            let text = self.join(names.clone());
+            (text.trim() == left).then_some((names, text))
+        });
+        found.unwrap_or_default()
     }
-    let size = largest as usize + 1;
-    let pad = find(&["[PAD]", "<pad>"]).filter(|&id| id <= largest && Some(id) != mask);
-    Ok(match mask {
-        Some(mask) => Special {
-            vocab_size: size,
-            mask,
-            bos,
-            eos,
-            pad,
-        },
-        None => Special {
-            vocab_size: size + 1,
-            mask: size as u32,
-            bos,
-            eos,
-            pad,
-        },
-    })
+
+    /// Whether tokens one behind the other are a text that has these tokens.
+    fn spells(&self) -> bool {
+        const TRIED: u32 = 64;
+        let alone = |id: &u32| self.encode(&self.name(*id)).is_ok_and(|ids| ids == [*id]);
+        let plain: Vec<u32> = (0..TRIED).filter(alone).collect();
+        let pairs = plain.windows(2);
+        let kept = |pair: &&[u32]| {
+            let text = self.name(pair[0]) + &self.name(pair[1]);
+            self.encode(&text).is_ok_and(|ids| ids == *pair)
+        };
+        2 * pairs.clone().filter(kept).count() > pairs.len()
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +194,8 @@ mod tests {
         let mut pad = json["added_tokens"][0].clone();
         (pad["id"], pad["content"]) = (50257.into(), "[PAD]".into());
         json["added_tokens"].as_array_mut().unwrap().push(pad);
-        let (_, special) = HuggingFace::new(json.to_string().as_bytes()).unwrap();
+        let names = SpecialNames::default();
+        let (_, special) = HuggingFace::new(json.to_string().as_bytes(), &names).unwrap();
         assert_eq!((special.vocab_size, special.mask), (50258, 50257));
         assert_eq!((special.eos, special.pad), (50256, None));
     }

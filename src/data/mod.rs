@@ -20,12 +20,14 @@ mod detokenize;
 mod documents;
 mod huggingface;
 mod loader;
+mod oniguruma;
 mod pack;
 #[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
 mod parquet;
 mod prefetch;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
+mod special;
 mod text8;
 mod tokenizer;
 mod unigram;
@@ -39,5 +41,6 @@ pub use pack::Packing;
 pub use prefetch::Prefetch;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::EvalData;
+pub use special::SpecialNames;
 pub use tokenizer::Tokenizer;
 pub use unigram::Unigram;

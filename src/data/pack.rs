@@ -33,6 +33,32 @@ impl Default for Packing {
     }
 }
 
+/// What is packed: `total` documents, with words for people should they be too short for a block.
+pub(super) struct Job<'a> {
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) length: usize,
+    pub(super) packing: Packing,
+    pub(super) total: u64,
+    /// Which text it is, such as `the training text`.
+    pub(super) text: &'a str,
+    /// What helps besides a shorter length, such as `take more text`.
+    pub(super) help: &'a str,
+    /// Whether to count the characters of each block.
+    pub(super) counted: bool,
+}
+
+/// A block that was packed.
+pub(super) struct Packed<'a> {
+    pub(super) ids: &'a [u32],
+    /// Its tokens that count.
+    pub(super) attended: usize,
+    /// Characters of its text; 0 if they are not counted.
+    pub(super) characters: u32,
+}
+
+/// Ids, and the number of characters that each adds; none where they are not counted.
+type Encoded = (Vec<u32>, Vec<u32>);
+
 impl Blocks {
     /// Packs documents that are in memory.
     ///
@@ -46,113 +72,166 @@ impl Blocks {
         packing: Packing,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let total = documents.len() as u64;
+        let job = Job {
+            tokenizer,
+            length,
+            packing,
+            total: documents.len() as u64,
+            text: "the text",
+            help: "take more of it",
+            counted: false,
+        };
         let documents = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));
-        Self::collect(tokenizer, documents, total, length, packing, observer)
+        Self::collect(&job, documents, observer)
     }
 
-    /// Packs `total` documents as they come, the blocks in memory.
+    /// Packs documents as they come, the blocks in memory.
     pub(super) fn collect<'a>(
-        tokenizer: &Tokenizer,
+        job: &Job<'_>,
         documents: impl Iterator<Item = Result<Cow<'a, str>>>,
-        total: u64,
-        length: usize,
-        packing: Packing,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let (mut ids, mut attended) = (Vec::new(), Vec::new());
-        let sink = |block: &[u32], counted: usize| {
-            ids.extend_from_slice(block);
-            if !packing.wrap {
-                attended.push(counted as u32);
+        let (mut ids, mut attended, mut characters) = (Vec::new(), Vec::new(), Vec::new());
+        job.pack(documents, observer, |block| {
+            ids.extend_from_slice(block.ids);
+            if !job.packing.wrap {
+                attended.push(block.attended as u32);
+            }
+            if job.counted {
+                characters.push(block.characters);
             }
             Ok(())
-        };
-        pack(tokenizer, documents, total, length, packing, observer, sink)?;
-        Self::padded(length, ids, attended, tokenizer.vocab_size())
+        })?;
+        let blocks = Self::padded(job.length, ids, attended, job.tokenizer.vocab_size())?;
+        Ok(blocks.with_characters(characters))
     }
 }
 
-/// Encodes `total` documents and hands the blocks on, each with the number of its tokens that count.
-pub(super) fn pack<'a>(
-    tokenizer: &Tokenizer,
-    mut documents: impl Iterator<Item = Result<Cow<'a, str>>>,
-    total: u64,
-    length: usize,
-    packing: Packing,
-    observer: &mut dyn Observer,
-    mut sink: impl FnMut(&[u32], usize) -> Result<()>,
-) -> Result<()> {
-    let Some(inner) = length.checked_sub(2).filter(|&inner| inner > 0) else {
-        let problem = "a block needs at least 3 tokens: one between BOS and EOS";
-        return Err(Error::config("model.length", length, problem));
-    };
-    let pad = tokenizer.pad().unwrap_or(tokenizer.eos());
-    let mut block = Vec::with_capacity(length);
-    let mut emit = |tokens: &[u32]| {
-        block.clear();
-        block.push(tokenizer.bos());
-        block.extend_from_slice(tokens);
-        block.push(tokenizer.eos());
-        block.resize(length, pad);
-        sink(&block, tokens.len() + 2)
-    };
-    let (mut longest, mut blocks, mut done) = (0, 0, 0);
-    loop {
-        let group: Vec<_> = documents.by_ref().take(GROUP).collect::<Result<_>>()?;
-        if group.is_empty() {
-            break;
-        }
-        let encoded = encode_all(tokenizer, &group)?;
-        if packing.wrap {
-            let mut stream = Vec::new();
-            for tokens in encoded {
-                stream.extend(tokens);
-                stream.extend(packing.insert_eos.then_some(tokenizer.eos()));
+impl Job<'_> {
+    /// Encodes the documents and hands the blocks on.
+    pub(super) fn pack<'a>(
+        &self,
+        mut documents: impl Iterator<Item = Result<Cow<'a, str>>>,
+        observer: &mut dyn Observer,
+        mut sink: impl FnMut(Packed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (length, tokenizer) = (self.length, self.tokenizer);
+        let Some(inner) = length.checked_sub(2).filter(|&inner| inner > 0) else {
+            let problem = "a block needs at least 3 tokens: one between BOS and EOS";
+            return Err(Error::config("model.length", length, problem));
+        };
+        let pad = tokenizer.pad().unwrap_or(tokenizer.eos());
+        let mut block = Vec::with_capacity(length);
+        let mut emit = |tokens: &[u32], added: &[u32]| {
+            block.clear();
+            block.push(tokenizer.bos());
+            block.extend_from_slice(tokens);
+            block.push(tokenizer.eos());
+            block.resize(length, pad);
+            sink(Packed {
+                ids: &block,
+                attended: tokens.len() + 2,
+                characters: added.iter().sum(),
+            })
+        };
+        let (mut all, mut longest, mut blocks, mut done) = (0, 0, 0, 0);
+        loop {
+            let group: Vec<_> = documents.by_ref().take(GROUP).collect::<Result<_>>()?;
+            if group.is_empty() {
+                break;
             }
-            longest = longest.max(stream.len());
-            blocks += stream.len() / inner;
-            stream.chunks_exact(inner).try_for_each(&mut emit)?;
-        } else {
-            blocks += encoded.len();
-            encoded
-                .iter()
-                .try_for_each(|tokens| emit(&tokens[..tokens.len().min(inner)]))?;
+            let encoded = self.encode(&group, done)?;
+            if self.packing.wrap {
+                let (mut stream, mut added) = (Vec::new(), Vec::new());
+                for (tokens, characters) in encoded {
+                    stream.extend(tokens);
+                    added.extend(characters);
+                    if self.packing.insert_eos {
+                        stream.push(tokenizer.eos());
+                        added.extend(self.counted.then_some(0));
+                    }
+                }
+                (all, longest) = (all + stream.len(), longest.max(stream.len()));
+                blocks += stream.len() / inner;
+                for (i, tokens) in stream.chunks_exact(inner).enumerate() {
+                    emit(tokens, part(&added, i * inner, inner))?;
+                }
+            } else {
+                blocks += encoded.len();
+                for (tokens, added) in &encoded {
+                    let kept = tokens.len().min(inner);
+                    emit(&tokens[..kept], part(added, 0, kept))?;
+                }
+            }
+            done += group.len() as u64;
+            let progress = Event::Progress {
+                what: "tokenizing",
+                done,
+                total: self.total,
+            };
+            if observer.event(&progress) == Flow::Stop {
+                return Err(Error::Cancelled);
+            }
         }
-        done += group.len() as u64;
-        let progress = Event::Progress {
-            what: "tokenizing",
-            done,
-            total,
+        if blocks == 0 {
+            return Err(Error::corpus(
+                Path::new("text"),
+                self.too_short(inner, all, longest),
+            ));
+        }
+        Ok(())
+    }
+
+    fn too_short(&self, inner: usize, all: usize, longest: usize) -> String {
+        let Self {
+            text, help, length, ..
+        } = self;
+        let shorter = match longest {
+            0 => String::new(),
+            _ => format!("set model.length to at most {}, or ", longest + 2),
         };
-        if observer.event(&progress) == Flow::Stop {
-            return Err(Error::Cancelled);
+        if all >= inner {
+            return format!(
+                "{text} makes no block: documents are joined {GROUP} at a time, and the {longest} tokens of the longest such \
+                 group ({all} in all) are too few for one block of model.length = {length}, which holds {inner}; \
+                 {shorter}make documents longer"
+            );
         }
+        format!(
+            "{text} is too short: {all} tokens are too few for one block of model.length = {length}, which holds {inner}; \
+             {shorter}{help}"
+        )
     }
-    if blocks == 0 {
-        let problem = format!(
-            "{longest} tokens are too few for one block of length {length}, which holds {inner}"
-        );
-        return Err(Error::corpus(Path::new("text"), problem));
+
+    /// Encodes documents, of which `before` came before them.
+    fn encode(&self, documents: &[Cow<'_, str>], before: u64) -> Result<Vec<Encoded>> {
+        let numbered = |(i, text): (usize, &Cow<'_, str>)| {
+            let encoded = if self.counted {
+                self.tokenizer.encode_counted(text)
+            } else {
+                self.tokenizer.encode(text).map(|ids| (ids, Vec::new()))
+            };
+            encoded.map_err(|error| match error {
+                Error::Corpus { path, problem } if self.total > 1 => {
+                    let number = before + i as u64 + 1;
+                    Error::corpus(&path, format!("document {number}: {problem}"))
+                }
+                other => other,
+            })
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            use rayon::prelude::*;
+            documents.par_iter().enumerate().map(numbered).collect()
+        }
+        #[cfg(target_arch = "wasm32")]
+        documents.iter().enumerate().map(numbered).collect()
     }
-    Ok(())
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-fn encode_all(tokenizer: &Tokenizer, documents: &[Cow<'_, str>]) -> Result<Vec<Vec<u32>>> {
-    use rayon::prelude::*;
-    documents
-        .par_iter()
-        .map(|text| tokenizer.encode(text))
-        .collect()
-}
-
-#[cfg(target_arch = "wasm32")]
-fn encode_all(tokenizer: &Tokenizer, documents: &[Cow<'_, str>]) -> Result<Vec<Vec<u32>>> {
-    documents
-        .iter()
-        .map(|text| tokenizer.encode(text))
-        .collect()
+/// `count` of the numbers from `start` on; none if there are none at all.
+fn part(numbers: &[u32], start: usize, count: usize) -> &[u32] {
+    numbers.get(start..start + count).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -227,6 +306,68 @@ mod tests {
     }
 
     #[test]
+    fn groups_that_are_too_short_are_told_from_texts_that_are() {
+        let documents = vec!["abc"; 2001];
+        let pack = |length| {
+            let packing = Packing::default();
+            Blocks::pack(&Tokenizer::byte(), &documents, length, packing, &mut Silent)
+        };
+        let problem = pack(4003).unwrap_err().to_string();
+        for part in [
+            "1000 at a time",
+            "the 4000 tokens of the longest such group (8004 in all)",
+            "at most 4002",
+        ] {
+            assert!(problem.contains(part), "{problem}");
+        }
+        assert_eq!(pack(4002).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn every_character_is_counted_once() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpora");
+        let file = |name: &str| Tokenizer::from_file(&path.join(name)).unwrap();
+        let documents = [
+            "naïve “quotes” \u{1F469}\u{200D}\u{1F680} stay",
+            "The cat, unhappily, sat. ",
+            "",
+        ];
+        for tokenizer in [
+            Tokenizer::byte(),
+            Tokenizer::characters(&documents.concat()),
+            file("tinystories-bpe2048.tokenizer.json"),
+            file("bert-base-uncased.tokenizer.json.gz"),
+        ] {
+            for (length, wrap) in [(3, true), (4, true), (200, false), (5, false)] {
+                let job = Job {
+                    tokenizer: &tokenizer,
+                    length,
+                    packing: Packing {
+                        wrap,
+                        insert_eos: true,
+                    },
+                    total: 3,
+                    text: "",
+                    help: "",
+                    counted: true,
+                };
+                let texts = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));
+                let blocks = Blocks::collect(&job, texts, &mut Silent).unwrap();
+                let counted: usize = (0..blocks.count())
+                    .map(|i| blocks.characters(i).unwrap())
+                    .sum();
+                let all: usize = documents.iter().map(|text| text.chars().count()).sum();
+                // blocks of one token leave nothing over, and short ones cut documents
+                let whole = length == 3 || length == 200;
+                assert!(
+                    counted == all || !whole && counted < all,
+                    "{tokenizer:?} {length}: {counted} {all}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn bad_input_is_named() {
         let tokenizer = Tokenizer::byte();
         let pack = |documents: &[&str], length| {
@@ -243,7 +384,9 @@ mod tests {
         match pack(&["abc", "d"], 9) {
             Err(Error::Corpus { problem, .. }) => {
                 assert!(
-                    problem.contains("6 tokens") && problem.contains("holds 7"),
+                    problem.contains("6 tokens")
+                        && problem.contains("holds 7")
+                        && problem.contains("at most 8"),
                     "{problem}"
                 );
             }

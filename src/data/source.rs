@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::blocks::{BlockHash, Blocks};
 use super::corpus::{held_out_of, split_text};
 use super::documents::{Documents, Format};
-use super::pack::{Packing, pack};
+use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataConfig, Detokenizer};
 use crate::error::{Error, Result};
@@ -75,14 +75,32 @@ pub(super) enum Part {
 pub(super) struct Source<'a> {
     path: &'a Path,
     config: &'a DataConfig,
+    role: Role,
     count: OnceCell<usize>,
 }
 
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Train,
+    Valid,
+    Eval,
+}
+
+/// The documents of a part of a file.
+struct Documented {
+    count: usize,
+    texts: Box<dyn Iterator<Item = Result<String>>>,
+    /// Which text it is, for people.
+    name: String,
+}
+
 impl<'a> Source<'a> {
-    pub(super) fn new(path: &'a Path, config: &'a DataConfig) -> Self {
+    pub(super) fn new(path: &'a Path, config: &'a DataConfig, role: Role) -> Self {
         Self {
             path,
             config,
+            role,
             count: OnceCell::new(),
         }
     }
@@ -130,25 +148,60 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    /// The documents of a part and their number.
-    #[expect(clippy::type_complexity, reason = "it is used once")]
-    fn documents(&self, part: Part) -> Result<(usize, Box<dyn Iterator<Item = Result<String>>>)> {
+    fn documents(&self, part: Part) -> Result<Documented> {
         let count = self.count()?;
         if part == Part::All {
-            return Ok((count, Box::new(self.open()?)));
+            let name = match self.role {
+                Role::Train => "the training text",
+                Role::Valid => "the held-out text",
+                Role::Eval => "the text",
+            };
+            return Ok(Documented {
+                count,
+                texts: Box::new(self.open()?),
+                name: name.to_owned(),
+            });
         }
         if count == 1 {
             let text: String = self.open()?.collect::<Result<_>>()?;
+            let all = text.chars().count();
             let (kept, held_out) = split_text(&text);
-            let text = if part == Part::Kept { kept } else { held_out };
-            return Ok((1, Box::new(std::iter::once(Ok(text.to_owned())))));
+            let (text, name) = match part {
+                Part::Kept => (kept, "the training text, the first"),
+                _ => (held_out, "the held-out text, the last"),
+            };
+            let name = format!("{name} {} of {all} characters,", text.chars().count());
+            return Ok(Documented {
+                count,
+                texts: Box::new(std::iter::once(Ok(text.to_owned()))),
+                name,
+            });
         }
         let held_out = held_out_of(count);
         let kept = count - held_out;
         Ok(match part {
-            Part::HeldOut => (held_out, Box::new(self.open()?.skip(kept))),
-            _ => (kept, Box::new(self.open()?.take(kept))),
+            Part::HeldOut => Documented {
+                count: held_out,
+                texts: Box::new(self.open()?.skip(kept)),
+                name: format!("the held-out text, the last {held_out} of {count} documents,"),
+            },
+            _ => Documented {
+                count: kept,
+                texts: Box::new(self.open()?.take(kept)),
+                name: format!("the training text, the first {kept} of {count} documents,"),
+            },
         })
+    }
+
+    /// What helps against text that is too short, besides a shorter length.
+    fn help(&self, part: Part) -> &'static str {
+        match (self.role, part) {
+            (Role::Eval, _) => {
+                "take more of it, or each document in a block of its own (no wrapping)"
+            }
+            (_, Part::HeldOut) => "name held-out text of its own by data.valid",
+            _ => "take more text",
+        }
     }
 
     fn packing(&self) -> Packing {
@@ -169,10 +222,18 @@ impl<'a> Source<'a> {
         if !self.config.cache.is_empty() {
             return self.cached(part, tokenizer, length, observer);
         }
-        let (count, documents) = self.documents(part)?;
-        let documents = documents.map(|document| self.clean(document));
-        let (total, packing) = (count as u64, self.packing());
-        Blocks::collect(tokenizer, documents, total, length, packing, observer)
+        let documents = self.documents(part)?;
+        let texts = documents.texts.map(|document| self.clean(document));
+        let job = Job {
+            tokenizer,
+            length,
+            packing: self.packing(),
+            total: documents.count as u64,
+            text: &documents.name,
+            help: self.help(part),
+            counted: self.role == Role::Eval,
+        };
+        Blocks::collect(&job, texts, observer)
     }
 
     fn clean(&self, document: Result<String>) -> Result<Cow<'static, str>> {
@@ -203,16 +264,23 @@ impl<'a> Source<'a> {
         };
         if !path.exists() {
             std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-            let (count, documents) = self.documents(part)?;
-            let documents = documents.map(|document| self.clean(document));
+            let documents = self.documents(part)?;
+            let texts = documents.texts.map(|document| self.clean(document));
+            let job = Job {
+                tokenizer,
+                length,
+                packing: self.packing(),
+                total: documents.count as u64,
+                text: &documents.name,
+                help: self.help(part),
+                counted: false,
+            };
             tokens::write(&path, header.clone(), |out| {
                 let mut hash = BlockHash::new(length);
-                let sink = |ids: &[u32], attended: usize| {
-                    hash.push(ids, attended);
-                    out.push(ids, attended)
-                };
-                let (total, packing) = (count as u64, self.packing());
-                pack(tokenizer, documents, total, length, packing, observer, sink)?;
+                job.pack(texts, observer, |block| {
+                    hash.push(block.ids, block.attended);
+                    out.push(block.ids, block.attended)
+                })?;
                 Ok(hash.finish())
             })?;
         }

@@ -1,7 +1,7 @@
 //! The vocabulary of text8: eight special tokens, the lower-case letters and the space, with the ids of
 //! the reference's `Text8Tokenizer`.
 
-use super::tokenizer::Special;
+use super::special::Special;
 
 /// In the order of their ids.
 const NAMES: [&str; FIRST as usize] = [

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::corpus::SEPARATOR;
 use super::huggingface::HuggingFace;
+use super::special::{Special, SpecialNames};
 use super::text8;
 use crate::error::{Error, Result};
 
 /// How the mask token is shown where nothing else was asked for.
 const MASK_TEXT: &str = "[MASK]";
-/// Name of the token that separates documents.
-const END_OF_TEXT: &str = "<|endoftext|>";
 /// Largest `tokenizer.json`, unpacked.
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -24,6 +24,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 pub struct Tokenizer {
     kind: Kind,
     special: Special,
+    names: SpecialNames,
 }
 
 #[derive(Clone)]
@@ -33,31 +34,6 @@ enum Kind {
     Byte,
     Text8,
     HuggingFace(Box<HuggingFace>),
-}
-
-/// Ids with a meaning of their own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Special {
-    /// Number of ids, the mask included.
-    pub(super) vocab_size: usize,
-    pub(super) mask: u32,
-    pub(super) bos: u32,
-    pub(super) eos: u32,
-    pub(super) pad: Option<u32>,
-}
-
-impl Special {
-    /// `symbols` ordinary ids, then the end of text, then the mask.
-    fn after(symbols: usize) -> Self {
-        let eos = symbols as u32;
-        Self {
-            vocab_size: symbols + 2,
-            mask: eos + 1,
-            bos: eos,
-            eos,
-            pad: None,
-        }
-    }
 }
 
 /// The file form of the built-in tokenizers.
@@ -72,19 +48,21 @@ enum BuiltIn {
 impl Tokenizer {
     /// The 256 bytes, then end of text = 256, mask = 257.
     pub fn byte() -> Self {
-        Self {
-            kind: Kind::Byte,
-            special: Special::after(256),
-        }
+        Self::built_in(Kind::Byte, Special::after(256))
     }
 
     /// The 35 ids of text8, as in the reference: special tokens 0 to 7, `a` to `z` = 8 to 33, space = 34;
     /// mask = 4. Text in any other character is an error, where the reference would lower-case it or
     /// make it `[UNK]`.
     pub fn text8() -> Self {
+        Self::built_in(Kind::Text8, text8::SPECIAL)
+    }
+
+    fn built_in(kind: Kind, special: Special) -> Self {
         Self {
-            kind: Kind::Text8,
-            special: text8::SPECIAL,
+            kind,
+            special,
+            names: SpecialNames::default(),
         }
     }
 
@@ -97,52 +75,97 @@ impl Tokenizer {
     pub(super) fn of_characters(distinct: &BTreeSet<char>) -> Self {
         let characters: Vec<char> = distinct.iter().copied().collect();
         let special = Special::after(characters.len());
-        Self {
-            kind: Kind::Characters(characters),
-            special,
-        }
+        Self::built_in(Kind::Characters(characters), special)
     }
 
     /// Reads a Hugging Face `tokenizer.json`, or what [`Tokenizer::to_json`] has written.
+    ///
+    /// # Errors
+    /// [`Error::Corpus`] that says what is wrong.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
+        Self::from_json_named(bytes, &SpecialNames::default())
+    }
+
+    /// As [`Tokenizer::from_json`], of a `tokenizer.json` whose special tokens have names of their own.
+    ///
+    /// # Errors
+    /// [`Error::Corpus`], also for a name that no token has.
+    pub fn from_json_named(bytes: &[u8], names: &SpecialNames) -> Result<Self> {
         let problem = |p: String| Error::corpus(Path::new("tokenizer.json"), p);
         let json: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|e| problem(format!("not JSON: {e}")))?;
         if json.get("mdlm_tokenizer").is_some() {
-            match serde_json::from_value(json).map_err(|e| problem(e.to_string()))? {
-                BuiltIn::Char { characters } => Ok(Self::characters(&characters)),
-                BuiltIn::Byte {} => Ok(Self::byte()),
-                BuiltIn::Text8 {} => Ok(Self::text8()),
-            }
-        } else {
-            let (tokenizer, special) = HuggingFace::new(bytes).map_err(problem)?;
-            Ok(Self {
-                kind: Kind::HuggingFace(Box::new(tokenizer)),
-                special,
-            })
+            let built_in = match serde_json::from_value(json).map_err(|e| problem(e.to_string()))? {
+                BuiltIn::Char { characters } => Self::characters(&characters),
+                BuiltIn::Byte {} => Self::byte(),
+                BuiltIn::Text8 {} => Self::text8(),
+            };
+            return built_in.renamed(names);
         }
+        let (tokenizer, special) = HuggingFace::new(bytes, names).map_err(problem)?;
+        Ok(Self {
+            kind: Kind::HuggingFace(Box::new(tokenizer)),
+            special,
+            names: names.clone(),
+        })
+    }
+
+    /// Refuses names for what has no names.
+    pub(super) fn renamed(self, names: &SpecialNames) -> Result<Self> {
+        if *names != SpecialNames::default() {
+            let problem = "only the tokens of a tokenizer.json have names";
+            return Err(Error::config(
+                "data.bos_token and its like",
+                "given",
+                problem,
+            ));
+        }
+        Ok(self)
     }
 
     /// `char` (the vocabulary is that of `training_text`), `byte`, `text8`, or the path of a
     /// `tokenizer.json`, plain or gzip-packed.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corpus`] for a file that is no tokenizer.
     pub fn from_spec(spec: &str, training_text: &str) -> Result<Self> {
+        Self::from_spec_named(spec, training_text, &SpecialNames::default())
+    }
+
+    /// As [`Tokenizer::from_spec`], with names as in [`Tokenizer::from_json_named`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn from_spec_named(spec: &str, training_text: &str, names: &SpecialNames) -> Result<Self> {
         match spec {
-            "char" => Ok(Self::characters(training_text)),
-            "byte" => Ok(Self::byte()),
-            "text8" => Ok(Self::text8()),
-            path => Self::from_file(Path::new(path)),
+            "char" => Self::characters(training_text).renamed(names),
+            "byte" => Self::byte().renamed(names),
+            "text8" => Self::text8().renamed(names),
+            path => Self::from_file_named(Path::new(path), names),
         }
     }
 
     /// Reads a `tokenizer.json`, plain or gzip-packed.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corpus`] for a file that is no tokenizer.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file(path: &Path) -> Result<Self> {
+        Self::from_file_named(path, &SpecialNames::default())
+    }
+
+    /// As [`Tokenizer::from_file`], with names as in [`Tokenizer::from_json_named`].
+    ///
+    /// # Errors
+    /// As both.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_file_named(path: &Path, names: &SpecialNames) -> Result<Self> {
         let bytes = crate::io::read::read_unpacked(path, MAX_FILE_BYTES)?;
-        Self::from_json(&bytes).map_err(|e| super::corpus::with_path(e, path))
+        Self::from_json_named(&bytes, names).map_err(|e| super::corpus::with_path(e, path))
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn from_file(path: &Path) -> Result<Self> {
+    fn from_file_named(path: &Path, _: &SpecialNames) -> Result<Self> {
         let problem = "there are no files here; load the tokenizer from bytes";
         Err(Error::config("data.tokenizer", path.display(), problem))
     }
@@ -162,9 +185,66 @@ impl Tokenizer {
 
     /// Ids of `text`, without BOS or EOS. The names of special tokens mean nothing in it, so the
     /// mask never comes out.
+    ///
+    /// # Errors
+    /// [`Error::Corpus`] for text that the vocabulary does not have.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match &self.kind {
-            Kind::Byte => Ok(text.bytes().map(u32::from).collect()),
+            Kind::HuggingFace(tokenizer) => self.own(tokenizer.encode(text).map_err(in_text)?),
+            _ => self.symbols(text),
+        }
+    }
+
+    /// Ids of a part of a text. `after`: something unknown stands right before it, so no token begins a text
+    /// and none gets the space that some vocabularies put there. `before`: something unknown follows, so that
+    /// a space at the end belongs to the next word, as in running text, and makes no token of its own.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_part(&self, text: &str, after: bool, before: bool) -> Result<Vec<u32>> {
+        match &self.kind {
+            _ if text.is_empty() => Ok(Vec::new()),
+            Kind::HuggingFace(tokenizer) => {
+                let ids = tokenizer.encode_part(text, after, before);
+                self.own(ids.map_err(in_text)?)
+            }
+            _ => self.symbols(text),
+        }
+    }
+
+    /// As [`Tokenizer::encode`], with the number of characters that each id adds to those before it.
+    pub(super) fn encode_counted(&self, text: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+        match &self.kind {
+            Kind::HuggingFace(tokenizer) => {
+                let (ids, added) = tokenizer.encode_counted(text).map_err(in_text)?;
+                Ok((self.own(ids)?, added))
+            }
+            Kind::Byte => {
+                let begins = |byte: u8| u32::from(byte & 0xC0 != 0x80);
+                Ok((self.symbols(text)?, text.bytes().map(begins).collect()))
+            }
+            Kind::Characters(_) | Kind::Text8 => {
+                let ids = self.symbols(text)?;
+                let ones = vec![1; ids.len()];
+                Ok((ids, ones))
+            }
+        }
+    }
+
+    /// An error if an id stands for something else than text.
+    fn own(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        let foreign = |&id: &u32| id as usize >= self.vocab_size() || id == self.special.mask;
+        match ids.iter().copied().find(foreign) {
+            Some(id) => Err(in_text(format!(
+                "the tokenizer makes its reserved token {id} of it"
+            ))),
+            None => Ok(ids),
+        }
+    }
+
+    /// Ids of the vocabularies whose tokens are bytes or characters.
+    fn symbols(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.kind {
             Kind::Text8 => text8::encode(text).map_err(in_text),
             Kind::Characters(all) => text
                 .chars()
@@ -177,21 +257,12 @@ impl Tokenizer {
                     ))),
                 })
                 .collect(),
-            Kind::HuggingFace(tokenizer) => {
-                let ids = tokenizer.encode(text).map_err(in_text)?;
-                let foreign =
-                    |&id: &u32| id as usize >= self.vocab_size() || id == self.special.mask;
-                match ids.iter().copied().find(foreign) {
-                    Some(id) => Err(in_text(format!(
-                        "the tokenizer makes its reserved token {id} of it"
-                    ))),
-                    None => Ok(ids),
-                }
-            }
+            Kind::Byte | Kind::HuggingFace(_) => Ok(text.bytes().map(u32::from).collect()),
         }
     }
 
-    /// Text of `ids`; BOS, EOS and pads vanish and the mask reads `[MASK]`.
+    /// Text of `ids`, in which the mask reads `[MASK]`. What begins, ends and pads all of it vanishes; where a
+    /// text ends and another one follows, a line `<|endoftext|>` stands between them, as in a corpus.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.decode_with(ids, MASK_TEXT)
     }
@@ -199,32 +270,87 @@ impl Tokenizer {
     /// As [`Tokenizer::decode`], with `mask` in place of each mask token. Ids that stand for
     /// no text and broken UTF-8 become U+FFFD.
     pub fn decode_with(&self, ids: &[u32], mask: &str) -> String {
+        let (mut text, mut ended) = (String::new(), false);
+        let parts = ids.chunk_by(|&a, &b| self.part(a) == self.part(b));
+        // whether something stands before in the same text
+        let mut after = false;
+        for part in parts {
+            match self.part(part[0]) {
+                Part::Pad => continue,
+                Part::End => {
+                    (ended, after) = (!text.is_empty(), false);
+                    continue;
+                }
+                _ if ended => {
+                    text += &format!("\n{SEPARATOR}\n");
+                    ended = false;
+                }
+                _ => {}
+            }
+            if self.part(part[0]) == Part::Mask {
+                text += &mask.repeat(part.len());
+            } else {
+                text += &self.text_of(part, after);
+            }
+            after = true;
+        }
+        text
+    }
+
+    /// The text that each of `ids` adds to those before it; a character of several tokens stands at its
+    /// last one. Special tokens, masks among them, have no text here.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        let mut pieces = vec![String::new(); ids.len()];
+        let (mut start, mut after) = (0, false);
+        for (i, &id) in ids.iter().enumerate() {
+            match self.part(id) {
+                Part::Pad => start = i + 1,
+                Part::End => (start, after) = (i + 1, false),
+                Part::Mask => (start, after) = (i + 1, true),
+                Part::Text => {
+                    let text = self.text_of(&ids[start..=i], after);
+                    let more = ids
+                        .get(i + 1)
+                        .is_some_and(|&next| self.part(next) == Part::Text);
+                    // no character has more than four bytes
+                    let broken = text.ends_with(char::REPLACEMENT_CHARACTER) && i - start < 3;
+                    if !(broken && more) {
+                        pieces[i] = text;
+                        (start, after) = (i + 1, true);
+                    }
+                }
+            }
+        }
+        pieces
+    }
+
+    fn part(&self, id: u32) -> Part {
         let Special {
             bos,
             eos,
             pad,
-            mask: mask_id,
+            mask,
             ..
         } = self.special;
-        let shown = ids
-            .iter()
-            .copied()
-            .filter(|&id| id != bos && id != eos && Some(id) != pad);
+        match id {
+            _ if id == mask => Part::Mask,
+            _ if id == bos || id == eos => Part::End,
+            _ if Some(id) == pad => Part::Pad,
+            _ => Part::Text,
+        }
+    }
+
+    /// Text of ids that are all text; `after`: something stands before them.
+    fn text_of(&self, ids: &[u32], after: bool) -> String {
         match &self.kind {
-            Kind::HuggingFace(tokenizer) => {
-                let ids = shown.map(|id| (id != mask_id).then_some(id));
-                tokenizer.decode(ids, mask)
-            }
-            Kind::Characters(all) => {
-                spell(shown, mask_id, mask, |id| all.get(id as usize).copied())
-            }
-            Kind::Text8 => spell(shown, mask_id, mask, text8::character),
+            Kind::HuggingFace(tokenizer) => tokenizer.decode(ids, after),
+            Kind::Characters(all) => spell(ids, |id| all.get(id as usize).copied()),
+            Kind::Text8 => spell(ids, text8::character),
             Kind::Byte => {
                 let mut bytes = Vec::new();
-                for id in shown {
+                for &id in ids {
                     match u8::try_from(id) {
                         Ok(byte) => bytes.push(byte),
-                        Err(_) if id == mask_id => bytes.extend(mask.bytes()),
                         Err(_) => bytes.extend("\u{FFFD}".bytes()),
                     }
                 }
@@ -233,16 +359,23 @@ impl Tokenizer {
         }
     }
 
-    /// One token for people to read; special tokens by their names.
+    /// One token for people to read, as inside a text; special tokens by their names.
     pub fn token_text(&self, id: u32) -> String {
-        match &self.kind {
-            Kind::HuggingFace(tokenizer) if id != self.special.mask => tokenizer.token_text(id),
-            _ if id == self.special.mask => MASK_TEXT.to_owned(),
-            Kind::Text8 => text8::name(id).map_or_else(|| self.decode(&[id]), str::to_owned),
-            _ if id == self.special.eos => END_OF_TEXT.to_owned(),
-            Kind::Byte if (0x80..0x100).contains(&id) => format!("<0x{id:02X}>"),
-            _ => self.decode(&[id]),
+        match (&self.kind, self.part(id)) {
+            (_, Part::Mask) => MASK_TEXT.to_owned(),
+            (Kind::HuggingFace(tokenizer), Part::End | Part::Pad) => tokenizer.name(id),
+            (Kind::Text8, _) => {
+                text8::name(id).map_or_else(|| self.text_of(&[id], true), str::to_owned)
+            }
+            (_, Part::End) => SEPARATOR.to_owned(),
+            (Kind::Byte, _) if (0x80..0x100).contains(&id) => format!("<0x{id:02X}>"),
+            _ => self.text_of(&[id], true),
         }
+    }
+
+    /// Names of the special tokens, where they are not the usual ones.
+    pub fn special_names(&self) -> &SpecialNames {
+        &self.names
     }
 
     /// Number of ids, the mask included.
@@ -286,22 +419,20 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
+/// What an id is in a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Text,
+    Mask,
+    /// Begins or ends a text.
+    End,
+    Pad,
+}
+
 /// Text of a vocabulary of characters.
-fn spell(
-    ids: impl Iterator<Item = u32>,
-    mask_id: u32,
-    mask: &str,
-    character: impl Fn(u32) -> Option<char>,
-) -> String {
-    let mut text = String::new();
-    for id in ids {
-        match character(id) {
-            Some(c) => text.push(c),
-            None if id == mask_id => text.push_str(mask),
-            None => text.push(char::REPLACEMENT_CHARACTER),
-        }
-    }
-    text
+fn spell(ids: &[u32], character: impl Fn(u32) -> Option<char>) -> String {
+    let known = |&id: &u32| character(id).unwrap_or(char::REPLACEMENT_CHARACTER);
+    ids.iter().map(known).collect()
 }
 
 fn in_text(problem: String) -> Error {

@@ -94,4 +94,14 @@ impl Noised {
         out.xt = xt;
         Ok(out)
     }
+
+    /// Lists no row from `end` on. For scoring: the place of the others in `row_of` is not kept up.
+    pub(crate) fn truncate(&mut self, end: u32) {
+        let count = self.rows.partition_point(|&row| row < end);
+        let coefficients = self.coefficients.len() / self.rows.len().max(1);
+        self.rows.truncate(count);
+        self.targets.truncate(count);
+        self.weights.truncate(count);
+        self.coefficients.truncate(count * coefficients);
+    }
 }

@@ -2,15 +2,18 @@
 //!
 //! Autoregressive models: exact. Denoisers: a bound, by one of two estimators.
 //!
-//! [`EvalMode::Mc`] is the reference's (`val/ppl`): draw t for each sequence, stratified over a batch,
-//! mask tokens with P(mask) at t, weight the loss by the schedule. Its weights 1 / t make it noisy.
+//! [`EvalMode::Mc`] is the reference's (`val/ppl`): draw t for each sequence, mask tokens with P(mask) at t,
+//! weight the loss by the schedule. Its weights 1 / t make it noisy.
 //!
 //! [`EvalMode::Exact`] takes the integral over t in closed form, for SUBS: the NELBO of L tokens is
 //! `sum over m = 1..L of (1 / m) E[sum of nll over m masked positions]`, the positions uniform, whatever
-//! the schedule. So a sequence draws m, uniformly and stratified over a batch, and its estimate for
-//! a token is the mean nll of its m masked ones. With T steps, `1 / m` becomes
+//! the schedule. So a sequence draws m uniformly, and its estimate for a token is the mean nll of its m
+//! masked ones. With T steps, `1 / m` becomes
 //! `sum over i = 1..T of (1 / i) Binomial(m; L, i / T)`; as `m` times that sums to L, it is again only
 //! the law of m that changes. Sums are in f64.
+//!
+//! What is drawn for a sequence depends on the seed and on its place among the sequences, not on the batch;
+//! see [`super::strata`] for how draws are stratified.
 
 use crate::config::ModelConfig;
 use crate::data::Blocks;
@@ -21,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
 use crate::eval::perplexity::Scored;
+use crate::eval::strata::{GROUP, Strata};
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, EvalGraph, Model, time_rows};
 use crate::rng::{Rng, Stream};
@@ -29,7 +33,8 @@ use crate::rng::{Rng, Stream};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EvalMode {
-    /// Exact in t, sampled in the choice of positions; SUBS only.
+    /// Exact in t, sampled in the choice of positions, for SUBS; the other bounds have no closed form and are
+    /// sampled as `Mc` does.
     #[default]
     Exact,
     /// Monte Carlo over t as well.
@@ -41,13 +46,13 @@ pub enum EvalMode {
 pub struct EvalConfig {
     /// The estimator; an autoregressive model has only one.
     pub mode: EvalMode,
-    /// Draws for each sequence.
+    /// Draws for each sequence, 1 to 65536; an autoregressive model needs none.
     pub samples: usize,
-    /// Steps T of the discretised bound, 0: continuous time; `Exact` only.
+    /// Steps T of the discretised bound, up to 1048576, 0: continuous time; `Exact` only.
     pub t_steps: u32,
     /// Smallest diffusion time of `Mc`.
     pub sampling_eps: f64,
-    /// Stratify the times of `Mc` over a batch.
+    /// Stratify the times of `Mc`.
     pub antithetic_sampling: bool,
     /// Most blocks; 0: all.
     pub most: usize,
@@ -81,7 +86,7 @@ pub struct Evaluator {
 /// Perplexity of a model on blocks, in batches of `batch` blocks; see [`Evaluator::perplexity`].
 ///
 /// # Errors
-/// As [`Evaluator::new`] and [`Evaluator::perplexity`].
+/// As [`Evaluator::new`] and [`Evaluator::perplexity`]; [`Error::Config`] for batches of no block.
 pub async fn perplexity(
     model: &mut Model,
     blocks: &Blocks,
@@ -89,6 +94,9 @@ pub async fn perplexity(
     config: &EvalConfig,
     progress: impl FnMut(u64, u64),
 ) -> Result<Perplexity> {
+    if batch == 0 {
+        return Err(Error::config("batch", 0, "must be at least 1"));
+    }
     let objective = Objective::new(model.config(), model.noise(), model.objective())?;
     let shape = model.config().clone();
     let (device, backbone, storage) = model.parts();
@@ -98,7 +106,7 @@ pub async fn perplexity(
         &objective,
         storage,
         Arena::Params,
-        batch.min(blocks.count()).max(1),
+        batch.min(blocks.count()),
         blocks.length(),
     );
     let mut evaluator = made.await?;
@@ -107,7 +115,19 @@ pub async fn perplexity(
         .await
 }
 
-/// A pass with the place of each listed row's loss: which sequence it belongs to, and its weight.
+/// Most draws for a sequence.
+const MOST_SAMPLES: usize = 1 << 16;
+/// Most steps of the discretised bound.
+const MOST_STEPS: u32 = 1 << 20;
+
+/// Sequences that are scored together: clean ones, of which the first `real` count, with their generators.
+struct Group<'a> {
+    clean: Clean<'a>,
+    real: usize,
+    rngs: Vec<Rng>,
+}
+
+/// A noisy batch and its embedded sigma.
 struct Pass {
     noised: Noised,
     time: Vec<f64>,
@@ -138,7 +158,7 @@ impl Evaluator {
         })
     }
 
-    /// Evaluates blocks in whole batches; the last one is filled up with blocks that do not count.
+    /// Evaluates blocks batch by batch; the batch has no influence on what is drawn.
     /// `progress(done, total)` is called after each batch.
     ///
     /// # Errors
@@ -160,93 +180,73 @@ impl Evaluator {
             let problem = "there is no held-out block";
             return Err(Error::config("blocks", config.most, problem));
         }
-        let law = CountLaw::new(blocks.length(), config.t_steps);
+        let exact = self.exact_in_t(config.mode);
+        let (samples, stratified) = match (self.objective.autoregressive(), exact) {
+            (true, _) => (1, false),
+            (_, true) => (config.samples, true),
+            _ => (config.samples, config.antithetic_sampling),
+        };
+        let law = exact.then(|| CountLaw::new(blocks.length(), config.t_steps));
+        let mut strata = Strata::new(config.seed, count, samples, stratified);
         let mut sequences = Vec::new();
         for first in (0..count).step_by(self.batch) {
             let real = self.batch.min(count - first);
             let (mut x0, mut attended) = (Vec::new(), Vec::new());
+            let (mut rngs, mut quantiles) = (Vec::new(), Vec::new());
             for i in 0..self.batch {
                 let index = first + i.min(real - 1);
                 x0.extend_from_slice(&blocks.block(index)?);
                 attended.push(blocks.attended(index));
+                rngs.push(Rng::new(config.seed, Stream::Validation, index as u64));
+                quantiles.extend_from_slice(strata.of(index));
             }
-            let mut rng = Rng::new(config.seed, Stream::Validation, first as u64);
             let attention_mask = attention_mask(&attended, blocks.length());
-            let batch = Clean {
+            let clean = Clean {
                 x0: &x0,
                 attention_mask: attention_mask.as_deref(),
                 total: 1.0,
             };
-            let nats = self
-                .score(storage, model, batch, config, &law, &mut rng)
-                .await?;
-            sequences.extend(
-                nats.into_iter()
-                    .zip(attended)
-                    .take(real)
-                    .map(|(nats, attended)| Scored {
-                        nats,
-                        tokens: self.objective.counted(attended) as f64,
-                    }),
-            );
+            let mut group = Group { clean, real, rngs };
+            let mut nats = vec![0.0; real];
+            for draw in 0..samples {
+                let u = quantiles.iter().skip(draw).step_by(samples).copied();
+                let u: Vec<f64> = u.collect();
+                let passes = match &law {
+                    Some(law) => self.exact(model, &mut group, law, &u)?,
+                    None => self.sampled(model, &mut group, config, &u)?,
+                };
+                for pass in passes.iter().filter(|pass| !pass.noised.rows.is_empty()) {
+                    let nll = self.run(storage, pass).await?;
+                    for (i, &row) in pass.noised.rows.iter().enumerate() {
+                        let sequence = row as usize / blocks.length();
+                        nats[sequence] += nll[i] * pass.noised.weights[i] / samples as f64;
+                    }
+                }
+            }
+            let scored = |(nats, &attended)| Scored {
+                nats,
+                tokens: self.objective.counted(attended) as u64,
+            };
+            sequences.extend(nats.into_iter().zip(&attended).map(scored));
             progress((first + real) as u64, count as u64);
         }
-        Ok(Perplexity::estimate(&sequences, self.batch))
+        let group = if stratified { GROUP } else { 1 };
+        Ok(Perplexity::estimate(&sequences, group))
     }
 
-    /// Nats of each sequence of a batch, a mean over the configured draws.
-    async fn score(
-        &mut self,
-        storage: &mut Storage,
-        model: &ModelConfig,
-        clean: Clean<'_>,
-        config: &EvalConfig,
-        law: &CountLaw,
-        rng: &mut Rng,
-    ) -> Result<Vec<f64>> {
-        let length = clean.x0.len() / self.batch;
-        let samples = if self.objective.autoregressive() {
-            1
-        } else {
-            config.samples
-        };
-        let n = samples * self.batch;
-        let offset = |i: usize| {
-            if config.antithetic_sampling {
-                i as f64
-            } else {
-                0.0
-            }
-        };
-        let width = if config.antithetic_sampling {
-            n as f64
-        } else {
-            1.0
-        };
-        let strata: Vec<f64> = (0..n)
-            .map(|i| (rng.uniform() + offset(i)) / width)
-            .collect();
-        let mut nats = vec![0.0; self.batch];
-        for strata in strata.chunks_exact(self.batch) {
-            let passes = match config.mode {
-                EvalMode::Exact if self.objective.is_subs() => {
-                    self.exact(model, clean, law, strata, rng)?
-                }
-                _ => self.sampled(model, clean, config, strata, rng)?,
-            };
-            for pass in passes {
-                let nll = self.run(storage, &pass).await?;
-                for (i, &row) in pass.noised.rows.iter().enumerate() {
-                    nats[row as usize / length] += nll[i] * pass.noised.weights[i] / samples as f64;
-                }
-            }
-        }
-        Ok(nats)
+    /// Whether t is integrated out.
+    fn exact_in_t(&self, mode: EvalMode) -> bool {
+        mode == EvalMode::Exact && self.objective.is_subs()
     }
 
     fn check(&self, config: &EvalConfig) -> Result<()> {
-        if config.samples == 0 {
-            return Err(Error::config("samples", 0, "must be at least 1"));
+        if !(1..=MOST_SAMPLES).contains(&config.samples) {
+            let problem = format!("must be in 1..={MOST_SAMPLES}");
+            return Err(Error::config("samples", config.samples, problem));
+        }
+        if config.t_steps > MOST_STEPS {
+            let problem = format!("must be in 0..={MOST_STEPS}");
+            return Err(Error::config("T", config.t_steps, problem));
         }
         let eps = config.sampling_eps;
         if !(eps > 0.0 && eps < 1.0) {
@@ -256,8 +256,7 @@ impl Evaluator {
                 "must be above 0 and below 1",
             ));
         }
-        let exact = config.mode == EvalMode::Exact;
-        if config.t_steps > 0 && !(exact && self.objective.is_subs()) {
+        if config.t_steps > 0 && !self.exact_in_t(config.mode) {
             let problem = "a finite T is evaluated by the exact mode, for SUBS models";
             return Err(Error::config("T", config.t_steps, problem));
         }
@@ -269,21 +268,22 @@ impl Evaluator {
     fn exact(
         &self,
         model: &ModelConfig,
-        clean: Clean<'_>,
+        group: &mut Group<'_>,
         law: &CountLaw,
-        strata: &[f64],
-        rng: &mut Rng,
+        u: &[f64],
     ) -> Result<Vec<Pass>> {
-        let x0 = clean.x0;
-        let length = x0.len() / self.batch;
+        let clean = group.clean;
+        let length = clean.x0.len() / self.batch;
         let (mut xt, mut masked_tokens, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, block) in x0.chunks_exact(length).enumerate() {
-            let count = law.draw(strata[i]);
-            let move_chance = mask_exactly(block, count, model.mask_index, rng, &mut xt);
+        let sequences = clean.x0.chunks_exact(length).zip(u).zip(&mut group.rngs);
+        for ((x0, &u), rng) in sequences {
+            let count = law.draw(u);
+            let move_chance = mask_exactly(x0, count, model.mask_index, rng, &mut xt);
             masked_tokens.push(count);
             told.push(self.objective.conditioning_of(move_chance));
         }
-        let masked = |row: usize| (xt[row] == model.mask_index).then(|| x0[row]);
+        let (x0, end) = (clean.x0, group.real * length);
+        let masked = |row: usize| (row < end && xt[row] == model.mask_index).then(|| x0[row]);
         let mut noised = Noised::new(x0, xt.clone(), model.vocab_size, masked)?;
         let counts = |row: u32| clean.attention_mask.map_or(1.0, |a| a[row as usize]);
         let weight =
@@ -297,21 +297,23 @@ impl Evaluator {
     fn sampled(
         &self,
         model: &ModelConfig,
-        clean: Clean<'_>,
+        group: &mut Group<'_>,
         config: &EvalConfig,
-        strata: &[f64],
-        rng: &mut Rng,
+        u: &[f64],
     ) -> Result<Vec<Pass>> {
+        let clean = group.clean;
         let length = clean.x0.len() / self.batch;
         let (mut xt, mut times) = (Vec::new(), Vec::new());
-        for (block, u) in clean.x0.chunks_exact(length).zip(strata) {
+        let sequences = clean.x0.chunks_exact(length).zip(u).zip(&mut group.rngs);
+        for ((x0, u), rng) in sequences {
             let eps = config.sampling_eps;
             let t = self.objective.time((1.0 - eps) * u + eps);
-            self.objective.q_xt(block, t, rng, &mut xt);
+            self.objective.q_xt(x0, t, rng, &mut xt);
             times.push(t);
         }
         let passes = self.objective.passes(clean, xt, &times)?.into_iter();
-        let prepare = |noised: Noised| {
+        let prepare = |mut noised: Noised| {
+            noised.truncate((group.real * length) as u32);
             let time = time_rows(model, noised.conditioning.iter().copied());
             Pass { noised, time }
         };

@@ -5,6 +5,7 @@ mod evaluator;
 #[cfg(not(target_arch = "wasm32"))]
 mod generative;
 mod perplexity;
+mod strata;
 mod text;
 
 pub use evaluator::{EvalConfig, EvalMode, Evaluator, perplexity};

@@ -6,6 +6,8 @@
 //! that *replaces* another may also be missing for the instant between two renames. Leftovers
 //! begin with a dot and are removed by the next write to the same name. On Windows folders cannot
 //! be flushed, so that a power cut (not a kill) may undo the last write.
+//!
+//! A folder is replaced or removed only after its owner, an [`Ours`], has said that it is one of its own.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -34,25 +36,60 @@ pub fn write_with(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) 
     flush_folder(parent)
 }
 
+/// Refuses a folder that holds anything else than what its kind of folder does: it is somebody else's.
+pub type Ours = dyn Fn(&Path) -> Result<()>;
+
+/// Refuses a folder with anything but regular files of these names.
+///
+/// # Errors
+/// [`Error::Config`] that names what it holds.
+pub fn only(folder: &Path, names: &[&str]) -> Result<()> {
+    let refuse = |problem: String| Err(Error::config("out", folder.display(), problem));
+    let metadata = fs::symlink_metadata(folder).map_err(Error::io(folder, "open"))?;
+    if !metadata.is_dir() {
+        let problem = "is there and no folder: it is left as it is; take another name";
+        return refuse(problem.to_owned());
+    }
+    for entry in fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
+        let entry = entry.map_err(Error::io(folder, "list"))?;
+        let name = entry.file_name();
+        let file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !(file && names.iter().any(|known| name == *known)) {
+            return refuse(format!(
+                "holds {}, which would be lost: it is left as it is; take another name",
+                name.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Creates the folder `parent/name` from what `build` writes into an empty folder that it is
-/// given; a folder of that name is replaced. Files must lie directly inside.
+/// given; a folder of that name that is `ours` is replaced. Files must lie directly inside.
 pub fn commit_directory(
     parent: &Path,
     name: &str,
+    ours: &Ours,
     build: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
     let path = parent.join(name);
     let partial = hidden(parent, name, "partial");
-    remove_tree(&partial)?;
-    fs::create_dir(&partial).map_err(Error::io(&partial, "create"))?;
-    let committed = build(&partial)
+    for taken in [&path, &partial, &hidden(parent, name, "old")] {
+        if fs::symlink_metadata(taken).is_ok() {
+            ours(taken)?;
+        }
+    }
+    let made = create_all(parent)?;
+    let committed = remove_tree(&partial)
+        .and_then(|()| fs::create_dir(&partial).map_err(Error::io(&partial, "create")))
+        .and_then(|()| build(&partial))
         .and_then(|()| flush_all(&partial))
         .and_then(|()| move_aside(parent, name))
         .and_then(|()| fs::rename(&partial, &path).map_err(Error::io(&path, "rename a folder to")));
     if committed.is_err() {
-        // The first error is the one to report.
+        // The first error is the one to report. Only empty folders can be removed in the second way.
         let _ = fs::remove_dir_all(&partial);
+        made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     }
     committed?;
     flush_folder(parent)?;
@@ -60,16 +97,35 @@ pub fn commit_directory(
     Ok(path)
 }
 
-/// Removes the folder `parent/name` so that it is never seen half empty.
-pub fn remove_directory(parent: &Path, name: &str) -> Result<()> {
+/// Creates a folder and those above it; which of them were not there, the innermost first.
+fn create_all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<PathBuf> = folder
+        .ancestors()
+        .take_while(missing)
+        .map(Path::to_owned)
+        .collect();
+    fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    Ok(missing)
+}
+
+/// Removes the folder `parent/name`, if it is `ours`, so that it is never seen half empty.
+pub fn remove_directory(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
+    ours(&parent.join(name))?;
     move_aside(parent, name)?;
     remove_tree(&hidden(parent, name, "old"))
 }
 
 /// Removes what a killed [`commit_directory`] or [`remove_directory`] of this name has left.
-pub fn remove_leftovers(parent: &Path, name: &str) -> Result<()> {
-    remove_tree(&hidden(parent, name, "partial"))?;
-    remove_tree(&hidden(parent, name, "old"))
+pub fn remove_leftovers(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
+    for suffix in ["partial", "old"] {
+        let leftover = hidden(parent, name, suffix);
+        if fs::symlink_metadata(&leftover).is_ok() {
+            ours(&leftover)?;
+            remove_tree(&leftover)?;
+        }
+    }
+    Ok(())
 }
 
 /// The name that `leftover`, a hidden file name, was meant for.
@@ -144,6 +200,10 @@ fn flush_folder(_: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn any(_: &Path) -> Result<()> {
+        Ok(())
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<String> = entries
@@ -208,30 +268,70 @@ mod tests {
                 fs::write(folder.join(text), text).map_err(Error::io(folder, "write"))
             }
         };
-        let path = commit_directory(&parent, "c", put("first")).unwrap();
+        let path = commit_directory(&parent, "c", &any, put("first")).unwrap();
         assert_eq!(names(&path), ["first"]);
         // Leftovers of runs that were killed while writing and while replacing.
         for leftover in [".c.partial", ".c.old"] {
             fs::create_dir(parent.join(leftover)).unwrap();
             fs::write(parent.join(leftover).join("junk"), "junk").unwrap();
         }
-        commit_directory(&parent, "c", put("second")).unwrap();
+        commit_directory(&parent, "c", &any, put("second")).unwrap();
         assert_eq!(names(&path), ["second"]);
         assert_eq!(names(&parent), ["c"]);
-        remove_directory(&parent, "c").unwrap();
+        remove_directory(&parent, "c", &any).unwrap();
         assert!(names(&parent).is_empty());
     }
 
     #[test]
     fn a_failed_build_leaves_nothing_new() {
         let dir = tempfile::tempdir().unwrap();
-        commit_directory(dir.path(), "c", |_| Ok(())).unwrap();
-        let failed = commit_directory(dir.path(), "c", |folder| {
+        commit_directory(dir.path(), "c", &any, |_| Ok(())).unwrap();
+        let failed = commit_directory(dir.path(), "c", &any, |folder| {
             fs::write(folder.join("a"), "half").map_err(Error::io(folder, "write"))?;
             Err(Error::Cancelled)
         });
         assert!(matches!(failed, Err(Error::Cancelled)));
         assert_eq!(names(dir.path()), ["c"]);
         assert!(names(&dir.path().join("c")).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = |folder: &Path| only(folder, &["a", "b"]);
+        let put =
+            |folder: &Path| fs::write(folder.join("a"), "new").map_err(Error::io(folder, "write"));
+        let parent = dir.path().join("deep/er");
+        commit_directory(&parent, "c", &ours, put).unwrap();
+        commit_directory(&parent, "c", &ours, put).unwrap();
+        let refused = |at: &Path, part: &str| {
+            let error = commit_directory(&parent, "c", &ours, put).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains(part) && text.contains(at.to_str().unwrap()),
+                "{text}"
+            );
+        };
+        for at in ["c", ".c.partial", ".c.old"] {
+            let folder = parent.join(at);
+            fs::create_dir_all(folder.join("inner")).unwrap();
+            refused(&folder, "holds inner");
+            fs::remove_dir(folder.join("inner")).unwrap();
+            fs::write(folder.join("thesis"), "years").unwrap();
+            refused(&folder, "holds thesis");
+            assert!(remove_directory(&parent, at, &ours).is_err());
+            assert_eq!(fs::read(folder.join("thesis")).unwrap(), b"years");
+            fs::remove_file(folder.join("thesis")).unwrap();
+            commit_directory(&parent, "c", &ours, put).unwrap();
+            assert_eq!(names(&parent), ["c"]);
+        }
+        fs::remove_dir_all(parent.join("c")).unwrap();
+        fs::write(parent.join("c"), "a file").unwrap();
+        refused(&parent.join("c"), "no folder");
+        // nothing is left of folders made for nothing
+        let fail = |_: &Path| Err(Error::Cancelled);
+        let deep = dir.path().join("x/y");
+        assert!(commit_directory(&deep, "z", &ours, fail).is_err());
+        assert_eq!(names(dir.path()), ["deep"]);
     }
 }

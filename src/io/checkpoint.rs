@@ -16,6 +16,24 @@ use crate::error::{Error, Result};
 
 const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state.json";
+/// The configuration of the run.
+pub const CONFIG: &str = "config.toml";
+/// The weights.
+pub const MODEL: &str = "model.safetensors";
+/// Their moving average.
+pub const EMA: &str = "ema.safetensors";
+/// The optimiser's moments.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// The tokenizer.
+pub const TOKENIZER: &str = "tokenizer.json";
+
+/// Refuses a folder that holds anything but the files of a checkpoint.
+fn ours(folder: &Path) -> Result<()> {
+    atomic::only(
+        folder,
+        &[CONFIG, MODEL, EMA, OPTIMIZER, TOKENIZER, STATE, MANIFEST],
+    )
+}
 
 /// Where training stood, apart from the tensors. Batches, times, masks and dropout are functions
 /// of seed and step, so no generator or data position is stored.
@@ -70,11 +88,13 @@ fn step_of(file_name: &str) -> Option<u64> {
 pub fn save(run_dir: &Path, step: u64, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     for file_name in entries(run_dir)? {
         match atomic::meant_for(&file_name) {
-            Some(target) if step_of(target).is_some() => atomic::remove_leftovers(run_dir, target)?,
+            Some(target) if step_of(target).is_some() => {
+                atomic::remove_leftovers(run_dir, target, &ours)?
+            }
             _ => {}
         }
     }
-    atomic::commit_directory(run_dir, &name(step), |dir| {
+    atomic::commit_directory(run_dir, &name(step), &ours, |dir| {
         build(dir)?;
         manifest::write(dir)
     })
@@ -125,15 +145,20 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Removes all but the newest `keep` checkpoints up to step `last`, the one just saved, and the one
-/// of step `best`. Later ones can only be damaged ones that a resumed run will replace.
+/// of step `best`. Later ones can only be damaged ones that a resumed run will replace. One in which somebody keeps
+/// other files stays, with a warning in the log.
 pub fn prune(run_dir: &Path, keep: usize, last: u64, best: Option<u64>) -> Result<()> {
     let past = list(run_dir)?
         .into_iter()
         .filter(|(step, _)| *step <= last)
         .rev();
-    past.skip(keep)
-        .filter(|(step, _)| Some(*step) != best)
-        .try_for_each(|(step, _)| atomic::remove_directory(run_dir, &name(step)))
+    for (step, path) in past.skip(keep).filter(|(step, _)| Some(*step) != best) {
+        match ours(&path) {
+            Ok(()) => atomic::remove_directory(run_dir, &name(step), &ours)?,
+            Err(e) => log::warn!("{} is kept: {e}", path.display()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -254,6 +279,12 @@ mod tests {
         prune(dir.path(), 5, 4, None).unwrap();
         assert_eq!(steps(dir.path()), [3, 4, 9]);
         assert_eq!(entries(dir.path()).unwrap().len(), 3);
+        let notes = dir.path().join(name(3)).join("notes.txt");
+        fs::write(&notes, "mine").unwrap();
+        prune(dir.path(), 1, 4, None).unwrap();
+        assert_eq!(fs::read(&notes).unwrap(), b"mine");
+        assert!(save(dir.path(), 3, |_| Ok(())).is_err());
+        assert_eq!(fs::read(&notes).unwrap(), b"mine");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> 
     let damaged = |problem: String| Error::checkpoint(path, None, problem);
     let text = read_text(path, MAX_JSON_BYTES)?;
     let file: Versioned<serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        super::keyed::parse(text.as_bytes()).map_err(damaged)?;
     if file.format != FORMAT {
         return Err(damaged(format!(
             "format {}; this version reads {FORMAT}",

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::json::{read_json, write_json};
 use super::read;
@@ -97,6 +98,20 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
         .map_err(Error::io(dir, "list"))
 }
 
+impl FileEntry {
+    /// Size and digest of what a file would hold.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.len() as u64,
+            sha256: hexadecimal(&Sha256::digest(bytes)),
+        }
+    }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Reads a file for its size and digest.
 ///
 /// # Errors
@@ -107,7 +122,7 @@ pub fn measure(path: &Path) -> Result<FileEntry> {
         return Err(Error::checkpoint(path, None, "not a regular file"));
     }
     let (bytes, digest) = read::measure(path)?;
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hexadecimal(&digest);
     Ok(FileEntry { bytes, sha256 })
 }
 

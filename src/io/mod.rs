@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod hub;
 #[cfg(not(target_arch = "wasm32"))]
 mod json;
+pub mod keyed;
 #[cfg(not(target_arch = "wasm32"))]
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]

@@ -15,55 +15,86 @@ use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, LayoutBuilder, ParamId, Session, Storage, Tensor};
 use crate::io::checkpoint::read_text;
+use crate::io::keyed;
 use crate::io::safetensors::{TensorSpec, read_file};
 use crate::model::check_tokens;
 use crate::ops::{Dropout, HeadLoss, Modulation, RowList, RowLoss};
 
-/// The fields of `config.json` that matter here, with the defaults of the format.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
+/// The fields of `config.json` that matter here.
+#[derive(Deserialize)]
+struct Fields {
     model_type: String,
     n_embd: usize,
     n_layer: usize,
     n_head: usize,
-    #[serde(alias = "n_ctx")]
+    n_positions: Option<usize>,
+    n_ctx: Option<usize>,
+    n_inner: Option<usize>,
+    vocab_size: usize,
+    activation_function: Option<String>,
+    layer_norm_epsilon: Option<f64>,
+    tie_word_embeddings: Option<bool>,
+    scale_attn_weights: Option<bool>,
+    scale_attn_by_inverse_layer_idx: Option<bool>,
+    add_cross_attention: Option<bool>,
+}
+
+/// Shape of a GPT-2.
+#[derive(Clone, Debug)]
+struct Config {
+    n_embd: usize,
+    n_layer: usize,
+    n_head: usize,
     n_positions: usize,
     vocab_size: usize,
-    #[serde(default = "gelu_new")]
-    activation_function: String,
-    #[serde(default = "epsilon")]
-    layer_norm_epsilon: f64,
-}
-
-fn gelu_new() -> String {
-    "gelu_new".into()
-}
-
-fn epsilon() -> f64 {
-    1e-5
 }
 
 impl Config {
-    fn check(&self, path: &Path) -> Result<()> {
-        let refuse = |problem: String| Err(Error::checkpoint(path, None, problem));
-        if self.model_type != "gpt2" {
-            return refuse(format!("model_type is {}, not gpt2", self.model_type));
+    /// Reads the text of a `config.json`; the error is for people.
+    fn parse(text: &str) -> Result<Self, String> {
+        let f: Fields = keyed::parse(text.as_bytes())?;
+        if f.model_type != "gpt2" {
+            return Err(format!("model_type is {}, not gpt2", f.model_type));
         }
-        if self.activation_function != gelu_new() || self.layer_norm_epsilon != epsilon() {
-            return refuse("only gelu_new with layer_norm_epsilon 1e-5 is supported".into());
+        let n_positions = match (f.n_positions, f.n_ctx) {
+            (Some(a), Some(b)) if a != b => {
+                return Err(format!("n_positions is {a} but n_ctx is {b}"));
+            }
+            (a, b) => a.or(b).ok_or("it has neither n_positions nor n_ctx")?,
+        };
+        let sizes = [f.n_embd, f.n_layer, f.n_head, n_positions, f.vocab_size];
+        if sizes.iter().any(|&n| n == 0 || n > 1 << 20) || !f.n_embd.is_multiple_of(f.n_head) {
+            return Err("its sizes cannot be".into());
         }
-        let sizes = [
-            self.n_embd,
-            self.n_layer,
-            self.n_head,
-            self.n_positions,
-            self.vocab_size,
-        ];
-        if sizes.iter().any(|&n| n == 0 || n > 1 << 20) || !self.n_embd.is_multiple_of(self.n_head)
-        {
-            return refuse("its sizes cannot be".into());
+        // what would change the numbers, with the only value that is computed here
+        let gelu = f.activation_function.is_none_or(|name| name == "gelu_new");
+        let epsilon = f.layer_norm_epsilon.is_none_or(|epsilon| epsilon == 1e-5);
+        let width = f.n_inner.is_none_or(|width| width == 4 * f.n_embd);
+        let (tied, scaled) = (f.tie_word_embeddings, f.scale_attn_weights);
+        let (by_layer, crossed) = (f.scale_attn_by_inverse_layer_idx, f.add_cross_attention);
+        for (holds, only) in [
+            (gelu, "activation_function = gelu_new"),
+            (epsilon, "layer_norm_epsilon = 1e-5"),
+            (width, "n_inner = 4 n_embd"),
+            (tied != Some(false), "tie_word_embeddings = true"),
+            (scaled != Some(false), "scale_attn_weights = true"),
+            (
+                by_layer != Some(true),
+                "scale_attn_by_inverse_layer_idx = false",
+            ),
+            (crossed != Some(true), "add_cross_attention = false"),
+        ] {
+            if !holds {
+                return Err(format!("only {only} is supported"));
+            }
         }
-        Ok(())
+        Ok(Self {
+            n_embd: f.n_embd,
+            n_layer: f.n_layer,
+            n_head: f.n_head,
+            n_positions,
+            vocab_size: f.vocab_size,
+        })
     }
 
     /// Names and shapes in the file, in the order of the layout's keys.
@@ -146,9 +177,7 @@ impl Gpt2 {
     pub async fn load(device: &Device, dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let text = read_text(&path, 1 << 16)?;
-        let config: Config = serde_json::from_str(&text)
-            .map_err(|e| Error::checkpoint(&path, None, e.to_string()))?;
-        config.check(&path)?;
+        let config = Config::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
         let weights = read_weights(&dir.join("model.safetensors"), &config)?;
         let mut b = Layout::builder(device.slab_limit());
         let params = place(&config, &mut b)?;
@@ -163,6 +192,25 @@ impl Gpt2 {
             storage,
             scorer: None,
         })
+    }
+
+    /// Whether the folder holds a GPT-2, as far as its `config.json` says.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a file that is no JSON, [`Error::Io`]; a folder without the file holds none.
+    pub fn is_in(dir: &Path) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Kind {
+            model_type: Option<String>,
+        }
+        let path = dir.join("config.json");
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let text = read_text(&path, 1 << 16)?;
+        let kind: Kind =
+            keyed::parse(text.as_bytes()).map_err(|e| Error::checkpoint(&path, None, e))?;
+        Ok(kind.model_type.is_some_and(|kind| kind == "gpt2"))
     }
 
     /// Tokens without the stand-in for a mask.

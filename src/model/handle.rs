@@ -65,17 +65,19 @@ impl Model {
     pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
         use crate::config::TrainConfig;
         use crate::io::checkpoint::{read_text, resolve};
-        use crate::model::{Description, load_published, read_weights};
+        use crate::model::{Description, describe, load_published, read_weights};
 
         if path.join("config.json").is_file() {
+            let names = describe(path)?.1;
             let (described, backbone, storage) = load_published(device, path).await?;
-            let tokenizer = path.join("tokenizer.json");
-            let tokenizer = tokenizer
-                .is_file()
-                .then(|| fitting_tokenizer(&tokenizer, &backbone.config))
-                .transpose()?;
+            let path = path.join("tokenizer.json");
+            let tokenizer = match path.is_file() {
+                true => Some(Tokenizer::from_file_named(&path, &names)?),
+                false => None,
+            };
+            let fits = |tokenizer| fitting(&path, tokenizer, &backbone.config);
             return Ok(Self {
-                tokenizer,
+                tokenizer: tokenizer.map(fits).transpose()?,
                 noise: described.noise,
                 objective: described.objective,
                 ..Self::from_parts(device, backbone, storage)
@@ -83,7 +85,9 @@ impl Model {
         }
         let dir = resolve(path)?;
         let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
-        let tokenizer = fitting_tokenizer(&dir.join("tokenizer.json"), &config.model)?;
+        let path = dir.join("tokenizer.json");
+        let tokenizer = Tokenizer::from_file_named(&path, &(&config.data).into())?;
+        let tokenizer = fitting(&path, tokenizer, &config.model)?;
         let described = Description {
             model: config.model,
             noise: config.noise,
@@ -117,33 +121,17 @@ impl Model {
     }
 
     /// Writes the model in the published layout: a folder with `config.json`, `model.safetensors` and, if
-    /// it has a tokenizer, `tokenizer.json`. The folder appears whole or not at all; one of that name is
-    /// replaced.
+    /// it has a tokenizer, `tokenizer.json`; see [`Published::save`](crate::model::Published::save).
     ///
     /// # Errors
-    /// [`Error::Io`] that names path and action, [`Error::Config`] for values too large for the precision.
+    /// As [`Published::save`](crate::model::Published::save); [`Error::Config`] for values too large for the precision.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn save(
         &self,
         dir: &std::path::Path,
         precision: crate::io::safetensors::Precision,
     ) -> Result<()> {
-        use crate::io::{atomic, checkpoint::write_bytes};
-
-        let (parent, name) = (dir.parent(), dir.file_name().and_then(|n| n.to_str()));
-        let (Some(parent), Some(name)) = (parent, name) else {
-            let problem = "is not the name of a folder to be made";
-            return Err(Error::config("out", dir.display(), problem));
-        };
-        let files = self.publish(precision).await?;
-        atomic::commit_directory(parent, name, |dir| {
-            write_bytes(&dir.join("config.json"), &files.config)?;
-            if let Some(tokenizer) = &files.tokenizer {
-                write_bytes(&dir.join("tokenizer.json"), tokenizer)?;
-            }
-            write_bytes(&dir.join("model.safetensors"), &files.weights)
-        })?;
-        Ok(())
+        self.publish(precision).await?.save(dir, None)
     }
 
     /// Takes another noise schedule, which must go with the model's objective: a network that does not
@@ -251,12 +239,6 @@ impl Model {
         };
         Ok(rows.map(nll).collect())
     }
-}
-
-/// Reads a tokenizer whose ids must be the model's.
-#[cfg(not(target_arch = "wasm32"))]
-fn fitting_tokenizer(path: &std::path::Path, config: &ModelConfig) -> Result<Tokenizer> {
-    fitting(path, Tokenizer::from_file(path)?, config)
 }
 
 /// An error that names the file unless the tokenizer's ids are the model's.

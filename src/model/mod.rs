@@ -25,6 +25,8 @@ pub(crate) use handle::{check_tokens, fitting, initialise};
 pub use init::{initial, unmodulated};
 pub use params::{BackboneParams, BlockParams, ConditioningParams};
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use published::describe;
+#[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};

@@ -1,21 +1,22 @@
 //! Models on disk in the published layout of `kuleshov-group/mdlm-owt`: `config.json` beside
 //! `model.safetensors`.
 //!
-//! Three keys of `config.json` are ours, and may be absent: `mask_index` (the published models have the
-//! mask last), `noise` and `objective`.
+//! Four keys of `config.json` are ours, and may be absent: `mask_index` (the published models have the
+//! mask last), `noise`, `objective` and `special_tokens` (names of a tokenizer's that are not the usual ones).
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
-use crate::data::Tokenizer;
+use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Storage};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
+use crate::io::keyed;
 use crate::io::safetensors::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::read_weights;
@@ -31,21 +32,21 @@ const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 struct Fields {
     model_type: ModelType,
     hidden_dim: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     cond_dim: Option<usize>,
     n_blocks: usize,
     n_heads: usize,
     model_length: usize,
     vocab_size: usize,
     dropout: f64,
-    #[serde(default)]
-    time_conditioning: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // what may be absent may also be null
+    time_conditioning: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mask_index: Option<u32>,
-    #[serde(default)]
-    noise: NoiseConfig,
-    #[serde(default)]
-    objective: ObjectiveConfig,
+    noise: Option<NoiseConfig>,
+    objective: Option<ObjectiveConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    special_tokens: Option<SpecialNames>,
 }
 
 /// Names of [`ModelKind`] in published files.
@@ -68,9 +69,9 @@ pub struct Description {
 }
 
 impl Description {
-    /// Reads the text of a `config.json`; the error is for people.
-    fn parse(text: &str) -> Result<Self, String> {
-        let c: Fields = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    /// Reads the text of a `config.json`, with the names of the tokenizer's special tokens; the error is for people.
+    fn parse(text: &str) -> Result<(Self, SpecialNames), String> {
+        let c: Fields = keyed::parse(text.as_bytes())?;
         let model = ModelConfig {
             kind: match c.model_type {
                 ModelType::Mdlm => ModelKind::Dit,
@@ -90,13 +91,14 @@ impl Description {
             },
             length: c.model_length,
             dropout: c.dropout,
-            time_conditioning: c.time_conditioning,
+            time_conditioning: c.time_conditioning.unwrap_or_default(),
         };
-        Ok(Self {
+        let described = Self {
             model,
-            noise: c.noise,
-            objective: c.objective,
-        })
+            noise: c.noise.unwrap_or_default(),
+            objective: c.objective.unwrap_or_default(),
+        };
+        Ok((described, c.special_tokens.unwrap_or_default()))
     }
 
     /// Checks what goes together, and puts the weights that `read` gets for the layout on the device.
@@ -118,6 +120,11 @@ impl Description {
     /// # Errors
     /// [`Error::Internal`] if it cannot be written as JSON.
     pub fn to_json(&self) -> Result<Vec<u8>> {
+        self.to_json_named(&SpecialNames::default())
+    }
+
+    /// As [`Description::to_json`], with the names of special tokens that are not the usual ones.
+    fn to_json_named(&self, names: &SpecialNames) -> Result<Vec<u8>> {
         let m = &self.model;
         let (model_type, cond_dim) = match m.kind {
             ModelKind::Dit => (ModelType::Mdlm, Some(m.cond_dim)),
@@ -132,10 +139,11 @@ impl Description {
             model_length: m.length,
             vocab_size: m.vocab_size,
             dropout: m.dropout,
-            time_conditioning: m.time_conditioning,
+            time_conditioning: Some(m.time_conditioning),
             mask_index: Some(m.mask_index),
-            noise: self.noise.clone(),
-            objective: self.objective.clone(),
+            noise: Some(self.noise.clone()),
+            objective: Some(self.objective.clone()),
+            special_tokens: Some(names.clone()).filter(|names| *names != SpecialNames::default()),
         };
         serde_json::to_vec_pretty(&fields).map_err(|e| Error::Internal(e.to_string()))
     }
@@ -163,14 +171,14 @@ impl Published {
             let problem = format!("{} bytes; at most {MAX_CONFIG_BYTES}", self.config.len());
             return Err(Error::checkpoint(path, None, problem));
         }
-        let described = std::str::from_utf8(&self.config)
+        let (described, names) = std::str::from_utf8(&self.config)
             .map_err(|e| e.to_string())
             .and_then(Description::parse)
             .map_err(|e| Error::checkpoint(path, None, e))?;
         let tokenizer = self
             .tokenizer
             .as_deref()
-            .map(|bytes| read_tokenizer(bytes, &described.model))
+            .map(|bytes| read_tokenizer(bytes, &names, &described.model))
             .transpose()?;
         let path = Path::new("model.safetensors");
         let (backbone, storage) = described
@@ -183,13 +191,74 @@ impl Published {
     }
 }
 
-fn read_tokenizer(bytes: &[u8], model: &ModelConfig) -> Result<Tokenizer> {
+#[cfg(not(target_arch = "wasm32"))]
+impl Published {
+    /// Writes the files into a folder, with what the page shows of the model as `card.json` if there is a
+    /// `card`. The folder appears whole or not at all. One that is there is replaced if it holds nothing but a
+    /// model that was written in this way.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names what else stands at the target, and leaves it as it is; [`Error::Io`] that
+    /// names path and action.
+    pub fn save(&self, dir: &Path, card: Option<&[u8]>) -> Result<()> {
+        use crate::io::{atomic, checkpoint::write_bytes};
+        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
+            let problem = "is not the name of a folder to be made";
+            return Err(Error::config("out", dir.display(), problem));
+        };
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        atomic::commit_directory(parent, name, &exported, |dir| {
+            write_bytes(&dir.join("config.json"), &self.config)?;
+            if let Some(tokenizer) = &self.tokenizer {
+                write_bytes(&dir.join("tokenizer.json"), tokenizer)?;
+            }
+            if let Some(card) = card {
+                write_bytes(&dir.join("card.json"), card)?;
+            }
+            write_bytes(&dir.join("model.safetensors"), &self.weights)
+        })?;
+        Ok(())
+    }
+}
+
+/// Refuses a folder that holds anything but a model that [`Published::save`] has written; an empty one holds
+/// nothing.
+#[cfg(not(target_arch = "wasm32"))]
+fn exported(folder: &Path) -> Result<()> {
+    const FILES: [&str; 4] = [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "card.json",
+    ];
+    crate::io::atomic::only(folder, &FILES)?;
+    let path = folder.join("config.json");
+    // the keys that other programs do not write
+    let own = |config: serde_json::Value| {
+        let keys = ["mask_index", "noise", "objective"];
+        keys.iter().all(|key| config.get(key).is_some())
+    };
+    let written = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).is_ok_and(own),
+        Err(_) => !FILES.iter().any(|name| folder.join(name).exists()),
+    };
+    if !written {
+        let problem =
+            "holds a model that was not exported from here: it is left as it is; take another name";
+        return Err(Error::config("out", folder.display(), problem));
+    }
+    Ok(())
+}
+
+fn read_tokenizer(bytes: &[u8], names: &SpecialNames, model: &ModelConfig) -> Result<Tokenizer> {
     let path = Path::new("tokenizer.json");
     if bytes.len() > MAX_TOKENIZER_BYTES {
         let problem = format!("{} bytes; at most {MAX_TOKENIZER_BYTES}", bytes.len());
         return Err(Error::checkpoint(path, None, problem));
     }
-    fitting(path, Tokenizer::from_json(bytes)?, model)
+    let tokenizer = Tokenizer::from_json_named(bytes, names)?;
+    fitting(path, tokenizer, model)
 }
 
 impl Model {
@@ -203,14 +272,24 @@ impl Model {
             noise: self.noise.clone(),
             objective: self.objective.clone(),
         };
+        let names = self.tokenizer.as_ref().map(Tokenizer::special_names);
+        let names = names.cloned().unwrap_or_default();
         let values = self.storage.read(Arena::Params).await?;
         let head_dim = self.config().head_dim();
         Ok(Published {
-            config: description.to_json()?,
+            config: description.to_json_named(&names)?,
             weights: weights_to_bytes(&self.backbone.layout, head_dim, &values, precision)?,
             tokenizer: self.tokenizer.as_ref().map(Tokenizer::to_json),
         })
     }
+}
+
+/// What the `config.json` of a folder in the published layout says, and the names of special tokens in it.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn describe(dir: &Path) -> Result<(Description, SpecialNames)> {
+    let path = dir.join("config.json");
+    let text = read_text(&path, MAX_CONFIG_BYTES)?;
+    Description::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))
 }
 
 /// Loads a folder in the published layout.
@@ -222,9 +301,7 @@ pub async fn load_published(
     device: &Device,
     dir: &Path,
 ) -> Result<(Description, Backbone, Storage)> {
-    let path = dir.join("config.json");
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    let described = Description::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
+    let described = describe(dir)?.0;
     let weights = dir.join("model.safetensors");
     let (backbone, storage) = described
         .build(device, |layout| read_weights(&weights, layout))
@@ -301,8 +378,18 @@ mod tests {
                 noise: NoiseConfig::default(),
                 objective: ObjectiveConfig::default(),
             };
-            let text = String::from_utf8(described.to_json().unwrap()).unwrap();
-            assert_eq!(Description::parse(&text).unwrap(), described);
+            let names = SpecialNames {
+                eos_token: "</doc>".to_owned(),
+                ..SpecialNames::default()
+            };
+            for names in [names, SpecialNames::default()] {
+                let text = described.to_json_named(&names).unwrap();
+                let text = String::from_utf8(text).unwrap();
+                assert_eq!(
+                    Description::parse(&text).unwrap(),
+                    (described.clone(), names)
+                );
+            }
         }
     }
 }

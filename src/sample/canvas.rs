@@ -5,6 +5,9 @@ use std::ops::Range;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 
+/// Most open positions of a template.
+const MOST: usize = 1 << 16;
+
 /// What stands at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
@@ -38,8 +41,7 @@ impl Canvas {
     /// [`Error::Config`] if the tokens do not fit.
     pub fn prompt(tokens: &[u32], length: usize) -> Result<Self> {
         if tokens.len() > length {
-            let problem = format!("{} tokens do not fit a canvas of {length}", tokens.len());
-            return Err(Error::config("prompt", tokens.len(), problem));
+            return Err(too_long(tokens.len(), length));
         }
         let mut canvas = Self::open(length);
         for (position, &token) in canvas.positions.iter_mut().zip(tokens) {
@@ -67,44 +69,47 @@ impl Canvas {
         self.positions.extend(other.positions);
     }
 
-    /// Reads a template: text is frozen, `[MASK]` is one open position and `[MASK:n]` are n.
+    /// Reads a template: text is frozen, `[MASK]` is one open position and `[MASK:n]` are n; `\[MASK]` is the
+    /// text `[MASK]`.
+    ///
+    /// Text is split into tokens as if its gaps were words: the space before a gap is that of the gap's first
+    /// token, and text behind a gap does not begin anew.
     ///
     /// # Errors
-    /// [`Error::Config`] for a malformed mask, or what the tokenizer refuses.
+    /// [`Error::Config`] for a malformed mask or too many of them, or what the tokenizer refuses.
     pub fn parse(template: &str, tokenizer: &Tokenizer) -> Result<Self> {
-        let mut canvas = Self::open(0);
-        let mut rest = template;
-        while let Some(at) = rest.find("[MASK") {
-            canvas.push_text(&rest[..at], tokenizer)?;
-            let inner = &rest[at + 5..];
-            let bad = |problem: &str| Error::config("template", &rest[at..], problem.to_owned());
-            let end = inner.find(']').ok_or_else(|| bad("a [MASK without ]"))?;
-            let count = match inner[..end].strip_prefix(':') {
-                Some(n) => n.parse().map_err(|_| bad("[MASK:n] wants a number"))?,
-                None if end == 0 => 1,
-                None => return Err(bad("want [MASK] or [MASK:n]")),
-            };
-            if count > 1 << 16 {
-                return Err(bad("more than 65536 masks"));
-            }
-            canvas.positions.extend(Self::open(count).positions);
-            rest = &inner[end + 1..];
+        Self::read(template, tokenizer, false)
+    }
+
+    /// As [`Canvas::parse`], followed by open positions up to `length`, so that the template's end is the
+    /// beginning of a gap.
+    ///
+    /// # Errors
+    /// As [`Canvas::parse`]; [`Error::Config`] if the template does not fit.
+    pub fn begin(template: &str, tokenizer: &Tokenizer, length: usize) -> Result<Self> {
+        let mut canvas = Self::read(template, tokenizer, true)?;
+        if canvas.len() > length {
+            return Err(too_long(canvas.len(), length));
         }
-        canvas.push_text(rest, tokenizer)?;
+        canvas.append(Self::open(length - canvas.len()));
         Ok(canvas)
     }
 
-    fn push_text(&mut self, text: &str, tokenizer: &Tokenizer) -> Result<()> {
-        let ids = if text.is_empty() {
-            Vec::new()
-        } else {
-            tokenizer.encode(text)?
-        };
-        self.positions.extend(ids.into_iter().map(|id| Position {
-            token: Some(id),
-            frozen: true,
-        }));
-        Ok(())
+    fn read(template: &str, tokenizer: &Tokenizer, goes_on: bool) -> Result<Self> {
+        let parts = parts(template)?;
+        let mut canvas = Self::open(0);
+        for (i, part) in parts.iter().enumerate() {
+            let more = match part {
+                Part::Gap(count) => Self::open(*count),
+                Part::Text(text) => {
+                    let before = i + 1 < parts.len() || goes_on;
+                    let ids = tokenizer.encode_part(text, i > 0, before)?;
+                    Self::of(ids.into_iter().map(|id| (Some(id), true)))
+                }
+            };
+            canvas.append(more);
+        }
+        Ok(canvas)
     }
 
     /// Number of positions.
@@ -195,4 +200,66 @@ impl Canvas {
     pub fn text(&self, tokenizer: &Tokenizer) -> String {
         tokenizer.decode_with(&self.tokens(tokenizer.mask_index()), "_")
     }
+}
+
+fn too_long(tokens: usize, length: usize) -> Error {
+    let problem = format!("makes {tokens} tokens, which do not fit a canvas of {length}");
+    Error::config("prompt", "the text given", problem)
+}
+
+/// A part of a template; between two texts lies a gap.
+enum Part {
+    Text(String),
+    Gap(usize),
+}
+
+/// Splits a template, without empty parts.
+fn parts(template: &str) -> Result<Vec<Part>> {
+    const OPEN: &str = "[MASK";
+    let (mut parts, mut text) = (Vec::new(), String::new());
+    let (mut rest, mut masks) = (template, 0);
+    while let Some(at) = rest.find(OPEN) {
+        let (before, gap) = rest.split_at(at);
+        let inner = &gap[OPEN.len()..];
+        if let Some(before) = before.strip_suffix('\\') {
+            text += before;
+            text += OPEN;
+            rest = inner;
+            continue;
+        }
+        let bad = |problem: &str| {
+            let shown: String = gap.chars().take(40).collect();
+            let problem = format!("{problem}; \\[MASK is the text itself");
+            Error::config("template", shown, problem)
+        };
+        let (number, behind) = inner
+            .split_once(']')
+            .ok_or_else(|| bad("a [MASK without ]"))?;
+        let count = match number.strip_prefix(':') {
+            Some(n) => n.parse().map_err(|_| bad("[MASK:n] wants a number"))?,
+            None if number.is_empty() => 1,
+            None => return Err(bad("want [MASK] or [MASK:n]")),
+        };
+        masks = usize::saturating_add(masks, count);
+        if masks > MOST {
+            return Err(bad(&format!("more than {MOST} masks")));
+        }
+        text += before;
+        rest = behind;
+        if count == 0 {
+            continue;
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(std::mem::take(&mut text)));
+        }
+        match parts.last_mut() {
+            Some(Part::Gap(before)) => *before += count,
+            _ => parts.push(Part::Gap(count)),
+        }
+    }
+    text += rest;
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    Ok(parts)
 }

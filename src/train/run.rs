@@ -111,7 +111,7 @@ impl Trainer {
                     });
                 });
                 let p = p.await?;
-                (row.val_ppl, row.val_std_err) = (Some(p.ppl), Some(p.std_err()));
+                (row.val_ppl, row.val_std_err) = (Some(p.ppl), p.std_err());
                 summary.validation = Some(p);
                 listener.tell(Event::Validation {
                     step: stats.step,

@@ -8,17 +8,14 @@ use crate::device::Device;
 use crate::device::program::Arena;
 use crate::error::{Error, Result};
 use crate::graph::{Key, Layout};
-use crate::io::checkpoint::{self, TrainState, read_text, write_bytes};
+use crate::io::checkpoint::{
+    self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, read_text, write_bytes,
+};
 use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::model::{read_weights, write_weights};
 use crate::train::Trainer;
 use crate::train::trainer::Progress;
 
-const CONFIG: &str = "config.toml";
-const MODEL: &str = "model.safetensors";
-const EMA: &str = "ema.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const TOKENIZER: &str = "tokenizer.json";
 const MAX_CONFIG_BYTES: u64 = 1 << 16;
 
 /// Names of the optimiser's tensors: the two moments of each parameter.

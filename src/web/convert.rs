@@ -7,6 +7,7 @@ use wasm_bindgen::JsValue;
 
 use super::error::{JsResult, thrown};
 use crate::error::Error;
+use crate::io::keyed;
 
 /// Longest options that are read.
 const MAX_CHARACTERS: u32 = 1 << 16;
@@ -25,7 +26,7 @@ pub(super) fn options<T: DeserializeOwned + Default>(
         return Err(refused("is too long".into()));
     }
     let text = String::from(text);
-    serde_json::from_str(&text).map_err(|e| refused(e.to_string()))
+    keyed::parse(text.as_bytes()).map_err(refused)
 }
 
 /// Makes an object; numbers that are not finite become `null`.

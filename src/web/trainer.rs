@@ -65,7 +65,7 @@ struct Info {
 #[derive(Serialize)]
 struct Bound {
     perplexity: f64,
-    std_err: f64,
+    std_err: Option<f64>,
     tokens: u64,
 }
 

@@ -81,7 +81,7 @@ export interface TrainerInfo {
   /** Perplexity of the token frequencies alone on the held-out text. */
   unigram_perplexity: number;
 }
-/** `null`: not finite. */
+/** `null`: not finite; a single block has no error. */
 export interface Perplexity { perplexity: number | null; std_err: number | null; tokens: number; }
 "#;
 

@@ -196,17 +196,19 @@ fn evaluations_that_cannot_work_are_refused() {
     ));
     refused(result, "config", &["1 x 8", "the model's 4"]);
 
-    let texts = ["ab".to_owned()];
-    let judge = |model: Model, texts: &[String]| {
-        block_on(Judge::Autoregressive(Box::new(model)).perplexity(texts))
+    let (own, bytes) = (tokenizer(), Tokenizer::byte());
+    let judge = |model: Model, text: &str, tokenizer: &Tokenizer| {
+        let samples = [tokenizer.encode(text).unwrap()];
+        block_on(Judge::Autoregressive(Box::new(model)).perplexity(&samples, tokenizer))
     };
-    judge(recurrent(), &texts).unwrap();
+    judge(recurrent(), "ab", &own).unwrap();
     let parts = ["model.kind = dit", "autoregressive"];
-    refused(judge(subs, &texts), "config", &parts);
-    refused(judge(recurrent(), &[]), "config", &["samples = 0"]);
-    let foreign = ["axe".to_owned()];
+    refused(judge(subs, "ab", &own), "config", &parts);
+    refused(judge(recurrent(), "", &own), "config", &["samples = 1"]);
+    // another vocabulary's text
+    judge(recurrent(), "ab", &bytes).unwrap();
     refused(
-        judge(recurrent(), &foreign),
+        judge(recurrent(), "axe", &bytes),
         "corpus",
         &["'x' at position 1"],
     );

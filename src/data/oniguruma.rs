@@ -1,0 +1,178 @@
+//! Patterns of a `tokenizer.json` are written for Oniguruma with Ruby's syntax. Where the engine in use here reads
+//! them in another way, they are rewritten:
+//!
+//! | pattern | there | here |
+//! | --- | --- | --- |
+//! | `x{1,3}+` | repeats `x{1,3}` | is possessive |
+//! | `x{3}?` | makes `x{3}` optional | is `x{3}`, lazily |
+//! | `^`, `$` | beginning and end of a line | of the text |
+
+use serde_json::Value;
+
+/// Rewrites every pattern in a tokenizer's description; whether there was one to rewrite.
+pub(super) fn translate_all(json: &mut Value) -> bool {
+    match json {
+        Value::Object(fields) => {
+            let mut changed = false;
+            for (key, value) in fields {
+                match value {
+                    Value::String(pattern) if key == "Regex" => {
+                        let translated = translate(pattern);
+                        changed |= translated != *pattern;
+                        *pattern = translated;
+                    }
+                    other => changed |= translate_all(other),
+                }
+            }
+            changed
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |changed, item| translate_all(item) | changed),
+        _ => false,
+    }
+}
+
+/// A pattern in the syntax of the engine in use.
+fn translate(pattern: &str) -> String {
+    let mut out = String::new();
+    // where the atom began that a quantifier would repeat, and where open groups did
+    let (mut atom, mut groups) = (0, Vec::new());
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\\' => escape(rest),
+            '[' => class(rest),
+            '{' => interval(rest).unwrap_or(1),
+            _ => c.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        rest = behind;
+        match c {
+            '{' if length > 1 => {
+                out += token;
+                let next = rest.chars().next();
+                // `{n,m}?` is lazy there as well
+                let optional = next == Some('?') && !token.contains(',');
+                if next == Some('+') || optional {
+                    out.insert_str(atom, "(?:");
+                    out.push(')');
+                }
+                continue;
+            }
+            '*' | '+' | '?' => {
+                // a quantifier, or part of one
+                out += token;
+                continue;
+            }
+            '(' => groups.push(out.len()),
+            ')' => {
+                atom = groups.pop().unwrap_or(0);
+                out += token;
+                continue;
+            }
+            _ => {}
+        }
+        atom = out.len();
+        match c {
+            '^' | '$' => out += &format!("(?m:{c})"),
+            '(' if rest.starts_with('?') => {
+                // the letters and signs that say which kind of group it is are no atoms
+                out.push(c);
+                let kind = rest.find([':', '=', '!', '>', ')']).map_or(0, |at| at + 1);
+                let closed = rest[..kind].ends_with(')');
+                let kind = if closed { kind - 1 } else { kind };
+                out += &rest[..kind];
+                rest = &rest[kind..];
+            }
+            _ => out += token,
+        }
+    }
+    out
+}
+
+/// Bytes of the escape that `text` begins with.
+fn escape(text: &str) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    let Some((at, c)) = chars.next() else {
+        return text.len();
+    };
+    let braced = matches!(c, 'p' | 'P' | 'x' | 'u' | 'k') && text[at + 1..].starts_with(['{', '<']);
+    match text.find(['}', '>']) {
+        Some(end) if braced => end + 1,
+        _ => at + c.len_utf8(),
+    }
+}
+
+/// Bytes of the class that `text` begins with; classes nest.
+fn class(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while let Some(c) = text[at..].chars().next() {
+        let mut length = c.len_utf8();
+        match c {
+            '\\' => length = escape(&text[at..]),
+            '[' => {
+                depth += 1;
+                // a bracket that stands first is a character
+                let inner = &text[at + 1..];
+                length += usize::from(inner.starts_with('^'));
+                length += usize::from(text[at + length..].starts_with(']'));
+            }
+            ']' => depth -= 1,
+            _ => {}
+        }
+        at += length;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Bytes of the interval `{n}`, `{n,}`, `{,m}` or `{n,m}` that `text` begins with, if it does.
+fn interval(text: &str) -> Option<usize> {
+    let end = text.find('}')?;
+    let inner = &text[1..end];
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    let valid = match inner.split_once(',') {
+        Some((low, high)) => digits(low) && digits(high) && inner != ",",
+        None => digits(inner) && !inner.is_empty(),
+    };
+    valid.then_some(end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_repeated_is_grouped() {
+        for (from, to) in [
+            (r"\p{N}{1,3}+", r"(?:\p{N}{1,3})+"),
+            (r"a{2}+b", r"(?:a{2})+b"),
+            (r"x(ab|c){1,2}+|y", r"x(?:(ab|c){1,2})+|y"),
+            (r"(?:[^\]a]){1,}+", r"(?:(?:[^\]a]){1,})+"),
+            (r"[a-z[0-9]]{2,3}+", r"(?:[a-z[0-9]]{2,3})+"),
+            (r"\p{N}{3}?", r"(?:\p{N}{3})?"),
+            (r"é{1,2}+", r"(?:é{1,2})+"),
+        ] {
+            assert_eq!(translate(from), to);
+        }
+    }
+
+    #[test]
+    fn what_means_the_same_stays() {
+        for pattern in [
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            r"\p{L}++|x?+|y*+|a{1,2}?|\{1\}+|[{1,2}+]|{a}+|[^$]",
+            r"(?=(\d{3})+(?!\d))|(?<!a)b",
+        ] {
+            assert_eq!(translate(pattern), pattern);
+        }
+    }
+
+    #[test]
+    fn lines_have_ends() {
+        assert_eq!(translate(r"^\s+$|\$"), r"(?m:^)\s+(?m:$)|\$");
+    }
+}

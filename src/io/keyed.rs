@@ -1,0 +1,57 @@
+//! JSON whose errors name the key.
+
+use serde::de::DeserializeOwned;
+
+/// Rust's names of types, and what they mean to people.
+const TYPES: [(&str, &str); 7] = [
+    ("expected usize", "expected a whole number"),
+    ("expected u64", "expected a whole number"),
+    ("expected u32", "expected a whole number"),
+    ("expected f64", "expected a number"),
+    ("expected f32", "expected a number"),
+    ("expected a string", "expected text"),
+    ("expected a boolean", "expected true or false"),
+];
+
+/// Reads JSON; the error, for people, says in which key it lies.
+pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = plain(&error.into_inner().to_string());
+        if path == "." {
+            problem
+        } else {
+            format!("{path}: {problem}")
+        }
+    })?;
+    reader.end().map_err(|error| plain(&error.to_string()))?;
+    Ok(parsed)
+}
+
+/// A message of serde with people's words for types.
+pub fn plain(message: &str) -> String {
+    TYPES.iter().fold(message.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_key_is_named() {
+        type Numbers = BTreeMap<String, BTreeMap<String, f64>>;
+        let refused = |json: &str| parse::<Numbers>(json.as_bytes()).unwrap_err();
+        let problem = refused(r#"{"a":{"b":null}}"#);
+        assert!(
+            problem.starts_with("a.b: invalid type: null, expected a number"),
+            "{problem}"
+        );
+        assert!(refused(r#"[]"#).starts_with("invalid type: sequence"));
+        assert!(refused("{} {}").contains("trailing characters"));
+        assert!(parse::<Numbers>(br#"{"a":{"b":1}}"#).is_ok());
+    }
+}

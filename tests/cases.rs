@@ -1,0 +1,14 @@
+//! Inputs that once came out wrong, each with what is right; see `cases/README.md`.
+#![allow(clippy::unwrap_used)]
+
+mod cases_parts {
+    mod tokens;
+}
+
+use std::path::PathBuf;
+
+/// A file of the cases.
+fn case(name: &str) -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/cases").join(name)
+}
