@@ -1,9 +1,8 @@
 //! Inputs that once came out wrong, each with what is right; see `cases/README.md`.
 #![allow(clippy::unwrap_used)]
 
-mod cases_parts {
-    mod tokens;
-}
+#[path = "cases_parts/tokens.rs"]
+mod tokens;
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Folders that hold no text of ours.
-const SKIPPED: [&str; 5] = [".git", "target", "runs", "corpora", "golden"];
+const SKIPPED: [&str; 6] = [".git", "target", "runs", "corpora", "golden", "cases"];
 const TEXT: [&str; 9] = ["rs", "wgsl", "toml", "md", "html", "css", "js", "sh", "yml"];
 const MAX_LINES: usize = 500;
 

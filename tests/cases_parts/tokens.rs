@@ -37,7 +37,9 @@ fn everyone() -> Vec<Tokenizer> {
         "bert-base-uncased.tokenizer.json.gz",
     ];
     let all = PREFIXING.iter().map(|name| prefixing(name)).chain(special);
-    all.chain(shipped.map(bundled)).chain([Tokenizer::byte()]).collect()
+    all.chain(shipped.map(bundled))
+        .chain([Tokenizer::byte()])
+        .collect()
 }
 
 /// Text with the spaces before gaps taken out: whether one stays there is the gap's affair.
@@ -53,12 +55,20 @@ fn bare(text: &str) -> String {
 fn text_behind_a_gap_is_the_templates() {
     let templates = std::fs::read(case("text-behind-a-gap/templates.json")).unwrap();
     let templates: Vec<String> = serde_json::from_slice(&templates).unwrap();
-    let more = ["[MASK]ly", "12[MASK]34", "\"[MASK]\", he said", "a [MASK] [MASK:2] b", "(x) [MASK]."];
+    let more = [
+        "[MASK]ly",
+        "12[MASK]34",
+        "\"[MASK]\", he said",
+        "a [MASK] [MASK:2] b",
+        "(x) [MASK].",
+    ];
     let more = more.map(str::to_owned);
     for name in PREFIXING {
         let tokenizer = prefixing(name);
         for template in templates.iter().chain(&more) {
-            let shown = Canvas::parse(template, &tokenizer).unwrap().text(&tokenizer);
+            let shown = Canvas::parse(template, &tokenizer)
+                .unwrap()
+                .text(&tokenizer);
             let expected = template.replace("[MASK]", "_").replace("[MASK:3]", "___");
             let expected = expected.replace("[MASK:2]", "__");
             assert_eq!(bare(&shown), bare(&expected), "{name}");
@@ -119,7 +129,11 @@ fn token_texts_joined_are_the_text() {
         let text = "naïve \u{1F469}\u{200D}\u{1F680}!";
         let pieces = tokenizer.pieces(&tokenizer.encode(text).unwrap());
         assert_eq!(pieces.concat(), text);
-        assert!(pieces.iter().all(|piece| !piece.contains(char::REPLACEMENT_CHARACTER)));
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| !piece.contains(char::REPLACEMENT_CHARACTER))
+        );
     }
 }
 
@@ -164,7 +178,11 @@ fn special_tokens_have_many_names() {
         let t = load(name, &usual).unwrap();
         let behind = t.vocab_size() as u32 - 1;
         let mask = mask.unwrap_or(behind);
-        assert_eq!((t.bos(), t.eos(), t.mask_index(), t.pad()), (bos, eos, mask, pad), "{name}");
+        assert_eq!(
+            (t.bos(), t.eos(), t.mask_index(), t.pad()),
+            (bos, eos, mask, pad),
+            "{name}"
+        );
     }
     let own = |bos: &str, mask: &str| SpecialNames {
         bos_token: bos.to_owned(),
@@ -174,8 +192,13 @@ fn special_tokens_have_many_names() {
     let named = load("bos-eos", &own("<unk>", "<pad>")).unwrap();
     let ids = (named.bos(), named.eos(), named.mask_index(), named.pad());
     assert_eq!(ids, (3, 1, 0, None));
-    let error = load("bos-eos", &own("<start>", "")).unwrap_err().to_string();
-    assert!(error.contains("no token \"<start>\", which bos_token names"), "{error}");
+    let error = load("bos-eos", &own("<start>", ""))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no token \"<start>\", which bos_token names"),
+        "{error}"
+    );
     // residues are letters, one behind the other
     let residues = load("residues", &usual).unwrap();
     let ids = residues.encode("LAGVX").unwrap();
@@ -208,7 +231,12 @@ fn a_text_that_is_too_short_is_described() {
     };
     let file = case("too-short-for-a-block/hundred.txt");
     let error = load(&file, "char", 64).unwrap_err().to_string();
-    for part in ["held-out text, the last 10 of 100 characters", "11 tokens", "data.valid", "at most 13"] {
+    for part in [
+        "held-out text, the last 10 of 100 characters",
+        "11 tokens",
+        "data.valid",
+        "at most 13",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     // and the advice works
@@ -219,7 +247,11 @@ fn a_text_that_is_too_short_is_described() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::fs::copy(root.join("corpora/names.txt"), &names).unwrap();
     let error = load(&names, "byte", 16384).unwrap_err().to_string();
-    for part in ["1000 at a time", "of 32033 documents", "model.length to at most"] {
+    for part in [
+        "1000 at a time",
+        "of 32033 documents",
+        "model.length to at most",
+    ] {
         assert!(error.contains(part), "{error}");
     }
 }
@@ -238,6 +270,11 @@ fn unknown_characters_are_placed() {
         tokenizer: "char".to_owned(),
         ..Default::default()
     };
-    let error = Corpus::load(&config, 4, &mut Silent).unwrap_err().to_string();
-    assert!(error.contains("b.lines: document 2: character 'd' at position 2"), "{error}");
+    let error = Corpus::load(&config, 4, &mut Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("b.lines: document 2: character 'd' at position 2"),
+        "{error}"
+    );
 }
