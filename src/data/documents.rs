@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::corpus::SEPARATOR;
 use crate::error::{Error, Result};
-use crate::io::read;
+use crate::io::text;
 
 /// Largest document; it is held in memory.
 const MAX_DOCUMENT: u64 = 4 << 30;
@@ -30,22 +30,44 @@ pub(super) enum Format {
 impl Format {
     /// Chosen by the file's name.
     pub(super) fn of(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.to_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("raw") => Self::Rows,
-            Some("lines") => Self::Lines,
-            Some("jsonl" | "ndjson") => Self::JsonLines,
-            Some("parquet") => Self::Parquet,
+        match extension(path).as_str() {
+            "raw" => Self::Rows,
+            "lines" => Self::Lines,
+            "jsonl" | "ndjson" | "json" => Self::JsonLines,
+            "parquet" => Self::Parquet,
             _ => Self::Text,
         }
     }
 }
 
-/// The documents of a file, in the form that its name says: `.jsonl` (JSON lines), `.parquet`, `.raw` (a
-/// document a line, as WikiText's rows), `.lines` (a document a line, trimmed), and of any other name text
-/// whose documents end at a line `<|endoftext|>`. All but Parquet may be gzip-packed (`.gz`).
+/// What a file's name ends with, without `.gz`, in small letters.
+fn extension(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    extension.unwrap_or_default().to_owned()
+}
+
+/// What to do with a file whose name says that it is no plain text.
+fn unlike_text(path: &Path) -> Option<&'static str> {
+    match extension(path).as_str() {
+        "csv" | "tsv" | "xls" | "xlsx" | "ods" => {
+            Some("write its column of texts as JSON lines (.jsonl) or Parquet, or name it .txt")
+        }
+        "pdf" | "doc" | "docx" | "odt" | "rtf" | "epub" => Some("save it as plain text"),
+        "zip" | "tar" | "tgz" | "7z" | "rar" => Some("unpack the archive first"),
+        "zst" | "xz" | "bz2" | "lz4" | "br" => Some("unpack it, or pack it with gzip"),
+        "arrow" | "feather" | "npy" | "npz" | "bin" | "pt" | "pth" | "pkl" | "h5" | "db"
+        | "sqlite" | "safetensors" | "tokens" => Some("it holds data; convert its texts first"),
+        _ => None,
+    }
+}
+
+/// The documents of a file, in the form that its name says: `.jsonl`, `.ndjson` and `.json` (JSON lines; a text of
+/// `null` is none), `.parquet`, `.raw` (a document a line, as WikiText's rows), `.lines` (a document a line,
+/// trimmed), and of any other name text whose documents end at a line `<|endoftext|>`. All but Parquet may be
+/// gzip-packed (`.gz`). Text is UTF-8, or UTF-16 with a byte order mark.
 pub struct Documents(Box<dyn Iterator<Item = Result<String>>>);
 
 impl Documents {
@@ -59,17 +81,15 @@ impl Documents {
         if format == Format::Parquet {
             return Ok(Self(parquet(path, field)?));
         }
-        let mut source = read::open_unpacked(path)?;
-        if source
-            .fill_buf()
-            .map_err(Error::io(path, "read"))?
-            .is_empty()
-        {
-            return Err(Error::corpus(path, "the file is empty"));
+        if let (Format::Text, Some(advice)) = (format, unlike_text(path)) {
+            return Err(Error::corpus(
+                path,
+                format!("is not read as prose: {advice}"),
+            ));
         }
         let lines = Lines {
             path: path.to_owned(),
-            source,
+            source: text::open(path)?,
             number: 0,
             offset: 0,
         };
@@ -142,10 +162,15 @@ impl Lines {
         if bytes.len() as u64 == MAX_DOCUMENT {
             return Err(self.at(too_long()));
         }
-        let line = String::from_utf8(bytes).map_err(|e| {
-            let position = self.offset + e.utf8_error().valid_up_to() as u64;
-            Error::corpus(&self.path, format!("not UTF-8 at byte {position}"))
-        })?;
+        let at = |position: usize, problem: &str| {
+            let position = self.offset + position as u64;
+            Error::corpus(&self.path, format!("{problem} at byte {position}"))
+        };
+        let line =
+            String::from_utf8(bytes).map_err(|e| at(e.utf8_error().valid_up_to(), "not UTF-8"))?;
+        if let Some(position) = line.find('\0') {
+            return Err(at(position, "not text: it has a NUL"));
+        }
         self.offset += line.len() as u64;
         Ok(Some(line))
     }
@@ -214,30 +239,33 @@ struct JsonLines {
 
 impl JsonLines {
     fn read(&mut self) -> Result<Option<String>> {
-        let line = loop {
-            match self.lines.read()? {
-                None => return Ok(None),
-                Some(line) if line.trim().is_empty() => {}
-                Some(line) => break line,
+        while let Some(line) = self.lines.read()? {
+            if line.trim().is_empty() {
+                continue;
             }
-        };
-        let mut object: Map<String, Value> = serde_json::from_str(&line)
-            .map_err(|e| self.lines.at(format!("not a JSON object: {e}")))?;
-        match object.remove(&self.field) {
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => {
-                let problem = format!("field {:?} is not text but {other}", self.field);
-                Err(self.lines.at(problem))
-            }
-            None => {
-                let names: Vec<_> = object.keys().map(String::as_str).collect();
-                let problem = format!(
-                    "no field {:?}, only {:?}; data.field names the one to read",
-                    self.field, names
-                );
-                Err(self.lines.at(problem))
+            let mut object: Map<String, Value> = serde_json::from_str(&line).map_err(|e| {
+                let problem = format!("not a JSON object: {e}; there must be one a line");
+                self.lines.at(problem)
+            })?;
+            match object.remove(&self.field) {
+                Some(Value::String(text)) => return Ok(Some(text)),
+                // no document
+                Some(Value::Null) => {}
+                Some(other) => {
+                    let problem = format!("field {:?} is not text but {other}", self.field);
+                    return Err(self.lines.at(problem));
+                }
+                None => {
+                    let names: Vec<_> = object.keys().map(String::as_str).collect();
+                    let problem = format!(
+                        "no field {:?}, only {:?}; data.field names the one to read",
+                        self.field, names
+                    );
+                    return Err(self.lines.at(problem));
+                }
             }
         }
+        Ok(None)
     }
 }
 
@@ -276,6 +304,7 @@ mod tests {
         assert_eq!(format("wiki.raw.gz"), Format::Rows);
         assert_eq!(format("x.lines"), Format::Lines);
         assert_eq!(format("c4.00.JSONL.GZ"), Format::JsonLines);
+        assert_eq!(format("c4-train.00000-of-01024.json.gz"), Format::JsonLines);
         assert_eq!(format("train-0000.parquet"), Format::Parquet);
         for name in ["text", "a.jsonl/text.txt", "raw", "x.txt.gz", ".."] {
             assert_eq!(format(name), Format::Text, "{name}");
@@ -298,6 +327,9 @@ mod tests {
         }
         refused(read("t", b""), "the file is empty");
         refused(read("t", b"abc\nd\xFF\n"), "not UTF-8 at byte 5");
+        refused(read("t", b"abc\nd\0\n"), "a NUL at byte 5");
+        refused(read("t.csv", b"a,b\n"), "name it .txt");
+        refused(read("t.docx.gz", b"text"), "save it as plain text");
     }
 
     #[test]
@@ -325,6 +357,10 @@ mod tests {
         let after = |bad: &str| read("t.jsonl", format!("{good}{bad}").as_bytes());
         refused(after("{\"text\":"), "line 3: not a JSON object");
         refused(after("[1]"), "line 3: not a JSON object");
+        assert_eq!(
+            after("{\"text\":null}\n{\"text\":\"b\"}").unwrap(),
+            ["a", "b"]
+        );
         refused(after("{\"text\":5}"), "field \"text\" is not text but 5");
         refused(
             after("{\"body\":\"a\",\"id\":1}"),

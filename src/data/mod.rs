@@ -5,7 +5,7 @@
 //!
 //! | name | documents |
 //! | --- | --- |
-//! | `.jsonl` | a JSON object a line, of which `data.field` is the text |
+//! | `.jsonl`, `.ndjson`, `.json` | a JSON object a line, of which `data.field` is the text |
 //! | `.parquet` | rows, of which the column `data.field` is the text (cargo feature `parquet`) |
 //! | `.raw` | a document a line with its line ending, blank lines empty: WikiText's rows |
 //! | `.lines` | a document a line, the white space around it and blank lines dropped |

@@ -11,7 +11,7 @@ use parquet::schema::types::Type;
 use crate::error::{Error, Result};
 use crate::io::read;
 
-/// The texts of a column. A row group's pages are unpacked as they are needed; columns that are not asked
+/// The texts of a column; a null is none. A row group's pages are unpacked as they are needed; columns that are not asked
 /// for are not read.
 pub(super) fn documents(
     path: &Path,
@@ -35,19 +35,22 @@ pub(super) fn documents(
         .project(Some(projection))
         .map_err(refused)?;
     let (path, column) = (PathBuf::from(path), column.to_owned());
-    let texts = rows.enumerate().map(move |(number, row)| {
+    let texts = rows.enumerate().filter_map(move |(number, row)| {
         row.map_err(|e| e.to_string())
             .and_then(|row| text(&row, &column))
             .map_err(|problem| Error::corpus(&path, format!("row {number}: {problem}")))
+            .transpose()
     });
     Ok(Box::new(texts))
 }
 
-fn text(row: &Row, column: &str) -> Result<String, String> {
+fn text(row: &Row, column: &str) -> Result<Option<String>, String> {
     match row.get_column_iter().next() {
-        Some((_, Field::Str(text))) => Ok(text.clone()),
+        Some((_, Field::Str(text))) => Ok(Some(text.clone())),
+        Some((_, Field::Null)) => Ok(None),
         // Text that the file's writer has not marked as such.
         Some((_, Field::Bytes(bytes))) => String::from_utf8(bytes.data().to_vec())
+            .map(Some)
             .map_err(|_| format!("column {column:?} is not UTF-8")),
         Some((_, other)) => Err(format!("column {column:?} is not text but {other}")),
         None => Err(format!("column {column:?} is missing")),
@@ -114,7 +117,15 @@ mod tests {
         let texts: Vec<String> = (0..5000).map(|i| format!("é text {i}\n")).collect();
         let bytes: Vec<Vec<u8>> = texts.iter().map(|text| text.clone().into_bytes()).collect();
         for kind in [" (UTF8)", ""] {
-            for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY] {
+            for compression in [
+                Compression::UNCOMPRESSED,
+                Compression::SNAPPY,
+                Compression::GZIP(Default::default()),
+                Compression::BROTLI(Default::default()),
+                Compression::ZSTD(Default::default()),
+                Compression::LZ4,
+                Compression::LZ4_RAW,
+            ] {
                 written(&path, compression, &bytes, kind);
                 let read: Vec<String> = Documents::open(&path, "text")
                     .unwrap()

@@ -1,29 +1,29 @@
 //! Published models from the Hugging Face hub, through its cache, which other programs share.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo};
 
+use super::safetensors::read_index;
 use super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Flow, Observer};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// The files of a model, with what a progress bar says of them.
-const FILES: [(&str, &str); 2] = [
-    (CONFIG, "downloading config.json"),
-    ("model.safetensors", "downloading model.safetensors"),
-];
+const WEIGHTS: &str = "model.safetensors";
+/// Lists the files that hold the weights where there are several.
+const INDEX: &str = "model.safetensors.index.json";
 /// Where the tokenizer of the published models lies, which their own folders leave out.
 const GPT2: &str = "openai-community/gpt2";
 /// Vocabulary of GPT-2 with a mask.
 const GPT2_VOCAB: u64 = 50_258;
 
-/// Downloads `config.json`, `model.safetensors` and `tokenizer.json` of a repository such as
-/// `kuleshov-group/mdlm-owt`, as far as the cache lacks them, and returns the folder in which they lie. A
+/// Downloads `config.json`, `model.safetensors` (or the files that its index names) and `tokenizer.json` of a
+/// repository such as `kuleshov-group/mdlm-owt`, as far as the cache lacks them, and returns the folder in which they lie. A
 /// repository without a tokenizer whose vocabulary is that of GPT-2 and a mask, as that one's, gets GPT-2's.
 ///
 /// `HF_HOME` moves the cache and `HF_ENDPOINT` names a mirror. An interrupted download goes on where it
@@ -53,7 +53,13 @@ fn fetch_with(
         return Err(Error::config("repository", repo_id, problem));
     }
     let api = hub.build().map_err(|e| refused(repo_id, "", &e))?;
-    let mut fetch = |repo_id: &str, (file, what): (&str, &'static str)| {
+    let cached = |file: &str| {
+        cache
+            .repo(Repo::model(repo_id.to_owned()))
+            .get(file)
+            .is_some()
+    };
+    let mut fetch = |repo_id: &str, file: &str, what: &'static str| {
         let repo = Repo::model(repo_id.to_owned());
         if let Some(path) = cache.repo(repo.clone()).get(file) {
             return Ok(path);
@@ -74,33 +80,36 @@ fn fetch_with(
             Flow::Continue => Ok(path),
         }
     };
-    let mut config = PathBuf::new();
-    for file in FILES {
-        let path = fetch(repo_id, file)?;
-        if file.0 == CONFIG {
-            config = path;
+    let config = fetch(repo_id, CONFIG, "downloading config.json")?;
+    let whole = cached(WEIGHTS) || !cached(INDEX) && !lists(&api, repo_id, INDEX)?;
+    if whole {
+        fetch(repo_id, WEIGHTS, "downloading model.safetensors")?;
+    } else {
+        let index = fetch(repo_id, INDEX, "downloading the weights' index")?;
+        let files: BTreeSet<String> = read_index(&index)?.into_values().collect();
+        for file in files {
+            fetch(repo_id, &file, "downloading a part of the weights")?;
         }
     }
     let folder = config.parent().unwrap_or(Path::new(".")).to_owned();
     let tokenizer = folder.join(TOKENIZER);
     if !tokenizer.exists() {
-        let file = (TOKENIZER, "downloading tokenizer.json");
-        if lists_tokenizer(&api, repo_id)? {
-            fetch(repo_id, file)?;
+        let what = "downloading tokenizer.json";
+        if lists(&api, repo_id, TOKENIZER)? {
+            fetch(repo_id, TOKENIZER, what)?;
         } else if vocab_size(&config)? == Some(GPT2_VOCAB) {
-            let bytes = read::read(&fetch(GPT2, file)?, 64 << 20)?;
+            let bytes = read::read(&fetch(GPT2, TOKENIZER, what)?, 64 << 20)?;
             atomic::write_file(&tokenizer, &bytes)?;
         }
     }
     Ok(folder)
 }
 
-fn lists_tokenizer(api: &Api, repo_id: &str) -> Result<bool> {
-    let info = api
-        .model(repo_id.to_owned())
-        .info()
-        .map_err(|e| refused(repo_id, TOKENIZER, &e))?;
-    Ok(info.siblings.iter().any(|file| file.rfilename == TOKENIZER))
+/// Whether the repository has a file.
+fn lists(api: &Api, repo_id: &str, file: &str) -> Result<bool> {
+    let info = api.model(repo_id.to_owned()).info();
+    let info = info.map_err(|e| refused(repo_id, file, &e))?;
+    Ok(info.siblings.iter().any(|known| known.rfilename == file))
 }
 
 fn vocab_size(config: &Path) -> Result<Option<u64>> {
@@ -186,6 +195,20 @@ mod tests {
         (
             "api/models/someone/other",
             r#"{"sha":"c0ffee","siblings":[]}"#,
+        ),
+        (
+            "someone/parts/resolve/main/config.json",
+            "{\"vocab_size\":9}",
+        ),
+        (
+            "someone/parts/resolve/main/model.safetensors.index.json",
+            r#"{"weight_map":{"a":"one.safetensors","b":"two.safetensors","c":"one.safetensors"}}"#,
+        ),
+        ("someone/parts/resolve/main/one.safetensors", "weights"),
+        ("someone/parts/resolve/main/two.safetensors", "more"),
+        (
+            "api/models/someone/parts",
+            r#"{"sha":"c0ffee","siblings":[{"rfilename":"model.safetensors.index.json"}]}"#,
         ),
     ];
 
@@ -275,6 +298,11 @@ mod tests {
         // Another vocabulary gets no tokenizer that would not fit.
         let folder = fetch(dir.path(), &hub, "someone/other", &mut Silent).unwrap();
         assert!(!folder.join("tokenizer.json").exists());
+        // Weights in several files.
+        let folder = fetch(dir.path(), &hub, "someone/parts", &mut Silent).unwrap();
+        let content = std::fs::read_to_string(folder.join("two.safetensors"));
+        assert_eq!(content.unwrap(), "more");
+        assert!(folder.join("one.safetensors").exists());
         // Stopping.
         let fresh = tempfile::tempdir().unwrap();
         let mut stop = |_: &Event| Flow::Stop;

@@ -4,6 +4,8 @@
 pub mod atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+mod gzip;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,5 +16,7 @@ mod manifest;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod read;
 pub mod safetensors;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod text;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokens;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::gzip::{MAGIC, Unpacked};
 use crate::error::{Error, Result};
 
 /// Opens a regular file, so that a folder, a pipe or a device is an error and not a hang.
@@ -34,8 +34,8 @@ pub fn read_unpacked(path: &Path, limit: u64) -> Result<Vec<u8>> {
 pub fn open_unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let mut file = BufReader::with_capacity(1 << 16, open(path)?);
     let start = file.fill_buf().map_err(Error::io(path, "read"))?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) {
-        Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
+    Ok(if start.starts_with(&MAGIC) {
+        Box::new(BufReader::with_capacity(1 << 16, Unpacked::new(file)))
     } else {
         Box::new(file)
     })

@@ -13,9 +13,32 @@ use crate::error::{Error, Result};
 const NAMED: usize = 8;
 
 /// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
-/// `optional` names may be there too and are passed over; anything else is an error.
+/// `optional` names may be there too and are passed over; anything else is an error. Where the file is
+/// missing, its index (see [`super::index_of`]) may name several that hold its tensors.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
+    let index = super::index_of(path);
+    if !path.exists() {
+        if index.is_file() {
+            return super::shards::read_shards(&index, expected, optional);
+        }
+        if let Some(error) = super::shards::elsewhere(path) {
+            return Err(error);
+        }
+    }
+    read_one(path, expected, optional)
+}
+
+/// As [`read_file`], of this file alone.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn read_one(
+    path: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<Vec<Vec<f32>>> {
     let file = crate::io::read::open(path)?;
     let length = file.metadata().map_err(Error::io(path, "read"))?.len();
     read_from(
@@ -141,27 +164,39 @@ fn check_names(
             }
             Some(_) => continue,
         }
-        first = first.or(Some(name.clone()));
+        first = first.or(Some(name));
     }
     let mut unexpected = metadata.offset_keys();
     unexpected.retain(|name| {
         !optional.contains(&name.as_str()) && !expected.iter().any(|spec| spec.name == *name)
     });
-    let Some(first) = first.or_else(|| unexpected.first().cloned()) else {
-        return Ok(());
-    };
     let kinds = [
         ("missing", missing),
         ("unexpected", unexpected),
         ("of another shape", shapes),
         ("of another type", types),
     ];
-    let listed: Vec<String> = kinds
-        .iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(kind, names)| list(kind, names))
-        .collect();
-    Err(Error::checkpoint(path, Some(&first), listed.join("; ")))
+    difference(path, first.map(String::as_str), &kinds)
+}
+
+/// An error that lists names by what is wrong with them, if there are any; the culprit is `first`, else the first
+/// of them.
+pub(super) fn difference(
+    path: &Path,
+    first: Option<&str>,
+    kinds: &[(&str, Vec<String>)],
+) -> Result<()> {
+    let wrong = || kinds.iter().filter(|(_, names)| !names.is_empty());
+    let listed: Vec<String> = wrong().map(|(kind, names)| list(kind, names)).collect();
+    let other = || {
+        wrong()
+            .find_map(|(_, names)| names.first())
+            .map(String::as_str)
+    };
+    match first.or_else(other) {
+        Some(first) => Err(Error::checkpoint(path, Some(first), listed.join("; "))),
+        None => Ok(()),
+    }
 }
 
 /// `3 missing: a, b, c`, cut after [`NAMED`] of them.

@@ -1,0 +1,139 @@
+//! Weights in several files, which an index `model.safetensors.index.json` lists.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::read::{difference, read_one};
+use super::{TensorSpec, read_file};
+use crate::error::{Error, Result};
+use crate::io::{keyed, read};
+
+/// Largest index that is read.
+const MAX_INDEX_BYTES: u64 = 1 << 24;
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The index that stands in for the file `path`.
+pub fn index_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".index.json");
+    path.with_file_name(name)
+}
+
+/// Which file each tensor of an index lies in.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for what is no index or names a file outside its folder, [`Error::Io`].
+pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    let damaged = |problem: String| Error::checkpoint(path, None, problem);
+    let bytes = read::read(path, MAX_INDEX_BYTES)?;
+    let index: Index = keyed::parse(&bytes).map_err(damaged)?;
+    let outside = |file: &&String| Path::new(file).file_name() != Some(file.as_ref());
+    match index.weight_map.values().find(outside) {
+        Some(file) => Err(damaged(format!(
+            "names {file:?}, which is no file beside it"
+        ))),
+        None => Ok(index.weight_map),
+    }
+}
+
+/// As [`read_file`], of the files of an index: every tensor once, in the file that the index names.
+pub(super) fn read_shards(
+    index: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<Vec<Vec<f32>>> {
+    let map = read_index(index)?;
+    let missing = expected.iter().filter(|spec| !map.contains_key(&spec.name));
+    let missing: Vec<String> = missing.map(|spec| spec.name.clone()).collect();
+    let known = |name: &&String| {
+        optional.contains(&name.as_str()) || expected.iter().any(|spec| spec.name == **name)
+    };
+    let unexpected: Vec<String> = map.keys().filter(|name| !known(name)).cloned().collect();
+    difference(
+        index,
+        None,
+        &[("missing", missing), ("unexpected", unexpected)],
+    )?;
+    let mut tensors = vec![Vec::new(); expected.len()];
+    let files: std::collections::BTreeSet<&String> = map.values().collect();
+    for file in files {
+        let here = |spec: &&TensorSpec| map.get(&spec.name) == Some(file);
+        let specs: Vec<TensorSpec> = expected.iter().filter(here).cloned().collect();
+        let places = (0..expected.len()).filter(|&i| here(&&expected[i]));
+        let read = read_one(&index.with_file_name(file), &specs, optional)?;
+        for (place, values) in places.zip(read) {
+            tensors[place] = values;
+        }
+    }
+    Ok(tensors)
+}
+
+/// What lies where weights were looked for in vain.
+pub(super) fn elsewhere(path: &Path) -> Option<Error> {
+    let name = "pytorch_model.bin";
+    path.with_file_name(name).is_file().then(|| {
+        let problem = format!("is not there, only {name}: save the model as safetensors first");
+        Error::checkpoint(path, None, problem)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::safetensors::{Precision, write_file};
+    use std::borrow::Cow;
+
+    fn spec(name: &str) -> TensorSpec {
+        TensorSpec::new(name, [2])
+    }
+
+    fn write(path: &Path, names: &[&str]) {
+        let specs: Vec<TensorSpec> = names.iter().map(|name| spec(name)).collect();
+        let values = |i: usize| vec![f32::from(names[i].as_bytes()[0]); 2];
+        write_file(path, &specs, Precision::F32, |i| Ok(Cow::Owned(values(i)))).unwrap();
+    }
+
+    #[test]
+    fn every_tensor_once_in_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let whole = path("model.safetensors");
+        let index = |map: &str| {
+            std::fs::write(index_of(&whole), format!("{{\"weight_map\":{{{map}}}}}")).unwrap()
+        };
+        let read = || read_file(&whole, &[spec("c"), spec("a"), spec("b")], &["spare"]);
+        let refused = |part: &str| {
+            let problem = read().unwrap_err().to_string();
+            assert!(problem.contains(part), "{problem}");
+        };
+        refused("cannot open");
+        let good = r#""a":"one","b":"two","c":"one","spare":"two""#;
+        index(good);
+        write(&path("one"), &["a", "c"]);
+        refused("two");
+        write(&path("two"), &["b", "spare"]);
+        assert_eq!(read().unwrap(), [[99.0; 2], [97.0; 2], [98.0; 2]]);
+        // a tensor in two files, or in another one
+        write(&path("two"), &["b", "a"]);
+        refused("1 unexpected: a");
+        write(&path("two"), &["spare"]);
+        refused("1 missing: b");
+        index(r#""a":"one","c":"one","x":"two""#);
+        refused("1 missing: b; 1 unexpected: x");
+        index(r#""a":"../one""#);
+        refused("no file beside it");
+        std::fs::remove_file(index_of(&whole)).unwrap();
+        std::fs::write(path("pytorch_model.bin"), "pickle").unwrap();
+        refused("save the model as safetensors");
+        // one file is read alone
+        index(good);
+        write(&whole, &["a", "b", "c"]);
+        read().unwrap();
+    }
+}
