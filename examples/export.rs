@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::config::TrainConfig;
 use mdlm::data::{Corpus, Unigram};
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, perplexity};
@@ -63,8 +62,7 @@ fn card(
     device: &Device,
 ) -> anyhow::Result<Value> {
     let dir = checkpoint::resolve(checkpoint)?;
-    let text = checkpoint::read_text(&dir.join(checkpoint::CONFIG), 1 << 16)?;
-    let config = TrainConfig::from_toml(&text)?;
+    let config = support::config(&dir.join(checkpoint::CONFIG))?;
     let corpus = Corpus::load(
         &support::found(&config.data),
         config.model.length,

@@ -8,7 +8,9 @@ mod support;
 use std::io::IsTerminal;
 
 use clap::Parser;
+use mdlm::Error;
 use mdlm::blocking::wait;
+use mdlm::config::ModelKind;
 use mdlm::data::Tokenizer;
 use mdlm::sample::Canvas;
 use support::screen::Screen;
@@ -18,7 +20,7 @@ use support::screen::Screen;
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
-    /// The text; [MASK] is a token to fill, [MASK:3] are three.
+    /// The text; [MASK] is a token to fill, [MASK:3] are three, \\[MASK] is the text itself.
     #[arg(default_value = "Lily had a [MASK:3] and she was [MASK:2]. She went to the [MASK:6].")]
     template: String,
     #[command(flatten)]
@@ -29,15 +31,13 @@ struct Args {
 
 /// The template between the tokens that texts began and ended with in training.
 fn canvas(template: &str, tokenizer: &Tokenizer) -> mdlm::Result<Canvas> {
-    let inner = Canvas::parse(template, tokenizer)?;
-    let mut tokens = vec![tokenizer.bos()];
-    // any token will do where there is a gap: it is opened again
-    tokens.extend(inner.tokens(tokenizer.bos()));
-    tokens.push(tokenizer.eos());
-    let mut canvas = Canvas::prompt(&tokens, tokens.len())?;
-    for position in inner.masked() {
-        canvas.reopen(position + 1..position + 2)?;
+    let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
+    canvas.append(Canvas::parse(template, tokenizer)?);
+    if canvas.masked().is_empty() {
+        let problem = "has no [MASK] to fill";
+        return Err(Error::config("template", template, problem));
     }
+    canvas.append(Canvas::of([(Some(tokenizer.eos()), true)]));
     Ok(canvas)
 }
 
@@ -49,6 +49,11 @@ fn run() -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
+    if model.config().kind == ModelKind::Ar {
+        anyhow::bail!(
+            "an autoregressive model cannot fill gaps, since it sees only what stands before them: take a diffusion model"
+        );
+    }
     let canvas = canvas(&args.template, &tokenizer)?;
     let mut screen = Screen::new(canvas.len());
     let mut sampler = model.sampler(canvas, &config)?;

@@ -10,6 +10,9 @@ use mdlm::config::SampleConfig;
 use mdlm::sample::Canvas;
 use support::screen::Screen;
 
+/// Longest canvas, tokens.
+const MAX_LENGTH: usize = 1 << 20;
+
 /// Generate text from a checkpoint.
 #[derive(Parser)]
 struct Args {
@@ -23,7 +26,7 @@ struct Args {
     #[arg(long)]
     length: Option<usize>,
     /// Number of samples of each prompt.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Show the (first) text while it emerges: dark is masked, colours tell how sure the model was.
     #[arg(long)]
@@ -37,15 +40,20 @@ struct Args {
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let first = args.sampling.resolve()?;
+    first.check_seeds(args.count)?;
     let device = args.device.open()?;
     let mut model = args.model.load(&device)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
     let length = args.length.unwrap_or(model.config().length);
+    if !(1..=MAX_LENGTH).contains(&length) {
+        let problem = format!("must be in 1..={MAX_LENGTH}, the token that begins a text included");
+        return Err(mdlm::Error::config("length", length, problem).into());
+    }
     let canvas = |prompt: &String| -> mdlm::Result<Canvas> {
         let mut tokens = vec![tokenizer.bos()];
-        tokens.extend(tokenizer.encode(prompt)?);
+        tokens.extend(tokenizer.encode_part(prompt, false, true)?);
         Canvas::prompt(&tokens, length)
     };
     let canvases: Vec<Canvas> = args.prompt.iter().map(canvas).collect::<Result<_, _>>()?;
@@ -72,10 +80,11 @@ fn run() -> anyhow::Result<()> {
             let text = canvas.text(&tokenizer);
             println!("--- seed {}{prompt} ---\n{}\n", config.seed, text.trim());
         }
-        let tokens = length * canvases.len();
+        let open = |canvas: &Canvas| canvas.masked().len();
+        let tokens: usize = canvases.iter().map(open).sum();
         let seconds = begin.elapsed().as_secs_f64();
         eprintln!(
-            "{tokens} tokens, {calls} network calls, {:.0} tokens/s",
+            "{tokens} tokens written, {calls} network calls, {:.0} tokens/s",
             tokens as f64 / seconds
         );
     }

@@ -86,7 +86,7 @@ impl Args {
     /// The settings: flag over --set over file over the saved run over default.
     fn resolve(&self, device: &Device, saved: Option<TrainConfig>) -> mdlm::Result<TrainConfig> {
         let mut config = match (&self.config, saved) {
-            (Some(path), _) => TrainConfig::from_toml(&checkpoint::read_text(path, 1 << 16)?)?,
+            (Some(path), _) => support::config(path)?,
             (None, Some(saved)) => saved,
             (None, None) => default_config(device),
         };
@@ -199,7 +199,8 @@ fn samples(trainer: &Trainer) -> mdlm::Result<String> {
     let mut text = String::new();
     for i in 0..3 {
         let mut sampling = config.sampling.clone();
-        sampling.seed += i;
+        // from the largest seed on they begin anew
+        sampling.seed = (sampling.seed + i) & i64::MAX as u64;
         let canvas = Canvas::prompt(&[tokenizer.bos()], config.model.length)?;
         let sampler = model.sampler(canvas, &sampling)?;
         let canvas = wait(sampler.finish(|_| std::ops::ControlFlow::Continue(())))?;
@@ -228,9 +229,9 @@ fn run() -> anyhow::Result<()> {
     } else {
         None
     };
-    let saved = found.as_ref().map(|dir| {
-        TrainConfig::from_toml(&checkpoint::read_text(&dir.join("config.toml"), 1 << 16)?)
-    });
+    let saved = found
+        .as_ref()
+        .map(|dir| support::config(&dir.join(checkpoint::CONFIG)));
     let config = args.resolve(&device, saved.transpose()?)?;
     let files = support::found(&config.data);
     let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;

@@ -158,17 +158,16 @@ impl Error {
                 "install a Vulkan driver (Debian: apt install mesa-vulkan-drivers; NVIDIA and AMD: the vendor's driver; \
                  macOS and Windows have one built in), or use --device cpu"
             }
-            Self::Unsupported { .. } | Self::OutOfMemory { .. } => {
-                "lower the batch size or the length, raise training.accumulation to keep the global batch, or use --device cpu"
-            }
+            Self::Unsupported { what, .. } | Self::OutOfMemory { what, .. } => size_hint(what),
             Self::DeviceLost { .. } => {
-                "the last checkpoint is whole: run again with --resume; if it repeats, lower the batch size or update the driver"
+                "a run's last checkpoint is whole: train again with --resume; if it repeats, lower the batch size or \
+                 update the driver"
             }
-            Self::Checkpoint { .. } => {
-                "the file is damaged or of another model; take the checkpoint before it"
+            Self::Checkpoint { path, .. } if of_run(path) => {
+                "name the run's folder, so that its newest whole checkpoint is taken, or an earlier checkpoint"
             }
             Self::NonFinite { .. } => {
-                "lower optim.lr or optim.clip and resume from the last checkpoint"
+                "begin a new run with a lower optim.lr or optim.clip; --init takes the weights of this one's last checkpoint"
             }
             Self::Hub { .. } => {
                 "check the network (HF_ENDPOINT names a mirror of the hub, HF_HOME its cache), or bring the repository's \
@@ -217,5 +216,39 @@ impl Error {
             path: path.to_owned(),
             problem: problem.into(),
         }
+    }
+}
+
+/// Whether a path leads into a checkpoint of a run.
+fn of_run(path: &Path) -> bool {
+    let named = |part: &std::ffi::OsStr| part.to_string_lossy().starts_with("checkpoint-");
+    path.iter().any(named)
+}
+
+/// How [`Error::Unsupported`] begins to tell of a parameter.
+pub(crate) const OF_PARAMETER: &str = "bytes of parameter ";
+/// How [`Error::OutOfMemory`] ends to tell of the machine's own memory.
+pub(crate) const ON_CPU: &str = "in the machine's memory";
+
+/// What makes something smaller that is too large.
+fn size_hint(what: &str) -> &'static str {
+    let arena = what.starts_with("arena ");
+    match what.ends_with(ON_CPU) {
+        _ if what.starts_with(OF_PARAMETER) => {
+            "its size follows from the vocabulary and model.hidden_size: take a tokenizer with fewer tokens or a smaller \
+             model (--preset, --set model.hidden_size=...), or use --device cpu"
+        }
+        true if arena => "take a smaller model (--preset, --set model.hidden_size=...)",
+        false if arena => {
+            "take a smaller model (--preset, --set model.hidden_size=...), or use --device cpu"
+        }
+        true => {
+            "lower the batch size or the length, and raise training.accumulation to keep the global batch"
+        }
+        false if what.starts_with("bytes of ") || !what.contains(" per ") => {
+            "lower the batch size or the length, and raise training.accumulation to keep the global batch, or use \
+             --device cpu"
+        }
+        false => "this device cannot run the kernels: take another one, or use --device cpu",
     }
 }

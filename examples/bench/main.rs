@@ -102,6 +102,19 @@ impl Shape {
         }
     }
 
+    /// Refuses sizes that no model has.
+    fn check(self) -> mdlm::Result<()> {
+        self.model().validate()?;
+        if !(1..=1 << 16).contains(&self.batch) {
+            return Err(mdlm::Error::config(
+                "batch",
+                self.batch,
+                "must be in 1..=65536",
+            ));
+        }
+        Ok(())
+    }
+
     /// The sizes, for people.
     fn label(self) -> String {
         format!(
@@ -163,6 +176,14 @@ fn number(line: &Value, key: &str) -> f64 {
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
+    if !(0.0..=3600.0).contains(&args.seconds) {
+        let problem = "must be in 0..=3600";
+        return Err(mdlm::Error::config("seconds", args.seconds, problem).into());
+    }
+    match &args.what {
+        What::Kernels(shape) | What::Step(shape) => shape.check()?,
+        What::Sample(shape) => shape.check()?,
+    }
     let device = args.device.open()?;
     match args.what {
         What::Kernels(shape) => kernels::run(shape, &device, args.seconds),

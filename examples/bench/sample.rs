@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use anyhow::Context;
+use mdlm::Error;
 use mdlm::blocking::wait;
 use mdlm::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
 use mdlm::device::Device;
@@ -24,6 +25,26 @@ pub struct SampleShape {
     /// Steps for each token of the samplers that have a number of steps.
     #[arg(long, default_value_t = 2.0)]
     steps_per_token: f64,
+}
+
+impl SampleShape {
+    /// Refuses sizes that no model has, or that nothing can be measured with.
+    pub fn check(self) -> mdlm::Result<()> {
+        self.shape.check()?;
+        let problem = "must be above 0 and at most 1000";
+        if !(self.steps_per_token > 0.0 && self.steps_per_token <= 1000.0) {
+            return Err(Error::config(
+                "steps_per_token",
+                self.steps_per_token,
+                problem,
+            ));
+        }
+        if self.shape.length < 2 {
+            let problem = "must be at least 2: a token and one that it follows";
+            return Err(Error::config("length", self.shape.length, problem));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -99,12 +120,14 @@ impl Bench {
     fn sample(&mut self, method: Method) -> mdlm::Result<usize> {
         match method {
             Method::Ours(sampler, tokens_per_call) => {
-                let config = SampleConfig {
+                let mut config = SampleConfig {
                     sampler,
-                    steps: self.steps,
                     tokens_per_call,
                     ..SampleConfig::default()
                 };
+                if sampler.has_steps() {
+                    config.steps = self.steps;
+                }
                 fill(
                     &mut self.dit,
                     Canvas::open(self.length),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mdlm::blocking::wait;
 use mdlm::config::{DataConfig, SampleConfig, TrainConfig};
 use mdlm::device::Device;
+use mdlm::io::checkpoint;
 use mdlm::model::Model;
 
 /// Where to compute.
@@ -134,6 +135,22 @@ impl SampleArgs {
         all.sampling.validate()?;
         Ok(all.sampling)
     }
+}
+
+/// The settings in a file; its name stands in errors about its form.
+pub fn config(path: &Path) -> mdlm::Result<TrainConfig> {
+    let text = checkpoint::read_text(path, 1 << 16)?;
+    TrainConfig::from_toml(&text).map_err(|error| match error {
+        mdlm::Error::Config {
+            key,
+            value,
+            problem,
+        } => {
+            let problem = format!("{problem} (in {})", path.display());
+            mdlm::Error::config(key, value, problem)
+        }
+        other => other,
+    })
 }
 
 /// A run's data with its files where [`find`] finds them.

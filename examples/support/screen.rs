@@ -39,10 +39,18 @@ impl Screen {
         }
         const WIDTH: usize = 88;
         let (mut text, mut column, mut rows) = (String::new(), 0, 1);
-        for i in 0..canvas.len() {
+        let tokens = canvas.tokens(tokenizer.mask_index());
+        let pieces = tokenizer.pieces(&tokens);
+        // behind the last token of the text, ends say nothing
+        let special = [tokenizer.bos(), tokenizer.eos()];
+        let text_at =
+            |i: usize| !special.contains(&tokens[i]) && Some(tokens[i]) != tokenizer.pad();
+        let first = (0..canvas.len()).find(|&i| text_at(i)).unwrap_or(0);
+        let last = (0..canvas.len()).rfind(|&i| text_at(i)).unwrap_or(0);
+        for (i, piece) in pieces.into_iter().enumerate() {
             let piece = match canvas.token(i) {
-                Some(id) if [tokenizer.bos(), tokenizer.eos()].contains(&id) => String::new(),
-                Some(id) => tokenizer.token_text(id).replace(['\n', '\r'], "⏎"),
+                Some(id) if id == tokenizer.eos() && (first..last).contains(&i) => " ∎ ".to_owned(),
+                Some(_) => piece.replace(['\n', '\r'], "⏎"),
                 None => " ░".to_owned(),
             };
             let width = piece.chars().count();

@@ -41,12 +41,25 @@ impl TrainConfig {
             return Err(Error::config(assignment, "", "expected section.key=value"));
         };
         let (key, text) = (key.trim(), text.trim());
-        let parsed = text.parse::<Value>().ok();
-        let value = match (lookup(&known()?, key), parsed) {
+        let known = known()?;
+        let number = || text.parse::<f64>().ok().map(Value::Float);
+        let value = match (lookup(&known, key), text.parse::<Value>().ok()) {
             (_, Some(Value::String(quoted))) => Value::String(quoted),
-            // A bare word, or text that happens to look like a number.
-            (Some(Value::String(_)), _) | (_, None) => Value::String(text.to_owned()),
+            // Text that happens to look like something else.
+            (Some(Value::String(_)), _) => Value::String(text.to_owned()),
             (_, Some(other)) => other,
+            // TOML's integers end earlier than those that people write, and its numbers are spelled in one way.
+            (Some(Value::Integer(_)), None) if text.parse::<i128>().is_ok() => {
+                return Err(Error::config(
+                    key,
+                    text,
+                    format!("must be in 0..={}", i64::MAX),
+                ));
+            }
+            (Some(Value::Integer(_) | Value::Float(_)), None) => {
+                number().unwrap_or_else(|| Value::String(text.to_owned()))
+            }
+            (_, None) => Value::String(text.to_owned()),
         };
         self.assign(key, value)
     }
@@ -70,7 +83,6 @@ impl TrainConfig {
     }
 
     /// The value of a dotted key, for people to read.
-    #[cfg(not(target_arch = "wasm32"))] // only resuming asks
     pub(crate) fn value(&self, key: &str) -> String {
         let table = Table::try_from(self).unwrap_or_default();
         lookup(&table, key).map_or_else(|| "nothing".to_owned(), shown)
@@ -82,6 +94,9 @@ impl TrainConfig {
             return Err(unknown_key(&known, key, &value));
         }
         let shown = shown(&value);
+        if let Some(problem) = lookup(&known, key).and_then(|known| mismatch(known, &value)) {
+            return Err(Error::config(key, shown, problem));
+        }
         let mut all = Table::try_from(&*self).map_err(|e| Error::Internal(e.to_string()))?;
         match key.split_once('.') {
             None => drop(all.insert(key.to_owned(), value)),
@@ -91,10 +106,35 @@ impl TrainConfig {
                 }
             }
         }
-        *self = all
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::config(key, shown, e.message()))?;
+        *self = all.try_into().map_err(|e: toml::de::Error| {
+            let range = format!("expected a whole number up to {}", u32::MAX);
+            Error::config(key, shown, e.message().replace("expected u32", &range))
+        })?;
         Ok(())
+    }
+}
+
+/// What is wrong with the type of a value where one like `known` belongs.
+fn mismatch(known: &Value, value: &Value) -> Option<String> {
+    let kind = |value: &Value| match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Datetime(_) => "a time",
+        Value::Table(_) => "a section",
+    };
+    match (known, value) {
+        (Value::Float(_), Value::Integer(_)) => None,
+        // no setting counts below nothing
+        (Value::Integer(_), Value::Integer(n)) if *n < 0 => Some("must not be negative".to_owned()),
+        (known, value) if kind(known) == kind(value) => None,
+        (known, value) => Some(format!(
+            "invalid type: {}, expected {}",
+            kind(value),
+            kind(known)
+        )),
     }
 }
 
@@ -205,7 +245,7 @@ mod tests {
         refused(
             file("[training]\nbatch = -1"),
             "training.batch",
-            "invalid value",
+            "must not be negative",
         );
         refused(
             file("[optim]\nschedule = \"linear\""),
@@ -240,6 +280,9 @@ mod tests {
         config.set("data.tokenizer=\"char\"").unwrap();
         config.set("model.time_conditioning=true").unwrap();
         config.set("seed=9").unwrap();
+        config.set("optim.clip=NaN").unwrap();
+        assert!(config.optim.clip.is_nan());
+        config.set("optim.clip=1").unwrap();
         assert_eq!((config.training.batch, config.optim.lr), (7, 1e-3));
         assert_eq!((config.optim.warmup, config.seed), (Some(12), 9));
         assert_eq!(
@@ -263,6 +306,23 @@ mod tests {
             "invalid type",
         );
         refused(config.set("a.b.c=1"), "a.b.c", "unknown");
+        let number = "expected a whole number";
+        refused(config.set("seed=many"), "seed", number);
+        refused(config.set("training.batch=1.5"), "training.batch", number);
+        let large = "seed=9223372036854775808";
+        refused(
+            config.set(large),
+            "seed",
+            "must be in 0..=9223372036854775807",
+        );
+        refused(
+            config.set("training.batch=-1"),
+            "training.batch",
+            "must not be negative",
+        );
+        let problem = "expected true or false";
+        refused(config.set("data.wrap=1"), "data.wrap", problem);
+        refused(config.set("data.wrap=yes"), "data.wrap", problem);
         assert_eq!(config, before);
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct SampleConfig {
     /// Steps of a window, for the samplers on a grid of t and for `confidence`; the others take as
-    /// many as they need.
+    /// many as they need, and refuse another number than the default.
     pub steps: usize,
     /// Seed of the draws.
     pub seed: u64,
@@ -114,6 +114,22 @@ impl SamplerKind {
         Self::LeftToRight,
     ];
 
+    /// Those with a number of steps; the others take as many as they need.
+    const STEPPING: [Self; 7] = [
+        Self::Ancestral,
+        Self::Analytic,
+        Self::Confidence,
+        Self::RemdmCap,
+        Self::RemdmRescale,
+        Self::RemdmConf,
+        Self::RemdmLoop,
+    ];
+
+    /// Whether it has a number of steps.
+    pub fn has_steps(self) -> bool {
+        Self::STEPPING.contains(&self)
+    }
+
     /// Its name in settings.
     pub fn name(self) -> &'static str {
         match self {
@@ -200,7 +216,13 @@ impl SampleConfig {
                 return Err(Error::config(format!("sampling.{key}"), value, problem));
             }
         }
-        let options: [(&str, f64, f64, &[SamplerKind]); 8] = [
+        let options: [(&str, f64, f64, &[SamplerKind]); 9] = [
+            (
+                "steps",
+                self.steps as f64,
+                d.steps as f64,
+                &SamplerKind::STEPPING,
+            ),
             (
                 "tokens_per_call",
                 self.tokens_per_call as f64,

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::Float;
 use crate::device::program::{Arena, BufferId, BufferSpec, Dtype, Extent, Slot, Step};
-use crate::error::{Error, Result};
+use crate::error::{Error, ON_CPU, Result};
 
 /// Most operands a node may read or write.
 const MAX_READS: usize = 64;
@@ -94,14 +94,38 @@ pub struct Cpu<F> {
 
 /// Zeros, or an error where the system has no memory for them.
 fn zeroed<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    let none = || Error::OutOfMemory {
+        what: format!("{what} {ON_CPU}"),
+        bytes,
+    };
+    // a system may promise memory that it does not have, and end the program when it is used
+    if bytes > 1 << 20 && available().is_some_and(|available| bytes > available) {
+        return Err(none());
+    }
     let mut data = Vec::new();
-    data.try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory {
-            what: what.to_owned(),
-            bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
-        })?;
+    data.try_reserve_exact(len).map_err(|_| none())?;
     data.resize(len, T::default());
     Ok(data)
+}
+
+/// Bytes that the system can still give, where it says so.
+fn available() -> Option<u64> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let free = |key| {
+        memory
+            .lines()
+            .find_map(|line| number(line.strip_prefix(key)?))
+    };
+    let free = 1024 * (free("MemAvailable:")? + free("SwapFree:").unwrap_or(0));
+    // what a container may use
+    let group = |file| number(&std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?);
+    let left = group("memory.max").zip(group("memory.current"));
+    Some(left.map_or(free, |(most, used)| free.min(most.saturating_sub(used))))
 }
 
 type Held<F> = ArrayVec<(BufferId, Buffer<F>), MAX_WRITES>;

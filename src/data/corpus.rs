@@ -88,6 +88,7 @@ impl Corpus {
     ) -> Result<Self> {
         use super::source::{Part, Role, Source};
         config.validate()?;
+        check_field(config, &[&config.train, &config.valid])?;
         let train = Source::new(Path::new(&config.train), config, Role::Train);
         let names = config.into();
         let tokenizer = match config.tokenizer.as_str() {
@@ -120,11 +121,28 @@ impl Corpus {
         use super::source::{Part, Role, Source};
         let config = data.config();
         config.check_packing()?;
+        check_field(&config, &[&data.path.to_string_lossy()])?;
         let source = Source::new(&data.path, &config, Role::Eval);
         source
             .blocks(Part::All, tokenizer, length, &mut crate::progress::Silent)
             .map_err(|e| with_path(e, &data.path))
     }
+}
+
+/// Refuses a field that none of the files has.
+#[cfg(not(target_arch = "wasm32"))]
+fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()> {
+    use super::documents::Format;
+    let default = crate::config::DataConfig::default().field;
+    let fields = |file: &&str| {
+        let format = Format::of(Path::new(file));
+        matches!(format, Format::JsonLines | Format::Parquet)
+    };
+    if config.field != default && !files.iter().any(fields) {
+        let problem = "is read in JSON lines and Parquet only; leave it out";
+        return Err(Error::config("data.field", &config.field, problem));
+    }
+    Ok(())
 }
 
 /// Puts the file's name into an error about text or a tokenizer that did not know where it came from.

@@ -1,6 +1,6 @@
 //! Where each parameter lies in the arenas.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OF_PARAMETER, Result};
 
 /// Handle of a parameter tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +109,7 @@ impl LayoutBuilder {
         }
         if len > self.limit {
             return Err(Error::Unsupported {
-                what: format!("bytes of parameter {name} in one buffer"),
+                what: format!("{OF_PARAMETER}{name} in one buffer"),
                 need: 4 * len as u64,
                 have: 4 * self.limit as u64,
             });

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use crate::config::TrainConfig;
 use crate::data::Unigram;
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
-use crate::io::{atomic, checkpoint};
+use crate::io::atomic;
+use crate::io::checkpoint::{self, CONFIG};
 use crate::progress::{Event, Flow, Observer};
 use crate::train::Trainer;
 use crate::train::log::{Log, Row};
@@ -43,6 +45,34 @@ fn best(rows: &[Row]) -> Option<(u64, u64)> {
         .map(|(step, _, since)| (step, since))
 }
 
+/// Refuses a folder with files of the names that a run writes, unless a run wrote them: then its configuration
+/// reads as runs write it.
+fn check_folder(run_dir: &Path) -> Result<()> {
+    let config = run_dir.join(CONFIG);
+    let written = |text: String| {
+        TrainConfig::from_toml(&text)?
+            .to_toml()
+            .map(|own| own == text)
+    };
+    if std::fs::read_to_string(&config).is_ok_and(|text| written(text).unwrap_or(false)) {
+        return Ok(());
+    }
+    match [CONFIG, "log.jsonl", "loss.svg", "samples.txt"]
+        .map(|name| run_dir.join(name))
+        .iter()
+        .find(|path| path.exists())
+    {
+        None => Ok(()),
+        Some(path) => {
+            let problem = format!(
+                "{} would be overwritten, and no run has written it: take another folder",
+                path.display()
+            );
+            Err(Error::config("out", run_dir.display(), problem))
+        }
+    }
+}
+
 /// An observer, and whether it has asked to stop.
 struct Listener<'a> {
     observer: &'a mut dyn Observer,
@@ -61,7 +91,8 @@ impl Trainer {
     /// step in progress is finished and saved.
     ///
     /// # Errors
-    /// [`Error::Config`] if a fresh run's folder already holds checkpoints, and all errors of
+    /// [`Error::Config`] if a fresh run's folder already holds checkpoints, or files that no run has written and this
+    /// one would overwrite, and all errors of
     /// [`Trainer::step`] and [`Trainer::save`].
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
@@ -69,10 +100,8 @@ impl Trainer {
             return Err(Error::config("out", run_dir.display(), problem));
         }
         std::fs::create_dir_all(run_dir).map_err(Error::io(run_dir, "create"))?;
-        atomic::write_file(
-            &run_dir.join("config.toml"),
-            self.config.to_toml()?.as_bytes(),
-        )?;
+        check_folder(run_dir)?;
+        atomic::write_file(&run_dir.join(CONFIG), self.config.to_toml()?.as_bytes())?;
         let (mut log, mut rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
         let unigram = Unigram::from_blocks(&self.corpus.train, self.config.model.vocab_size)?;
         let unigram_ppl = unigram.perplexity(&self.corpus.valid)?;

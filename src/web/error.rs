@@ -3,7 +3,7 @@
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 
-use crate::error::Error;
+use crate::error::{Error, ON_CPU};
 
 /// Result of a function that JavaScript calls.
 pub(super) type JsResult<T> = Result<T, JsValue>;
@@ -31,6 +31,9 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::DeviceLost { .. } => {
             "the browser took the GPU away, often for want of memory: start again, or compute on the CPU"
+        }
+        Error::OutOfMemory { what, .. } if what.ends_with(ON_CPU) => {
+            "take a shorter length, or close other tabs"
         }
         Error::OutOfMemory { .. } | Error::Unsupported { .. } => {
             "take a shorter length, close other tabs, or compute on the CPU"

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::TensorSpec;
 use super::read::{difference, read_one};
-use super::{TensorSpec, read_file};
 use crate::error::{Error, Result};
 use crate::io::{keyed, read};
 
@@ -42,7 +42,7 @@ pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     }
 }
 
-/// As [`read_file`], of the files of an index: every tensor once, in the file that the index names.
+/// As [`super::read_file`], of the files of an index: every tensor once, in the file that the index names.
 pub(super) fn read_shards(
     index: &Path,
     expected: &[TensorSpec],
@@ -86,7 +86,7 @@ pub(super) fn elsewhere(path: &Path) -> Option<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::safetensors::{Precision, write_file};
+    use crate::io::safetensors::{Precision, read_file, write_file};
     use std::borrow::Cow;
 
     fn spec(name: &str) -> TensorSpec {
