@@ -204,6 +204,7 @@ fn quality(
     };
     let mut config = args.sampling.resolve()?;
     config.check_seeds(count)?;
+    args.sampling.note_unread(model);
     let mut judge = match &args.judge {
         Some(dir) => Some(judge(device, dir)?),
         None => None,

@@ -46,6 +46,7 @@ fn run() -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
+    args.sampling.note_unread(&model);
     let length = args.length.unwrap_or(model.config().length);
     if !(1..=MAX_LENGTH).contains(&length) {
         let problem = format!("must be in 1..={MAX_LENGTH}, the token that begins a text included");

@@ -1,6 +1,13 @@
 //! Inputs that once came out wrong, each with what is right; see `cases/README.md`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cases_parts/commands.rs"]
+mod commands;
+mod common;
+#[path = "cases_parts/files.rs"]
+mod files;
+#[path = "cases_parts/numbers.rs"]
+mod numbers;
 #[path = "cases_parts/tokens.rs"]
 mod tokens;
 

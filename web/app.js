@@ -3,12 +3,15 @@
 import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
 import { clearNotice, notice } from "./notices.js";
-import { options, readAddress, settings, writeAddress } from "./settings.js";
+import { options, readAddress, settings, showSteps, writeAddress } from "./settings.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** A gap in a prompt. */
+const GAP = /(?<!\\)\[MASK(:\d+)?\]/;
 
 /** What is loaded and what runs. */
 const app = { models: {}, run: null, recovered: false, round: 0, busy: false, boots: 0, booting: false };
@@ -154,7 +157,7 @@ async function loadModel(name) {
     const loaded = await engine.call("load", { name });
     app.models[name] = loaded;
     const { info, vocabulary } = loaded;
-    (name === "ar" ? arView : view).setVocabulary(vocabulary, info.mask_index);
+    (name === "ar" ? arView : view).setVocabulary(vocabulary, info);
     showCard(name, name === "ar" ? "Left to right" : "Diffusion", loaded);
     return true;
   } catch (error) {
@@ -277,9 +280,9 @@ async function sample(canvas, { compare = false, keep = false, prompt = "" } = {
     await loadModel("ar");
   }
   if (compare && app.models.ar) {
-    const gap = prompt.includes("[MASK");
-    $("ar-note").textContent = gap ? "This model cannot fill gaps; it continues what stands before the first one." : "\u00A0";
-    const begin = prompt.split("[MASK")[0];
+    const gap = prompt.search(GAP);
+    $("ar-note").textContent = gap >= 0 ? "This model cannot fill gaps; it continues what stands before the first one." : "\u00A0";
+    const begin = gap >= 0 ? prompt.slice(0, gap) : prompt;
     const length = Math.min(canvas.tokens.length, app.models.ar.info.length);
     const arCanvas = await engine.call("canvas", { name: "ar", template: begin, length });
     arView.begin(arCanvas);
@@ -455,11 +458,13 @@ $("settings").addEventListener("change", ({ target }) => {
   if (target.id !== "device-choice") {
     writeAddress();
   }
+  showSteps();
   $("ar-pane").hidden = !$("compare").checked;
 });
 
 async function main() {
   const { auto } = readAddress();
+  showSteps();
   $("ar-pane").hidden = !$("compare").checked;
   alpha.line("alpha", [[1, 0], [0, 1]]);
   alpha.draw();

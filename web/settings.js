@@ -6,6 +6,8 @@ const DEVICES = ["auto", "webgpu", "cpu"];
 const MAX_PROMPT = 4000;
 
 const WHOLE = ["steps", "length", "seed"];
+/** Samplers that take as many steps as they need. */
+const STEPLESS = ["first-hitting", "threshold", "entropy-bound"];
 
 /** Fills the form from the address; what makes no sense there is left at its default. */
 export function readAddress() {
@@ -31,6 +33,11 @@ export function readAddress() {
   return { auto: query.get("run") !== "0" };
 }
 
+/** Offers a number of steps to samplers that have one. */
+export function showSteps() {
+  $("steps").disabled = STEPLESS.includes($("sampler").value);
+}
+
 /** What the form says. */
 export function settings() {
   const number = (id) => ($(id).value === "" ? NaN : Number($(id).value));
@@ -48,7 +55,8 @@ export function settings() {
 export function options({ sampler, steps, temperature, top_p, seed }) {
   const drawn = { temperature, seed, ...(temperature === 0 ? {} : { top_p }) };
   const given = (all) => Object.fromEntries(Object.entries(all).filter(([, value]) => !Number.isNaN(value)));
-  return { mdlm: given({ sampler, steps, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
+  const counted = STEPLESS.includes(sampler) ? {} : { steps };
+  return { mdlm: given({ sampler, ...counted, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
 }
 
 /** Puts the settings into the address, without an entry in the history; the text goes where no request takes it. */

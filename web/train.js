@@ -1,7 +1,9 @@
 // Training in the tab: text in, a curve and samples while it runs, a model out.
 
 import { Chart, Curve } from "./chart.js";
+import { clearNotice } from "./notices.js";
 import { archive } from "./tar.js";
+import { readText } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const MAX_TEXT = 8e6;
@@ -189,9 +191,12 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       return;
     }
     try {
-      $("train-text").value = await file.text();
+      $("train-text").value = await readText(file);
+      clearNotice("error");
     } catch (error) {
-      await fail({ code: "io", message: error.message }, `${file.name} cannot be read`);
+      // the text that is there stays
+      const { code = "io", message, hint } = error;
+      await fail({ code, message, hint }, `${file.name} cannot be read`);
     }
   }
 
@@ -215,7 +220,11 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       await fail(error, "The sample text cannot be fetched");
     }
   });
-  $("train-file").addEventListener("change", ({ target }) => take(target.files[0]));
+  $("train-file").addEventListener("change", async ({ target }) => {
+    await take(target.files[0]);
+    // so that the same file can be chosen again
+    target.value = "";
+  });
   const panel = $("training");
   panel.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -226,10 +235,13 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     event.preventDefault();
     panel.classList.remove("dropping");
     const { files } = event.dataTransfer;
-    if (files.length > 0) {
+    const text = event.dataTransfer.getData("text/plain");
+    if (files.length > 1) {
+      fail({ code: "corpus", message: `${files.length} files were dropped`, hint: "drop one of them" }, "One text is read at a time");
+    } else if (files.length > 0) {
       take(files[0]);
-    } else {
-      $("train-text").value = event.dataTransfer.getData("text/plain");
+    } else if (text.trim() !== "") {
+      $("train-text").value = text;
     }
   });
 

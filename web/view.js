@@ -3,21 +3,19 @@
 /** Upper ends of the tints' ranges of probability. */
 const TINTS = [0.1, 0.3, 0.6, 0.9];
 const tint = (probability) => `p${TINTS.filter((end) => probability >= end).length}`;
-/** What the two kinds of tokenizers call the end of a document. */
-const ENDS = ["<|endoftext|>", "[CLS]", "[SEP]", "</s>"];
 
 export class TokenView {
   /** Without `onPick` the text can only be read. */
   constructor(parent, { onPick, onFocus } = {}) {
-    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: [], drag: null });
+    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: [], ends: [], drag: null });
     if (onPick) {
       this.listen();
     }
   }
 
-  setVocabulary(vocabulary, mask) {
-    this.vocabulary = vocabulary;
-    this.mask = mask;
+  /** Texts of the tokens, and which of them are special. */
+  setVocabulary(vocabulary, { mask_index: mask, bos, eos, pad }) {
+    Object.assign(this, { vocabulary, mask, pad, ends: [bos, eos] });
   }
 
   /** Begins a run on a canvas; `known` keeps what was known of tokens that stay. */
@@ -105,7 +103,7 @@ export class TokenView {
       return;
     }
     const text = this.vocabulary[token] ?? "\uFFFD";
-    const end = ENDS.includes(text);
+    const end = this.ends.includes(token);
     const sure = frame.probability[i];
     const kinds = ["token"];
     if (this.frozen[i]) {
@@ -119,10 +117,11 @@ export class TokenView {
     if (fresh) {
       kinds.push("fresh");
     }
-    // The first token only says that a block begins.
-    span.hidden = end && i === 0;
+    // The first token only says that a block begins; a pad says nothing.
+    span.hidden = (end && i === 0) || token === this.pad;
     span.className = kinds.join(" ");
-    span.textContent = end ? " ∎ " : text;
+    // what follows is another text
+    span.textContent = end ? " ∎\n\n" : text;
     span.title = this.describe(i);
     span.ariaLabel = `${end ? "end of story" : text.trim() || "space"}, ${this.frozen[i] ? "frozen" : percent(sure)}`;
   }
@@ -147,7 +146,7 @@ export class TokenView {
   word(at) {
     const { tokens } = this.last();
     const text = (i) => this.vocabulary[tokens[i]] ?? "";
-    const open = (i) => tokens[i] !== this.mask && !ENDS.includes(text(i));
+    const open = (i) => tokens[i] !== this.mask && !this.ends.includes(tokens[i]);
     if (!open(at)) {
       return [at];
     }

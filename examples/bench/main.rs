@@ -105,12 +105,8 @@ impl Shape {
     /// Refuses sizes that no model has.
     fn check(self) -> mdlm::Result<()> {
         self.model().validate()?;
-        if !(1..=1 << 16).contains(&self.batch) {
-            return Err(mdlm::Error::config(
-                "batch",
-                self.batch,
-                "must be in 1..=65536",
-            ));
+        if self.batch > 1 << 16 {
+            return Err(bad_batch(self));
         }
         Ok(())
     }
@@ -130,6 +126,10 @@ impl Shape {
         let block = 2 * rows * 12 * d * d + 4 * rows * l * d;
         self.blocks as u64 * block + 2 * rows * d * v
     }
+}
+
+fn bad_batch(shape: Shape) -> mdlm::Error {
+    mdlm::Error::config("batch", shape.batch, "must be in 1..=65536")
 }
 
 /// Milliseconds of at least five runs after a warm-up.
@@ -181,6 +181,7 @@ fn run() -> anyhow::Result<()> {
         return Err(mdlm::Error::config("seconds", args.seconds, problem).into());
     }
     match &args.what {
+        What::Kernels(shape) if shape.batch == 0 => return Err(bad_batch(*shape).into()),
         What::Kernels(shape) | What::Step(shape) => shape.check()?,
         What::Sample(shape) => shape.check()?,
     }

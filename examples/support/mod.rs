@@ -7,7 +7,7 @@ pub mod screen;
 use std::path::{Path, PathBuf};
 
 use mdlm::blocking::wait;
-use mdlm::config::{DataConfig, SampleConfig, TrainConfig};
+use mdlm::config::{DataConfig, ModelKind, SampleConfig, SamplerKind, TrainConfig};
 use mdlm::device::Device;
 use mdlm::io::checkpoint;
 use mdlm::model::Model;
@@ -133,7 +133,17 @@ impl SampleArgs {
             }
         }
         all.sampling.validate()?;
+        if self.steps.is_some() && !all.sampling.sampler.has_steps() {
+            note_steps(all.sampling.sampler);
+        }
         Ok(all.sampling)
+    }
+
+    /// Says so if a number of steps was given for an autoregressive model.
+    pub fn note_unread(&self, model: &Model) {
+        if self.steps.is_some() && model.config().kind == ModelKind::Ar {
+            note_steps(SamplerKind::LeftToRight);
+        }
     }
 }
 
@@ -151,6 +161,11 @@ pub fn config(path: &Path) -> mdlm::Result<TrainConfig> {
         }
         other => other,
     })
+}
+
+fn note_steps(sampler: SamplerKind) {
+    let name = sampler.name();
+    eprintln!("note: {name} takes as many steps as it needs; --steps is not read");
 }
 
 /// A run's data with its files where [`find`] finds them.

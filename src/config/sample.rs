@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct SampleConfig {
     /// Steps of a window, for the samplers on a grid of t and for `confidence`; the others take as
-    /// many as they need, and refuse another number than the default.
+    /// many as they need.
     pub steps: usize,
     /// Seed of the draws.
     pub seed: u64,
@@ -114,20 +114,12 @@ impl SamplerKind {
         Self::LeftToRight,
     ];
 
-    /// Those with a number of steps; the others take as many as they need.
-    const STEPPING: [Self; 7] = [
-        Self::Ancestral,
-        Self::Analytic,
-        Self::Confidence,
-        Self::RemdmCap,
-        Self::RemdmRescale,
-        Self::RemdmConf,
-        Self::RemdmLoop,
-    ];
-
-    /// Whether it has a number of steps.
+    /// Whether it reads [`SampleConfig::steps`]; the others take as many steps as they need.
     pub fn has_steps(self) -> bool {
-        Self::STEPPING.contains(&self)
+        !matches!(
+            self,
+            Self::FirstHitting | Self::Threshold | Self::EntropyBound | Self::LeftToRight
+        )
     }
 
     /// Its name in settings.
@@ -216,13 +208,7 @@ impl SampleConfig {
                 return Err(Error::config(format!("sampling.{key}"), value, problem));
             }
         }
-        let options: [(&str, f64, f64, &[SamplerKind]); 9] = [
-            (
-                "steps",
-                self.steps as f64,
-                d.steps as f64,
-                &SamplerKind::STEPPING,
-            ),
+        let options: [(&str, f64, f64, &[SamplerKind]); 8] = [
             (
                 "tokens_per_call",
                 self.tokens_per_call as f64,

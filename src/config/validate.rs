@@ -1,8 +1,6 @@
 //! The limits of the training sections; model, noise, objective and sampling check themselves.
 
-use super::{
-    DataConfig, LrSchedule, ModelKind, NoiseKind, OptimConfig, TrainConfig, TrainingConfig,
-};
+use super::{DataConfig, LrSchedule, NoiseKind, OptimConfig, TrainConfig, TrainingConfig};
 use crate::error::{Error, Result};
 
 /// Largest integer that TOML can hold; seeds and counts stay below it so that they can be saved.
@@ -186,63 +184,38 @@ impl TrainConfig {
     /// Refuses a changed setting that the rest of the configuration makes meaningless.
     fn check_unread(&self) -> Result<()> {
         let d = Self::default();
-        let kind = self.noise.kind;
+        let (noise, kind) = (&self.noise, self.noise.kind);
         let sigmas = matches!(kind, NoiseKind::Linear | NoiseKind::Geometric);
-        let ar = self.model.kind == ModelKind::Ar;
-        let (noise, training) = (&self.noise, &self.training);
-        let [cosine, polynomial] = [
-            self.optim.schedule == LrSchedule::Cosine,
-            kind == NoiseKind::Polynomial,
-        ];
-        let eps = training.sampling_eps != d.training.sampling_eps;
-        let (no_noise, no_sigma) = ("model.kind = ar", "noise.type = linear or geometric");
-        let unread = [
-            ("noise.type", ar && kind != d.noise.kind, false, no_noise),
+        let polynomial = kind == NoiseKind::Polynomial;
+        let cosine = self.optim.schedule == LrSchedule::Cosine;
+        for (key, changed, read, reader) in [
             (
                 "noise.sigma_min",
                 noise.sigma_min != d.noise.sigma_min,
                 sigmas,
-                no_sigma,
+                "noise.type to linear or geometric",
             ),
             (
                 "noise.sigma_max",
                 noise.sigma_max != d.noise.sigma_max,
                 sigmas,
-                no_sigma,
+                "noise.type to linear or geometric",
             ),
             (
                 "noise.power",
                 noise.power != d.noise.power,
                 polynomial,
-                "noise.type = polynomial",
-            ),
-            ("training.sampling_eps", ar && eps, false, no_noise),
-            (
-                "training.antithetic_sampling",
-                ar && !training.antithetic_sampling,
-                false,
-                no_noise,
-            ),
-            (
-                "model.cond_dim",
-                ar && self.model.cond_dim != d.model.cond_dim,
-                false,
-                no_noise,
+                "noise.type to polynomial",
             ),
             (
                 "optim.min_lr",
                 self.optim.min_lr != d.optim.min_lr,
                 cosine,
-                "optim.schedule = cosine",
+                "optim.schedule to cosine",
             ),
-        ];
-        for (key, changed, read, reader) in unread {
+        ] {
             if changed && !read {
-                let problem = if reader == no_noise {
-                    "an autoregressive model does not read it; leave it out".to_owned()
-                } else {
-                    format!("has no effect; leave it out, or set {reader}")
-                };
+                let problem = format!("has no effect; leave it out, or set {reader}");
                 return Err(Error::config(key, self.value(key), problem));
             }
         }

@@ -14,7 +14,10 @@
 //! All but Parquet may be packed with gzip (`.jsonl.gz`).
 
 mod blocks;
+#[cfg(not(target_arch = "wasm32"))]
+mod cache;
 mod corpus;
+mod decode;
 mod detokenize;
 #[cfg(not(target_arch = "wasm32"))]
 mod documents;

@@ -6,17 +6,13 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::blocks::{BlockHash, Blocks};
+use super::blocks::Blocks;
 use super::corpus::{held_out_of, split_text};
-use super::documents::{Documents, Format};
+use super::documents::Documents;
 use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataConfig, Detokenizer};
 use crate::error::{Error, Result};
-use crate::io::read;
-use crate::io::tokens::{self, TokensFile, TokensHeader};
 use crate::progress::Observer;
 
 /// An evaluation set, to be read by [`super::Corpus::load_eval`].
@@ -73,8 +69,8 @@ pub(super) enum Part {
 }
 
 pub(super) struct Source<'a> {
-    path: &'a Path,
-    config: &'a DataConfig,
+    pub(super) path: &'a Path,
+    pub(super) config: &'a DataConfig,
     role: Role,
     count: OnceCell<usize>,
 }
@@ -88,11 +84,11 @@ pub(super) enum Role {
 }
 
 /// The documents of a part of a file.
-struct Documented {
-    count: usize,
-    texts: Box<dyn Iterator<Item = Result<String>>>,
+pub(super) struct Documented {
+    pub(super) count: usize,
+    pub(super) texts: Box<dyn Iterator<Item = Result<String>>>,
     /// Which text it is, for people.
-    name: String,
+    pub(super) name: String,
 }
 
 impl<'a> Source<'a> {
@@ -148,7 +144,7 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    fn documents(&self, part: Part) -> Result<Documented> {
+    pub(super) fn documents(&self, part: Part) -> Result<Documented> {
         let count = self.count()?;
         if part == Part::All {
             let name = match self.role {
@@ -194,7 +190,7 @@ impl<'a> Source<'a> {
     }
 
     /// What helps against text that is too short, besides a shorter length.
-    fn help(&self, part: Part) -> &'static str {
+    pub(super) fn help(&self, part: Part) -> &'static str {
         match (self.role, part) {
             (Role::Eval, _) => {
                 "take more of it, or each document in a block of its own (no wrapping)"
@@ -204,7 +200,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn packing(&self) -> Packing {
+    pub(super) fn packing(&self) -> Packing {
         Packing {
             wrap: self.config.wrap,
             insert_eos: self.config.insert_eos,
@@ -236,92 +232,12 @@ impl<'a> Source<'a> {
         Blocks::collect(&job, texts, observer)
     }
 
-    fn clean(&self, document: Result<String>) -> Result<Cow<'static, str>> {
+    pub(super) fn clean(&self, document: Result<String>) -> Result<Cow<'static, str>> {
         let document = document?;
         Ok(match self.config.detokenizer {
             Detokenizer::None => Cow::Owned(document),
             other => Cow::Owned(other.apply(&document).into_owned()),
         })
-    }
-
-    fn cached(
-        &self,
-        part: Part,
-        tokenizer: &Tokenizer,
-        length: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<Blocks> {
-        let folder = Path::new(&self.config.cache);
-        let tokenizer_digest = Sha256::digest(tokenizer.to_json()).into();
-        let path = folder.join(self.cache_name(part, &tokenizer_digest, length)?);
-        let header = TokensHeader {
-            vocab_size: tokenizer.vocab_size(),
-            length,
-            count: 0,
-            padded: !self.config.wrap,
-            tokenizer: tokenizer_digest,
-            blocks: [0; 32],
-        };
-        if !path.exists() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-            let documents = self.documents(part)?;
-            let texts = documents.texts.map(|document| self.clean(document));
-            let job = Job {
-                tokenizer,
-                length,
-                packing: self.packing(),
-                total: documents.count as u64,
-                text: &documents.name,
-                help: self.help(part),
-                counted: false,
-            };
-            tokens::write(&path, header.clone(), |out| {
-                let mut hash = BlockHash::new(length);
-                job.pack(texts, observer, |block| {
-                    hash.push(block.ids, block.attended);
-                    out.push(block.ids, block.attended)
-                })?;
-                Ok(hash.finish())
-            })?;
-        }
-        let file = TokensFile::open(&path)?;
-        let found = file.header();
-        let expected = TokensHeader {
-            count: found.count,
-            blocks: found.blocks,
-            ..header
-        };
-        if *found != expected {
-            let problem = "is of another tokenizer or length than its name says; delete it";
-            return Err(Error::corpus(&path, problem));
-        }
-        Ok(Blocks::on_disk(file))
-    }
-
-    /// A name that tells apart whatever changes the blocks.
-    fn cache_name(&self, part: Part, tokenizer: &[u8; 32], length: usize) -> Result<String> {
-        let config = self.config;
-        let mut hash = Sha256::new();
-        hash.update(read::measure(self.path)?.1);
-        hash.update(tokenizer);
-        let settings = (
-            Format::of(self.path),
-            part,
-            config.detokenizer,
-            self.packing(),
-            length,
-            &config.field,
-        );
-        hash.update(format!("{settings:?}"));
-        let digest = hash.finalize();
-        let digest: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-        let stem = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let part = match part {
-            Part::All => "all",
-            Part::Kept => "kept",
-            Part::HeldOut => "held-out",
-        };
-        Ok(format!("{stem}-{part}-{digest}.tokens"))
     }
 }
 
@@ -329,7 +245,7 @@ impl<'a> Source<'a> {
 mod tests {
     use super::*;
     use crate::data::Corpus;
-    use crate::progress::{Event, Flow, Silent};
+    use crate::progress::Silent;
 
     fn bundled(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -350,15 +266,6 @@ mod tests {
 
     fn load(config: &DataConfig) -> Corpus {
         Corpus::load(config, 8, &mut Silent).unwrap()
-    }
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
     }
 
     #[test]
@@ -407,83 +314,6 @@ mod tests {
         let joined = with(&|c| (c.wrap, c.insert_eos) = (true, false));
         let block = joined.train.block(0).unwrap().into_owned();
         assert_eq!(joined.tokenizer.decode(&block), "a , bc");
-    }
-
-    #[test]
-    fn cached_blocks_are_the_blocks() {
-        let dir = tempfile::tempdir().unwrap();
-        let text: String = (0..300).map(|i| format!("line {i}\n")).collect();
-        for wrap in [true, false] {
-            let in_memory = DataConfig {
-                wrap,
-                ..config(dir.path(), "t.lines", &text)
-            };
-            let cache = dir.path().join("cache");
-            let on_disk = DataConfig {
-                cache: cache.to_str().unwrap().to_owned(),
-                ..in_memory.clone()
-            };
-            let (memory, disk) = (load(&in_memory), load(&on_disk));
-            assert_eq!(memory.digest, disk.digest);
-            assert_eq!(memory.train.count(), disk.train.count());
-            for i in 0..memory.train.count() {
-                let (memory, disk) = (&memory.train, &disk.train);
-                assert_eq!(memory.block(i).unwrap(), disk.block(i).unwrap());
-                assert_eq!(memory.attended(i), disk.attended(i));
-            }
-            // The second time they are read, not made.
-            let mut events = 0;
-            let again = Corpus::load(&on_disk, 8, &mut |_: &Event| {
-                events += 1;
-                Flow::Continue
-            });
-            assert_eq!((again.unwrap().digest, events), (disk.digest, 0));
-            // Another length is another file; so are another text and other settings.
-            let files = names(&cache).len();
-            Corpus::load(&on_disk, 9, &mut Silent).unwrap();
-            assert_eq!(names(&cache).len(), files + 2);
-            let kept = names(&cache);
-            let kept = kept.iter().find(|name| name.contains("kept")).unwrap();
-            assert!(kept.starts_with("t.lines-kept-") && kept.ends_with(".tokens"));
-            std::fs::remove_dir_all(&cache).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_cache_that_cannot_be_used_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = dir.path().join("cache");
-        let config = DataConfig {
-            cache: cache.to_str().unwrap().to_owned(),
-            ..config(dir.path(), "t.lines", &"some text\n".repeat(50))
-        };
-        load(&config);
-        let names = names(&cache);
-        let (one, other) = (cache.join(&names[0]), cache.join(&names[1]));
-        let whole = std::fs::read(&one).unwrap();
-        std::fs::write(&one, &whole[..whole.len() - 1]).unwrap();
-        let problem = Corpus::load(&config, 8, &mut Silent).unwrap_err();
-        let problem = problem.to_string();
-        assert!(
-            problem.contains(&names[0]) && problem.contains("delete it"),
-            "{problem}"
-        );
-        // A file under another's name.
-        let shorter = DataConfig {
-            tokenizer: "byte".to_owned(),
-            ..config.clone()
-        };
-        Corpus::load(&shorter, 8, &mut Silent).unwrap();
-        let is_new = |name: &String| !names.contains(name) && name.contains("held-out");
-        let foreign = self::names(&cache).into_iter().find(is_new).unwrap();
-        std::fs::write(&one, &whole).unwrap();
-        std::fs::copy(cache.join(foreign), &one).unwrap();
-        let problem = Corpus::load(&config, 8, &mut Silent).unwrap_err();
-        assert!(
-            problem.to_string().contains("another tokenizer"),
-            "{problem}"
-        );
-        assert!(other.exists());
     }
 
     #[test]

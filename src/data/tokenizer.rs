@@ -6,14 +6,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::SEPARATOR;
 use super::huggingface::HuggingFace;
 use super::special::{Special, SpecialNames};
 use super::text8;
 use crate::error::{Error, Result};
 
-/// How the mask token is shown where nothing else was asked for.
-const MASK_TEXT: &str = "[MASK]";
 /// Largest `tokenizer.json`, unpacked.
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -22,13 +19,13 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// where it has one (BERT), else an id added at the end.
 #[derive(Clone)]
 pub struct Tokenizer {
-    kind: Kind,
-    special: Special,
+    pub(super) kind: Kind,
+    pub(super) special: Special,
     names: SpecialNames,
 }
 
 #[derive(Clone)]
-enum Kind {
+pub(super) enum Kind {
     /// Sorted; the id of a character is its place.
     Characters(Vec<char>),
     Byte,
@@ -261,118 +258,6 @@ impl Tokenizer {
         }
     }
 
-    /// Text of `ids`, in which the mask reads `[MASK]`. What begins, ends and pads all of it vanishes; where a
-    /// text ends and another one follows, a line `<|endoftext|>` stands between them, as in a corpus.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        self.decode_with(ids, MASK_TEXT)
-    }
-
-    /// As [`Tokenizer::decode`], with `mask` in place of each mask token. Ids that stand for
-    /// no text and broken UTF-8 become U+FFFD.
-    pub fn decode_with(&self, ids: &[u32], mask: &str) -> String {
-        let (mut text, mut ended) = (String::new(), false);
-        let parts = ids.chunk_by(|&a, &b| self.part(a) == self.part(b));
-        // whether something stands before in the same text
-        let mut after = false;
-        for part in parts {
-            match self.part(part[0]) {
-                Part::Pad => continue,
-                Part::End => {
-                    (ended, after) = (!text.is_empty(), false);
-                    continue;
-                }
-                _ if ended => {
-                    text += &format!("\n{SEPARATOR}\n");
-                    ended = false;
-                }
-                _ => {}
-            }
-            if self.part(part[0]) == Part::Mask {
-                text += &mask.repeat(part.len());
-            } else {
-                text += &self.text_of(part, after);
-            }
-            after = true;
-        }
-        text
-    }
-
-    /// The text that each of `ids` adds to those before it; a character of several tokens stands at its
-    /// last one. Special tokens, masks among them, have no text here.
-    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
-        let mut pieces = vec![String::new(); ids.len()];
-        let (mut start, mut after) = (0, false);
-        for (i, &id) in ids.iter().enumerate() {
-            match self.part(id) {
-                Part::Pad => start = i + 1,
-                Part::End => (start, after) = (i + 1, false),
-                Part::Mask => (start, after) = (i + 1, true),
-                Part::Text => {
-                    let text = self.text_of(&ids[start..=i], after);
-                    let more = ids
-                        .get(i + 1)
-                        .is_some_and(|&next| self.part(next) == Part::Text);
-                    // no character has more than four bytes
-                    let broken = text.ends_with(char::REPLACEMENT_CHARACTER) && i - start < 3;
-                    if !(broken && more) {
-                        pieces[i] = text;
-                        (start, after) = (i + 1, true);
-                    }
-                }
-            }
-        }
-        pieces
-    }
-
-    fn part(&self, id: u32) -> Part {
-        let Special {
-            bos,
-            eos,
-            pad,
-            mask,
-            ..
-        } = self.special;
-        match id {
-            _ if id == mask => Part::Mask,
-            _ if id == bos || id == eos => Part::End,
-            _ if Some(id) == pad => Part::Pad,
-            _ => Part::Text,
-        }
-    }
-
-    /// Text of ids that are all text; `after`: something stands before them.
-    fn text_of(&self, ids: &[u32], after: bool) -> String {
-        match &self.kind {
-            Kind::HuggingFace(tokenizer) => tokenizer.decode(ids, after),
-            Kind::Characters(all) => spell(ids, |id| all.get(id as usize).copied()),
-            Kind::Text8 => spell(ids, text8::character),
-            Kind::Byte => {
-                let mut bytes = Vec::new();
-                for &id in ids {
-                    match u8::try_from(id) {
-                        Ok(byte) => bytes.push(byte),
-                        Err(_) => bytes.extend("\u{FFFD}".bytes()),
-                    }
-                }
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-        }
-    }
-
-    /// One token for people to read, as inside a text; special tokens by their names.
-    pub fn token_text(&self, id: u32) -> String {
-        match (&self.kind, self.part(id)) {
-            (_, Part::Mask) => MASK_TEXT.to_owned(),
-            (Kind::HuggingFace(tokenizer), Part::End | Part::Pad) => tokenizer.name(id),
-            (Kind::Text8, _) => {
-                text8::name(id).map_or_else(|| self.text_of(&[id], true), str::to_owned)
-            }
-            (_, Part::End) => SEPARATOR.to_owned(),
-            (Kind::Byte, _) if (0x80..0x100).contains(&id) => format!("<0x{id:02X}>"),
-            _ => self.text_of(&[id], true),
-        }
-    }
-
     /// Names of the special tokens, where they are not the usual ones.
     pub fn special_names(&self) -> &SpecialNames {
         &self.names
@@ -417,22 +302,6 @@ impl fmt::Debug for Tokenizer {
             .field("special", &self.special)
             .finish()
     }
-}
-
-/// What an id is in a text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Text,
-    Mask,
-    /// Begins or ends a text.
-    End,
-    Pad,
-}
-
-/// Text of a vocabulary of characters.
-fn spell(ids: &[u32], character: impl Fn(u32) -> Option<char>) -> String {
-    let known = |&id: &u32| character(id).unwrap_or(char::REPLACEMENT_CHARACTER);
-    ids.iter().map(known).collect()
 }
 
 fn in_text(problem: String) -> Error {
@@ -525,55 +394,6 @@ mod tests {
         assert_eq!(
             again.encode("The cat, unhappily [MASK] SAT.").unwrap(),
             encoded
-        );
-    }
-
-    #[test]
-    fn masks_and_special_tokens_in_decoded_text() {
-        let names = [
-            "tinystories-bpe2048.tokenizer.json",
-            "gpt2.tokenizer.json.gz",
-            "bert-base-uncased.tokenizer.json.gz",
-        ];
-        let built_in = [
-            Tokenizer::byte(),
-            Tokenizer::characters("the cat"),
-            Tokenizer::text8(),
-        ];
-        for tokenizer in built_in.into_iter().chain(names.map(bundled)) {
-            let mut sequence = vec![tokenizer.bos()];
-            sequence.extend(tokenizer.encode("the").unwrap());
-            sequence.push(tokenizer.mask_index());
-            sequence.extend(tokenizer.encode(" cat").unwrap());
-            sequence.push(tokenizer.eos());
-            // A glyph that is also a letter of the byte-level alphabet.
-            let shown = tokenizer.decode_with(&sequence, "·");
-            assert!(
-                ["the· cat", "the · cat"].contains(&shown.as_str()),
-                "{shown}"
-            );
-            assert!(tokenizer.decode(&sequence).contains("[MASK]"));
-            assert_eq!(tokenizer.token_text(tokenizer.mask_index()), "[MASK]");
-            assert_eq!(tokenizer.decode(&[u32::MAX]), "\u{FFFD}");
-        }
-    }
-
-    #[test]
-    fn single_tokens_for_people() {
-        let stories = bundled("tinystories-bpe2048.tokenizer.json");
-        let the = stories.encode(" the").unwrap();
-        assert_eq!(the.len(), 1);
-        assert_eq!(stories.token_text(the[0]), " the");
-        assert_eq!(stories.token_text(stories.eos()), "<|endoftext|>");
-        let bert = bundled("bert-base-uncased.tokenizer.json.gz");
-        assert_eq!(bert.token_text(bert.eos()), "[SEP]");
-        let text8 = Tokenizer::from_spec("text8", "").unwrap();
-        let names = [2, 3, 4, 8, 34].map(|id| text8.token_text(id));
-        assert_eq!(names, ["[BOS]", "[EOS]", "[MASK]", "a", " "]);
-        let byte = Tokenizer::byte();
-        assert_eq!(
-            (byte.token_text(97), byte.token_text(0xC3)),
-            ("a".into(), "<0xC3>".into())
         );
     }
 

@@ -55,7 +55,13 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
         return Err(Error::corpus(path, "the file is empty"));
     }
     if let Some((_, kind)) = KINDS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Err(Error::corpus(path, format!("is no text but {kind}")));
+        let problem = match std::str::from_utf8(&start) {
+            Err(e) if e.error_len().is_some() => {
+                format!("not UTF-8 at byte {}: it is {kind}", e.valid_up_to())
+            }
+            _ => format!("is no text but {kind}"),
+        };
+        return Err(Error::corpus(path, problem));
     }
     let marks: [(&[u8], Mark); 5] = [
         (&[0xEF, 0xBB, 0xBF], Mark::Utf8),
@@ -191,6 +197,7 @@ mod tests {
         refused(b"", "empty");
         refused(b"%PDF-1.7\nplain", "a PDF document");
         refused(b"PAR1....", ".parquet");
+        refused(b"\x89PNG\r\n\x1a\n", "not UTF-8 at byte 0: it is a picture");
         refused(&[0xFF, 0xFE, 0, 0, 65, 0, 0, 0], "UTF-32");
         refused(&[0xFF, 0xFE, 65, 0, 66], "not UTF-16 at byte 4");
         refused(&[0xFF, 0xFE, 65, 0, 0, 0xDC, 66, 0], "not UTF-16 at byte 4");

@@ -203,8 +203,8 @@ impl Canvas {
 }
 
 fn too_long(tokens: usize, length: usize) -> Error {
-    let problem = format!("makes {tokens} tokens, which do not fit a canvas of {length}");
-    Error::config("prompt", "the text given", problem)
+    let problem = format!("{tokens} tokens do not fit a canvas of {length}");
+    Error::config("prompt", tokens, problem)
 }
 
 /// A part of a template; between two texts lies a gap.

@@ -84,7 +84,6 @@ impl<D: Denoiser> Sampler<D> {
         check_canvases(&canvases, denoiser.vocab_size(), denoiser.mask_index())?;
         if denoiser.autoregressive() {
             config.sampler = left_to_right(config.sampler)?;
-            config.validate()?;
             canvases.iter().try_for_each(check_prefix)?;
         }
         let windows = Windows::new(canvases[0].len(), denoiser.length(), config.stride)?;

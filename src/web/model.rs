@@ -151,6 +151,8 @@ struct Info {
     bos: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eos: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pad: Option<u32>,
 }
 
 #[wasm_bindgen]
@@ -192,6 +194,7 @@ impl Model {
             n_heads: config.n_heads,
             bos: model.tokenizer().map(Tokenizer::bos),
             eos: model.tokenizer().map(Tokenizer::eos),
+            pad: model.tokenizer().and_then(Tokenizer::pad),
         })?;
         Ok(made.unchecked_into())
     }
@@ -212,17 +215,18 @@ impl Model {
             return Err(thrown(Error::config("length", length, problem)));
         }
         let tokenizer = self.0.tokenizer()?;
-        let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
-        canvas.append(Canvas::parse(template, tokenizer).map_err(thrown)?);
-        if canvas.len() > self.0.length().max(length) {
-            let problem = format!(
-                "makes {} tokens; at most {} fit",
-                canvas.len(),
-                self.0.length().max(length)
-            );
+        let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
+        let (tokens, most) = (template_alone.len() + 1, self.0.length().max(length));
+        if tokens > most {
+            let problem = format!("makes {tokens} tokens; at most {most} fit");
             return Err(thrown(Error::config("prompt", "the text", problem)));
         }
-        canvas.append(Canvas::open(length.saturating_sub(canvas.len())));
+        let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
+        canvas.append(if tokens < length {
+            Canvas::begin(template, tokenizer, length - 1).map_err(thrown)?
+        } else {
+            template_alone
+        });
         to_js(&canvas, self.0.mask_index())
     }
 

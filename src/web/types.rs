@@ -38,6 +38,8 @@ export interface ModelInfo {
   bos?: number;
   /** Token that ends a document. */
   eos?: number;
+  /** Token that fills up short texts, if there is one. */
+  pad?: number;
 }
 /** The files of a model in the published layout. */
 export interface ModelFiles { config: Uint8Array; weights: Uint8Array; tokenizer?: Uint8Array; }

@@ -35,6 +35,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("webgpu-equals-native", gpu::webgpu_equals_native),
     ("every-shader", gpu::every_shader),
     ("device-lost", gpu::device_lost),
+    ("text-files", training::text_files),
     ("training", training::training),
     ("lost-while-training", training::training_recovers),
     ("looks", looks::looks),
@@ -75,8 +76,7 @@ fn native(files: &Published) -> Result<Model> {
 fn canvas(model: &Model, template: &str) -> Result<Canvas> {
     let tokenizer = model.tokenizer().context("no tokenizer")?;
     let mut canvas = Canvas::prompt(&[tokenizer.bos()], 1)?;
-    canvas.append(Canvas::parse(template, tokenizer)?);
-    canvas.append(Canvas::open(LENGTH.saturating_sub(canvas.len())));
+    canvas.append(Canvas::begin(template, tokenizer, LENGTH - 1)?);
     Ok(canvas)
 }
 

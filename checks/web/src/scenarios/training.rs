@@ -96,6 +96,70 @@ pub(super) fn training(bench: &Bench) -> Result<String> {
     ))
 }
 
+/// Files that are text come in, in whatever encoding they say; others are told, and what was there stays.
+pub(super) fn text_files(bench: &Bench) -> Result<String> {
+    const BEFORE: &str = "what was there";
+    let mut visit = bench.visit(false)?;
+    visit.open("?run=0&device=cpu")?;
+    visit.ready()?;
+    let mut drop_file = |name: &str, bytes: &[u8], expected: &str| {
+        visit.fill("train-text", BEFORE)?;
+        let code = format!(
+            "(() => {{ document.getElementById('notices').replaceChildren();
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from({bytes:?})], '{name}'));
+            const event = new DragEvent('drop', {{ dataTransfer: data, cancelable: true }});
+            document.getElementById('training').dispatchEvent(event); return 0; }})()"
+        );
+        visit.browser.eval(&code)?;
+        let told = "document.getElementById('notices').textContent";
+        let text = "document.getElementById('train-text').value";
+        let changed = format!("{told} !== '' || {text} !== '{BEFORE}'");
+        visit.browser.wait(&changed, RUN)?;
+        let (told, text) = (visit.browser.eval(told)?, visit.browser.eval(text)?);
+        let (told, text) = (told.as_str().unwrap_or(""), text.as_str().unwrap_or(""));
+        if told.is_empty() {
+            ensure!(text == expected, "{name} became {text:?}");
+        } else {
+            ensure!(told.contains(expected), "{name}: {told:?}");
+            ensure!(text == BEFORE, "{name} replaced the text by {text:?}");
+        }
+        Ok(())
+    };
+    let units = |mark: &[u8], text: &str, of: fn(u16) -> [u8; 2]| {
+        [mark.to_vec(), text.encode_utf16().flat_map(of).collect()].concat()
+    };
+    let text = "na\u{EF}ve \u{1F600} text";
+    drop_file("latin1.txt", b"caf\xE9 au lait", "not UTF-8 at byte 3")?;
+    drop_file(
+        "picture.png.txt",
+        b"\x89PNG\r\n\x1a\n\0",
+        "not UTF-8 at byte 0",
+    )?;
+    drop_file(
+        "cut.txt",
+        "na\u{EF}".as_bytes().split_at(3).0,
+        "not UTF-8 at byte 2",
+    )?;
+    drop_file("binary.txt", b"abc\0", "a NUL at byte 3")?;
+    drop_file("thesis.pdf", b"%PDF-1.7 text", "not plain text")?;
+    drop_file("utf8.txt", text.as_bytes(), text)?;
+    drop_file(
+        "marked.txt",
+        &[b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+        text,
+    )?;
+    drop_file(
+        "little.txt",
+        &units(b"\xFF\xFE", text, u16::to_le_bytes),
+        text,
+    )?;
+    drop_file("big.txt", &units(b"\xFE\xFF", text, u16::to_be_bytes), text)?;
+    visit.picture("text-files")?;
+    visit.clean(&[])?;
+    Ok("nine files".to_owned())
+}
+
 /// A run whose device is lost goes on from the weights of its last sample.
 pub(super) fn training_recovers(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(true)?;
