@@ -248,6 +248,9 @@ fn quality(
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
+    if args.generate.is_none() {
+        args.sampling.check_unused("--generate")?;
+    }
     let device = args.device.open()?;
     let mut model = args.model.load(&device)?;
     let mut result = serde_json::Map::new();

@@ -57,6 +57,10 @@ fn run() -> anyhow::Result<()> {
         tokens.extend(tokenizer.encode_part(prompt, false, true)?);
         Canvas::prompt(&tokens, length)
     };
+    let terminal = std::io::stdout().is_terminal();
+    if args.watch && !terminal {
+        eprintln!("note: --watch draws in a terminal only");
+    }
     let canvases: Vec<Canvas> = args.prompt.iter().map(canvas).collect::<Result<_, _>>()?;
     for i in 0..args.count {
         let config = SampleConfig {
@@ -69,7 +73,7 @@ fn run() -> anyhow::Result<()> {
         let mut calls = 0;
         while let Some(report) = wait(sampler.step())? {
             calls = report.network_calls;
-            if args.watch && std::io::stdout().is_terminal() {
+            if args.watch && terminal {
                 screen.show(sampler.canvas(), &tokenizer, &report)?;
             }
         }

@@ -239,9 +239,18 @@ fn run() -> anyhow::Result<()> {
         Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
         None => wait(Trainer::new(&device, &config, corpus))?,
     };
-    if let (Some(init), None) = (&args.init, &found) {
-        let model = wait(mdlm::model::Model::load(&device, init))?;
-        wait(trainer.start_from(&model))?;
+    match (&args.init, &found) {
+        (Some(init), None) => {
+            let model = wait(mdlm::model::Model::load(&device, init))?;
+            wait(trainer.start_from(&model))?;
+        }
+        (Some(_), Some(dir)) => {
+            eprintln!(
+                "note: the run goes on from {}; --init is not read",
+                dir.display()
+            );
+        }
+        (None, _) => {}
     }
     let resolved = trainer.config().clone();
     if trainer.steps_done() >= resolved.training.steps {

@@ -12,12 +12,24 @@ pub struct Bar {
     pub error: f64,
 }
 
+/// How the pictures end.
+const MARK: &str = "<!-- drawn by mdlm's ablate -->\n";
+
 const BLUE_GREY: RGBColor = RGBColor(70, 110, 160);
 
 /// Draws the bars side by side.
 pub fn chart(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, bars).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    // tells pictures of ours from others of their names
+    let svg = svg + MARK;
+    let ours = |text: String| text.ends_with(MARK);
+    if path.exists() && !std::fs::read_to_string(path).is_ok_and(ours) {
+        anyhow::bail!(
+            "{} is there and was not drawn here: take another folder for --pictures",
+            path.display()
+        );
+    }
     Ok(mdlm::io::atomic::write_file(path, svg.as_bytes())?)
 }
 

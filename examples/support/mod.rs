@@ -139,6 +139,22 @@ impl SampleArgs {
         Ok(all.sampling)
     }
 
+    /// An error if something was said of sampling, the seed apart, where nothing is sampled.
+    pub fn check_unused(&self, without: &str) -> anyhow::Result<()> {
+        let given = self.sampler.is_some()
+            || self.steps.is_some()
+            || self.temperature.is_some()
+            || self.top_k.is_some()
+            || self.top_p.is_some()
+            || self.threshold.is_some()
+            || !self.set.is_empty();
+        anyhow::ensure!(
+            !given,
+            "nothing is sampled without {without}: leave the flags of sampling out"
+        );
+        Ok(())
+    }
+
     /// Says so if a number of steps was given for an autoregressive model.
     pub fn note_unread(&self, model: &Model) {
         if self.steps.is_some() && model.config().kind == ModelKind::Ar {

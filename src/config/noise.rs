@@ -42,12 +42,12 @@ impl NoiseConfig {
                 "must be finite and above 0",
             ));
         }
-        if !(positive(self.sigma_max) && self.sigma_max > self.sigma_min) {
-            let problem = "must be finite and above noise.sigma_min";
+        if !(self.sigma_max > self.sigma_min && self.sigma_max <= 100.0) {
+            let problem = "must be finite and above noise.sigma_min, and at most 100";
             return Err(Error::config("noise.sigma_max", self.sigma_max, problem));
         }
-        if !positive(self.power) {
-            let problem = "must be finite and above 0";
+        if !(self.power > 0.0 && self.power <= 100.0) {
+            let problem = "must be finite and above 0, and at most 100";
             return Err(Error::config("noise.power", self.power, problem));
         }
         Ok(())

@@ -266,6 +266,7 @@ mod tests {
         refused(file("seed = 1\n[training"), "(file)", "");
         refused(file("[trainnig]"), "trainnig", "unknown key");
         assert_eq!(file("[training]").unwrap(), TrainConfig::default());
+        assert_eq!(file("\u{FEFF}seed = 3").unwrap().seed, 3);
         assert_eq!(file("[optim]\nlr = 1").unwrap().optim.lr, 1.0);
     }
 

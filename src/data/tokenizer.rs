@@ -89,6 +89,8 @@ impl Tokenizer {
     /// [`Error::Corpus`], also for a name that no token has.
     pub fn from_json_named(bytes: &[u8], names: &SpecialNames) -> Result<Self> {
         let problem = |p: String| Error::corpus(Path::new("tokenizer.json"), p);
+        // some editors put a byte order mark in front
+        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let json: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|e| problem(format!("not JSON: {e}")))?;
         if json.get("mdlm_tokenizer").is_some() {
@@ -138,6 +140,11 @@ impl Tokenizer {
             "char" => Self::characters(training_text).renamed(names),
             "byte" => Self::byte().renamed(names),
             "text8" => Self::text8().renamed(names),
+            // a kind that does not exist looks like a file that does not
+            name if !name.contains(['.', '/', '\\']) && !Path::new(name).exists() => {
+                let problem = "is neither char, byte nor text8, and there is no file of that name";
+                Err(Error::config("data.tokenizer", name, problem))
+            }
             path => Self::from_file_named(Path::new(path), names),
         }
     }

@@ -15,6 +15,8 @@ const TYPES: [(&str, &str); 7] = [
 
 /// Reads JSON; the error, for people, says in which key it lies.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    // some editors put a byte order mark in front
+    let json = json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json);
     let mut reader = serde_json::Deserializer::from_slice(json);
     let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -53,5 +55,6 @@ mod tests {
         assert!(refused(r#"[]"#).starts_with("invalid type: sequence"));
         assert!(refused("{} {}").contains("trailing characters"));
         assert!(parse::<Numbers>(br#"{"a":{"b":1}}"#).is_ok());
+        assert!(parse::<Numbers>(b"\xEF\xBB\xBF{}").is_ok());
     }
 }

@@ -120,7 +120,13 @@ impl Backbone {
                 ),
             ));
         }
-        let (rows, d, heads) = (batch * length, c.hidden_size, c.n_heads);
+        let (rows, d, heads) = (batch.saturating_mul(length), c.hidden_size, c.n_heads);
+        // rows are numbered in 32 bits
+        if rows > 1 << 31 {
+            let problem = "makes more than 2147483648 tokens at a time";
+            let shown = format!("{batch} x {length}");
+            return Err(Error::config("batch x length", shown, problem));
+        }
         let xt = g.input_uint("xt", &[rows]);
         let segments = training.then(|| g.segment_inputs(rows, c.vocab_size));
         let table = g.param(self.params.vocab_embed);

@@ -5,6 +5,8 @@ use std::ops::Range;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 
+/// Longest canvas that is made of a prompt.
+const LONGEST: usize = 1 << 24;
 /// Most open positions of a template.
 const MOST: usize = 1 << 16;
 
@@ -40,9 +42,7 @@ impl Canvas {
     /// # Errors
     /// [`Error::Config`] if the tokens do not fit.
     pub fn prompt(tokens: &[u32], length: usize) -> Result<Self> {
-        if tokens.len() > length {
-            return Err(too_long(tokens.len(), length));
-        }
+        check_length(tokens.len(), length)?;
         let mut canvas = Self::open(length);
         for (position, &token) in canvas.positions.iter_mut().zip(tokens) {
             *position = Position {
@@ -88,9 +88,7 @@ impl Canvas {
     /// As [`Canvas::parse`]; [`Error::Config`] if the template does not fit.
     pub fn begin(template: &str, tokenizer: &Tokenizer, length: usize) -> Result<Self> {
         let mut canvas = Self::read(template, tokenizer, true)?;
-        if canvas.len() > length {
-            return Err(too_long(canvas.len(), length));
-        }
+        check_length(canvas.len(), length)?;
         canvas.append(Self::open(length - canvas.len()));
         Ok(canvas)
     }
@@ -202,9 +200,17 @@ impl Canvas {
     }
 }
 
-fn too_long(tokens: usize, length: usize) -> Error {
-    let problem = format!("{tokens} tokens do not fit a canvas of {length}");
-    Error::config("prompt", tokens, problem)
+/// Errors of a canvas that is too short for its tokens, or too long for any text.
+fn check_length(tokens: usize, length: usize) -> Result<()> {
+    if length > LONGEST {
+        let problem = format!("must be at most {LONGEST}");
+        return Err(Error::config("canvas length", length, problem));
+    }
+    if tokens > length {
+        let problem = format!("{tokens} tokens do not fit a canvas of {length}");
+        return Err(Error::config("prompt", tokens, problem));
+    }
+    Ok(())
 }
 
 /// A part of a template; between two texts lies a gap.

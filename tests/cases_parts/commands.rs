@@ -193,6 +193,11 @@ fn counts_and_sizes_have_ends() {
             "--data t.lines --field body",
             &["data.field = body", "JSON lines"],
         ),
+        (
+            "eval",
+            "--data t.lines --top-k 3",
+            &["nothing is sampled without --generate"],
+        ),
         ("eval", "--generate 0", &["--generate"]),
         ("eval", "--generate 2 --judge model --blocks 3", &["--data"]),
         ("eval", "--data t.lines --judge model", &["--generate"]),
@@ -231,10 +236,20 @@ fn counts_and_sizes_have_ends() {
             "--set optim.min_lr=1e-5 --set optim.schedule=constant",
             &["optim.min_lr", "cosine"],
         ),
+        (
+            "--set noise.type=linear --set noise.sigma_max=1e9",
+            &["noise.sigma_max", "at most 100"],
+        ),
         ("--set data.eos_token=x", &["tokenizer.json"]),
     ] {
         refuses("train", dir.path(), &format!("{train} {flags}"), parts);
     }
+    refuses(
+        "train",
+        dir.path(),
+        "--device cpu --data t.lines --tokenizer chars",
+        &["data.tokenizer = chars", "neither char, byte nor text8"],
+    );
     // the ends themselves
     let flags = "--seed 9223372036854775807 --length 1";
     let all = format!("{model} {flags}");
