@@ -104,7 +104,6 @@ mod tests {
     use crate::data::Corpus;
     use crate::progress::{Event, Flow, Silent};
 
-    /// A configuration on a file with that content.
     fn config(dir: &Path, name: &str, content: &str) -> DataConfig {
         let path = dir.join(name);
         std::fs::write(&path, content).unwrap();

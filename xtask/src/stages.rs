@@ -81,7 +81,9 @@ impl Stage {
                     tests.arg("--no-fail-fast");
                 }
                 tests.envs(tools.driver.iter().map(|icd| (vulkan::DRIVER_FILES, icd)));
-                run_command(&mut tests)
+                run_command(&mut tests)?;
+                // what the default features leave out
+                run_command(&mut cargo("test --release --lib --features hub,parquet"))
             }
             Self::Wasm => match &tools.wasm {
                 Some(toolchain) => toolchain.check(),
