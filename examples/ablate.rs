@@ -20,6 +20,7 @@ use support::chart::{Bar, chart};
 
 /// Ablations on the bundled stories.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[arg(value_enum)]
     what: What,

@@ -20,6 +20,7 @@ use serde_json::json;
 /// Perplexity of a text under a checkpoint, with its error; the bound of a denoiser, the exact value of
 /// an autoregressive model. With --generate, statistics of text that the checkpoint writes.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,

@@ -17,6 +17,7 @@ use support::screen::Screen;
 
 /// Fill the gaps of a text.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,

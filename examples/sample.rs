@@ -15,6 +15,7 @@ const MAX_LENGTH: usize = 1 << 20;
 
 /// Generate text from a checkpoint.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,

@@ -24,6 +24,7 @@ use mdlm::train::{Summary, Trainer};
 /// Without arguments: children's stories with a 2,048-token vocabulary, a preset that suits the
 /// device, a few minutes on two CPU cores. Settings: flag over --set over --config over default.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     /// TOML file with the run's settings; see examples/configs.
     #[arg(long)]

@@ -156,8 +156,7 @@ async function loadModel(name) {
   try {
     const loaded = await engine.call("load", { name });
     app.models[name] = loaded;
-    const { info, vocabulary } = loaded;
-    (name === "ar" ? arView : view).setVocabulary(vocabulary, info);
+    (name === "ar" ? arView : view).setVocabulary(loaded);
     showCard(name, name === "ar" ? "Left to right" : "Diffusion", loaded);
     return true;
   } catch (error) {

@@ -39,8 +39,14 @@ function valid(bytes, encoding) {
   return low;
 }
 
+/** Names of files that hold text, but no prose. */
+const UNLIKE = /\.(csv|tsv|jsonl?|ndjson|html?|xml|svg|ipynb)$/i;
+
 /** The text of a file; what is none is an error that says where. */
 export async function readText(file) {
+  if (UNLIKE.test(file.name)) {
+    throw Object.assign(new Error(`${file.name} is not read as prose`), { code: "corpus", hint: "save its texts as plain text, or name it .txt to train on it as it is" });
+  }
   const bytes = new Uint8Array(await file.arrayBuffer());
   const [, encoding, name] = MARKS.find(([mark]) => mark.every((byte, i) => bytes[i] === byte)) ?? MARKS[0];
   let text;

@@ -4,18 +4,45 @@
 const TINTS = [0.1, 0.3, 0.6, 0.9];
 const tint = (probability) => `p${TINTS.filter((end) => probability >= end).length}`;
 
+/** The characters that end in each of some fragments; null if a character is left unfinished. */
+function joined(fragments) {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    return fragments.map((bytes, i) => decoder.decode(Uint8Array.from(bytes), { stream: i + 1 < fragments.length }));
+  } catch {
+    return null;
+  }
+}
+
 export class TokenView {
   /** Without `onPick` the text can only be read. */
   constructor(parent, { onPick, onFocus } = {}) {
-    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: [], ends: [], drag: null });
+    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: [], fragments: new Map(), ends: [], drag: null });
     if (onPick) {
       this.listen();
     }
   }
 
-  /** Texts of the tokens, and which of them are special. */
-  setVocabulary(vocabulary, { mask_index: mask, bos, eos, pad }) {
-    Object.assign(this, { vocabulary, mask, pad, ends: [bos, eos] });
+  /** Texts of the tokens, the bytes of those that are parts of characters, and which of them are special. */
+  setVocabulary({ vocabulary, fragments, info: { mask_index: mask, bos, eos, pad } }) {
+    Object.assign(this, { vocabulary, fragments: new Map(fragments), mask, pad, ends: [bos, eos] });
+  }
+
+  /** What each token adds to the text: a character of several tokens stands at its last one. */
+  pieces(tokens) {
+    const pieces = Array.from(tokens, (token) => this.vocabulary[token] ?? "\uFFFD");
+    for (let first = 0; first < tokens.length; first += 1) {
+      let end = first;
+      while (this.fragments.has(tokens[end])) {
+        end += 1;
+      }
+      if (end > first) {
+        const run = Array.from(tokens.slice(first, end), (token) => this.fragments.get(token));
+        joined(run)?.forEach((text, k) => (pieces[first + k] = text));
+        first = end;
+      }
+    }
+    return pieces;
   }
 
   /** Begins a run on a canvas; `known` keeps what was known of tokens that stay. */
@@ -85,6 +112,7 @@ export class TokenView {
     const frame = this.frames[index];
     const forward = index === this.shown + 1;
     this.shown = index;
+    frame.pieces ??= this.pieces(frame.tokens);
     frame.tokens.forEach((token, i) => this.paint(i, frame, forward && before?.tokens[i] !== token));
     if (this.onPick && !this.spans.some((span) => span.tabIndex === 0) && this.spans.length > 1) {
       this.spans[1].tabIndex = 0;
@@ -102,7 +130,7 @@ export class TokenView {
       span.ariaLabel = "masked";
       return;
     }
-    const text = this.vocabulary[token] ?? "\uFFFD";
+    const text = frame.pieces[i];
     const end = this.ends.includes(token);
     const sure = frame.probability[i];
     const kinds = ["token"];
@@ -145,7 +173,8 @@ export class TokenView {
   /** Positions of the word around one: letters and tokens that nothing separates. */
   word(at) {
     const { tokens } = this.last();
-    const text = (i) => this.vocabulary[tokens[i]] ?? "";
+    const pieces = this.pieces(tokens);
+    const text = (i) => pieces[i] ?? "";
     const open = (i) => tokens[i] !== this.mask && !this.ends.includes(tokens[i]);
     if (!open(at)) {
       return [at];

@@ -66,7 +66,7 @@ const handlers = {
     delete state.models[name];
     const model = await Model.load(state.device, ...FILES.map((file) => files[file]));
     state.models[name] = model;
-    return { card, info: model.info(), vocabulary: model.vocabulary() };
+    return { card, info: model.info(), vocabulary: model.vocabulary(), fragments: model.fragments() };
   },
 
   canvas({ name, template, length }) {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 /// Benchmarks of kernels, of whole training or forward steps, and of samplers.
 #[derive(Parser)]
+#[command(allow_negative_numbers = true)]
 struct Args {
     #[command(subcommand)]
     what: What,

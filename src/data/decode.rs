@@ -107,6 +107,17 @@ impl Tokenizer {
         }
     }
 
+    /// Bytes of a token that is only a part of a character, so that several of them can be put together.
+    pub fn fragment(&self, id: u32) -> Option<Vec<u8>> {
+        match (&self.kind, self.part(id)) {
+            (Kind::HuggingFace(tokenizer), Part::Text) => tokenizer.fragment(id),
+            (Kind::Byte, Part::Text) => {
+                Some(vec![u8::try_from(id).ok().filter(|byte| *byte > 0x7F)?])
+            }
+            _ => None,
+        }
+    }
+
     /// One token for people to read, as inside a text; special tokens by their names.
     pub fn token_text(&self, id: u32) -> String {
         match (&self.kind, self.part(id)) {

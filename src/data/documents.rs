@@ -52,14 +52,17 @@ fn extension(path: &Path) -> String {
 /// What to do with a file whose name says that it is no plain text.
 fn unlike_text(path: &Path) -> Option<&'static str> {
     match extension(path).as_str() {
+        "html" | "htm" | "xml" | "svg" => {
+            Some("save it as plain text, or name it .txt to have its marks read as well")
+        }
         "csv" | "tsv" | "xls" | "xlsx" | "ods" => {
             Some("write its column of texts as JSON lines (.jsonl) or Parquet, or name it .txt")
         }
         "pdf" | "doc" | "docx" | "odt" | "rtf" | "epub" => Some("save it as plain text"),
         "zip" | "tar" | "tgz" | "7z" | "rar" => Some("unpack the archive first"),
         "zst" | "xz" | "bz2" | "lz4" | "br" => Some("unpack it, or pack it with gzip"),
-        "arrow" | "feather" | "npy" | "npz" | "bin" | "pt" | "pth" | "pkl" | "h5" | "db"
-        | "sqlite" | "safetensors" | "tokens" => Some("it holds data; convert its texts first"),
+        "arrow" | "feather" | "npy" | "npz" | "pt" | "pth" | "pkl" | "h5" | "db" | "sqlite"
+        | "safetensors" => Some("it holds data; convert its texts first"),
         _ => None,
     }
 }

@@ -137,6 +137,25 @@ impl HuggingFace {
         self.join(names.collect())
     }
 
+    /// Bytes of a token that is a part of a character, in the two ways in which vocabularies name such tokens.
+    pub(super) fn fragment(&self, id: u32) -> Option<Vec<u8>> {
+        if !self
+            .decode(&[id], true)
+            .contains(char::REPLACEMENT_CHARACTER)
+        {
+            return None;
+        }
+        let name = self.inner.id_to_token(id)?;
+        let spelled = name
+            .strip_prefix("<0x")
+            .and_then(|name| name.strip_suffix('>'));
+        let bytes = match spelled {
+            Some(digits) => vec![u8::from_str_radix(digits, 16).ok()?],
+            None => name.chars().map(byte_of).collect::<Option<_>>()?,
+        };
+        std::str::from_utf8(&bytes).is_err().then_some(bytes)
+    }
+
     pub(super) fn name(&self, id: u32) -> String {
         let name = self.inner.id_to_token(id);
         name.unwrap_or_else(|| char::REPLACEMENT_CHARACTER.to_string())
@@ -177,6 +196,18 @@ impl HuggingFace {
             self.encode(&text).is_ok_and(|ids| ids == *pair)
         };
         2 * pairs.clone().filter(kept).count() > pairs.len()
+    }
+}
+
+/// The byte that a letter of GPT-2's alphabet stands for: printable ones for themselves, and those that are not, in
+/// order, for the letters from U+0100 on.
+fn byte_of(letter: char) -> Option<u8> {
+    let printable = |byte: &u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    match u32::from(letter) {
+        code @ 0..=0xFF => u8::try_from(code).ok().filter(printable),
+        code => (0..=u8::MAX)
+            .filter(|byte| !printable(byte))
+            .nth(code as usize - 0x100),
     }
 }
 

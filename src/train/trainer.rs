@@ -27,6 +27,13 @@ pub(super) struct Progress {
     pub(super) skipped_in_a_row: u64,
 }
 
+/// What a step works on.
+struct Prepared {
+    batches: Vec<Batch>,
+    /// Tokens of it, without padding.
+    tokens: u64,
+}
+
 /// Trains a model on a corpus.
 pub struct Trainer {
     pub(super) device: Device,
@@ -38,7 +45,7 @@ pub struct Trainer {
     pub(super) at: Progress,
     session: TrainSession,
     evaluator: Option<Evaluator>,
-    batches: Prefetch<Result<Vec<Batch>>>,
+    batches: Prefetch<Result<Prepared>>,
 }
 
 impl Trainer {
@@ -186,7 +193,7 @@ impl Trainer {
     pub async fn step(&mut self) -> Result<StepStats> {
         let k = self.at.step;
         let (optim, training) = (&self.config.optim, &self.config.training);
-        let batches = self.batches.next()??;
+        let Prepared { batches, tokens } = self.batches.next()??;
         let lr = learning_rate(optim, training.steps, k);
         let n = (k + 1) as f64;
         let (mut loss, mut norm, mut finite) = (0.0, 0.0, true);
@@ -211,7 +218,7 @@ impl Trainer {
             }
         }
         self.at.step += 1;
-        self.at.tokens += (training.global_batch() * self.config.model.length) as u64;
+        self.at.tokens += tokens;
         self.at.skipped_in_a_row = if finite {
             0
         } else {
@@ -300,7 +307,7 @@ fn batch_maker(
     config: &TrainConfig,
     objective: Objective,
     blocks: Arc<Blocks>,
-) -> impl FnMut(u64) -> Result<Vec<Batch>> + Send + 'static {
+) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
     let (seed, model, training) = (config.seed, config.model.clone(), config.training.clone());
     let (n, length) = (training.global_batch(), model.length);
     let mut loader = Loader::new(blocks, seed, n);
@@ -343,6 +350,9 @@ fn batch_maker(
             };
             passes.extend(Batch::passes(&model, &objective, clean, pick(&xt), &t)?);
         }
-        Ok(passes)
+        Ok(Prepared {
+            batches: passes,
+            tokens: attended.iter().sum::<usize>() as u64,
+        })
     }
 }

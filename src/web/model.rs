@@ -11,7 +11,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::convert::object;
 use super::device::Device;
 use super::error::{JsResult, thrown};
-use super::types::{JsCanvas, ModelFiles, ModelInfo, Texts};
+use super::types::{Fragments, JsCanvas, ModelFiles, ModelInfo, Texts};
 use crate::config::{ModelKind, Parameterization};
 use crate::data::Tokenizer;
 use crate::diffusion::Schedule;
@@ -205,6 +205,16 @@ impl Model {
         let ids = 0..self.0.vocab_size() as u32;
         let texts: Vec<String> = ids.map(|id| tokenizer.token_text(id)).collect();
         Ok(object(&texts)?.unchecked_into())
+    }
+
+    /// Tokens that are only parts of characters, with their bytes.
+    pub fn fragments(&self) -> JsResult<Fragments> {
+        let tokenizer = self.0.tokenizer()?;
+        let ids = 0..self.0.vocab_size() as u32;
+        let all: Vec<(u32, Vec<u8>)> = ids
+            .filter_map(|id| Some((id, tokenizer.fragment(id)?)))
+            .collect();
+        Ok(object(&all)?.unchecked_into())
     }
 
     /// A canvas that begins with the token that begins a block, then holds what a template says (text is

@@ -125,4 +125,7 @@ extern "C" {
     /// Text of every token.
     #[wasm_bindgen(typescript_type = "string[]")]
     pub type Texts;
+    /// Tokens with their bytes.
+    #[wasm_bindgen(typescript_type = "[id: number, bytes: number[]][]")]
+    pub type Fragments;
 }

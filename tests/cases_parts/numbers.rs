@@ -1,6 +1,6 @@
 //! Perplexities do not depend on how they are computed.
 
-use mdlm::data::{Blocks, Corpus, EvalData};
+use mdlm::data::{Blocks, Corpus, EvalData, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, perplexity};
 use mdlm::model::Model;
 use mdlm::train::Trainer;
@@ -118,4 +118,23 @@ fn characters_are_those_of_the_text() {
     let blocks = blocks(&model, &data);
     let counted: Vec<_> = (0..2).map(|i| blocks.characters(i).unwrap()).collect();
     assert_eq!(counted, lines.map(|line| line.chars().count()));
+}
+
+#[test]
+fn pads_are_no_tokens() {
+    let (length, count) = (8, 4);
+    let tokenizer = Tokenizer::characters("abc");
+    let blocks = || Blocks::padded(length, vec![1; length * count], vec![3, 4, 5, 6], 5).unwrap();
+    let corpus = Corpus::from_blocks(tokenizer, blocks(), blocks());
+    let mut config = config(3);
+    config.model.length = length;
+    // two batches of two blocks are all four of them
+    (config.training.batch, config.training.accumulation) = (2, 2);
+    let mut trainer = block_on(Trainer::new(Executor::CpuF32.shared(), &config, corpus)).unwrap();
+    for step in 1..=3 {
+        assert_eq!(
+            block_on(trainer.step()).unwrap().tokens,
+            step * (3 + 4 + 5 + 6)
+        );
+    }
 }

@@ -124,6 +124,18 @@ fn token_texts_joined_are_the_text() {
         let pieces = tokenizer.pieces(&ids).concat();
         assert_eq!(loose(&pieces), loose(&decoded), "{tokenizer:?}");
     }
+    // parts of characters have bytes, which make them whole again
+    for tokenizer in everyone() {
+        let text = "naïve \u{1F600}";
+        let ids = tokenizer.encode(text).unwrap();
+        let bytes = ids.iter().filter_map(|&id| tokenizer.fragment(id));
+        let bytes: Vec<u8> = bytes.flatten().filter(|byte| *byte > 0x7F).collect();
+        let whole = std::str::from_utf8(&bytes).unwrap();
+        assert!(
+            text.replace(|c: char| c.is_ascii(), "").contains(whole),
+            "{tokenizer:?} {whole:?}"
+        );
+    }
     // characters of several tokens come whole
     for tokenizer in [Tokenizer::byte(), bundled("gpt2.tokenizer.json.gz")] {
         let text = "naïve \u{1F469}\u{200D}\u{1F680}!";

@@ -50,6 +50,26 @@ pub(super) fn shipped_models(bench: &Bench) -> Result<String> {
     let first = visit.browser.eval("performance.now()")?;
     visit.finished()?;
     visit.picture("shipped")?;
+    // characters of several tokens stand as they were typed, with every sampler
+    for (sampler, typed) in [
+        ("threshold", "The caf\u{E9} \u{1F600}!"),
+        ("ancestral", "na\u{EF}ve \u{201C}"),
+    ] {
+        let code = format!(
+            "document.getElementById('sampler').value = '{sampler}';
+            document.getElementById('settings').dispatchEvent(new Event('change', {{ bubbles: true }})); 0"
+        );
+        visit.browser.eval(&code)?;
+        visit.fill("prompt", typed)?;
+        visit.generate()?;
+        for pane in ["tokens", "ar-tokens"] {
+            let text = visit.read(pane)?;
+            ensure!(
+                text.trim_start().starts_with(typed),
+                "{sampler}, {pane}: {text:?}"
+            );
+        }
+    }
     visit.clean(&[])?;
     Ok(format!(
         "{}; {bytes} bytes; first token after {:.1} s",
