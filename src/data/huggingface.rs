@@ -21,15 +21,11 @@ pub(super) struct HuggingFace {
 
 impl HuggingFace {
     pub(super) fn new(json: &[u8], names: &SpecialNames) -> Result<(Self, Special), String> {
-        let mut description: serde_json::Value =
-            serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
-        // as it is where nothing needs to change: numbers printed again may differ
-        let made = if oniguruma::translate_all(&mut description) {
-            tokenizers::Tokenizer::from_bytes(description.to_string())
-        } else {
-            tokenizers::Tokenizer::from_bytes(json)
-        };
-        let mut inner = made.map_err(|e| format!("not a tokenizer: {e}"))?;
+        let mut inner = match oniguruma::translated(json) {
+            Some(json) => tokenizers::Tokenizer::from_bytes(json),
+            None => tokenizers::Tokenizer::from_bytes(json),
+        }
+        .map_err(|e| format!("not a tokenizer: {e}"))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         // Special tokens are ours to place; their names inside a text are text.

@@ -9,8 +9,15 @@
 
 use serde_json::Value;
 
-/// Rewrites every pattern in a tokenizer's description; whether there was one to rewrite.
-pub(super) fn translate_all(json: &mut Value) -> bool {
+/// A tokenizer's description with its patterns rewritten, if one of them needs it. (Numbers printed again may
+/// differ in their last digit, so that others stay as they are.)
+pub(super) fn translated(json: &[u8]) -> Option<String> {
+    let mut description = serde_json::from_slice(json).ok()?;
+    translate_all(&mut description).then(|| description.to_string())
+}
+
+/// Rewrites every pattern; whether there was one to rewrite.
+fn translate_all(json: &mut Value) -> bool {
     match json {
         Value::Object(fields) => {
             let mut changed = false;

@@ -40,7 +40,8 @@ impl Judge {
                 (tokenizer, model.config().length.max(2))
             }
         };
-        let same = own.to_json() == tokenizer.to_json();
+        let same = own.to_json() == tokenizer.to_json()
+            && own.special_names() == tokenizer.special_names();
         let mut scored = Vec::new();
         for sample in samples {
             let mut tokens = if same {
