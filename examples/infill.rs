@@ -63,10 +63,10 @@ fn run() -> anyhow::Result<()> {
             screen.show(sampler.canvas(), &tokenizer, &report)?;
             std::thread::sleep(std::time::Duration::from_millis(60));
         } else if !report.revealed.is_empty() {
-            println!("{}", sampler.canvas().text(&tokenizer).trim());
+            println!("{}", sampler.canvas().text(&tokenizer).trim_end());
         }
     }
-    println!("{}", sampler.canvas().text(&tokenizer).trim());
+    println!("{}", sampler.canvas().text(&tokenizer).trim_end());
     Ok(())
 }
 

@@ -84,7 +84,11 @@ fn run() -> anyhow::Result<()> {
                 _ => format!(", prompt {}", number + 1),
             };
             let text = canvas.text(&tokenizer);
-            println!("--- seed {}{prompt} ---\n{}\n", config.seed, text.trim());
+            println!(
+                "--- seed {}{prompt} ---\n{}\n",
+                config.seed,
+                text.trim_end()
+            );
         }
         let open = |canvas: &Canvas| canvas.masked().len();
         let tokens: usize = canvases.iter().map(open).sum();

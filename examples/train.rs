@@ -208,7 +208,7 @@ fn samples(trainer: &Trainer) -> mdlm::Result<String> {
         text += &format!(
             "--- sample {} ---\n{}\n\n",
             i + 1,
-            canvas.text(tokenizer).trim()
+            canvas.text(tokenizer).trim_end()
         );
     }
     Ok(text)

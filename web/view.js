@@ -4,14 +4,10 @@
 const TINTS = [0.1, 0.3, 0.6, 0.9];
 const tint = (probability) => `p${TINTS.filter((end) => probability >= end).length}`;
 
-/** The characters that end in each of some fragments; null if a character is left unfinished. */
+/** The characters that end in each of some fragments; what belongs to no character becomes U+FFFD. */
 function joined(fragments) {
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  try {
-    return fragments.map((bytes, i) => decoder.decode(Uint8Array.from(bytes), { stream: i + 1 < fragments.length }));
-  } catch {
-    return null;
-  }
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  return fragments.map((bytes, i) => decoder.decode(Uint8Array.from(bytes), { stream: i + 1 < fragments.length }));
 }
 
 export class TokenView {
@@ -38,7 +34,7 @@ export class TokenView {
       }
       if (end > first) {
         const run = Array.from(tokens.slice(first, end), (token) => this.fragments.get(token));
-        joined(run)?.forEach((text, k) => (pieces[first + k] = text));
+        joined(run).forEach((text, k) => (pieces[first + k] = text));
         first = end;
       }
     }
@@ -170,24 +166,40 @@ export class TokenView {
     return `${percent(sure)} sure, entropy ${frame.entropy[i].toFixed(2)} nats${when}`;
   }
 
+  /** What can be picked: tokens, and characters of several tokens as one; `of` is the unit of each position. */
+  units(tokens) {
+    const units = [];
+    const of = [];
+    let whole = true;
+    this.pieces(tokens).forEach((text, i) => {
+      if (whole) {
+        units.push({ from: i });
+      }
+      Object.assign(units.at(-1), { to: i, text });
+      of.push(units.length - 1);
+      whole = !(text === "" && this.fragments.has(tokens[i]));
+    });
+    return { units, of };
+  }
+
   /** Positions of the word around one: letters and tokens that nothing separates. */
   word(at) {
     const { tokens } = this.last();
-    const pieces = this.pieces(tokens);
-    const text = (i) => pieces[i] ?? "";
-    const open = (i) => tokens[i] !== this.mask && !this.ends.includes(tokens[i]);
-    if (!open(at)) {
-      return [at];
+    const { units, of } = this.units(tokens);
+    const text = (u) => units[u].text;
+    const open = (u) => tokens[units[u].from] !== this.mask && !this.ends.includes(tokens[units[u].from]);
+    let [from, to] = [of[at], of[at]];
+    const begins = (u) => /^\s/.test(text(u)) || /^[^\p{L}\p{N}'’]/u.test(text(u));
+    if (open(from)) {
+      while (from > 0 && !begins(from) && open(from - 1) && !/\s$/.test(text(from - 1))) {
+        from -= 1;
+      }
+      while (to + 1 < units.length && open(to + 1) && !begins(to + 1) && !/\s$/.test(text(to))) {
+        to += 1;
+      }
     }
-    const begins = (i) => /^\s/.test(text(i)) || /^[^\p{L}\p{N}'’]/u.test(text(i));
-    let [from, to] = [at, at];
-    while (from > 0 && !begins(from) && open(from - 1) && !/\s$/.test(text(from - 1))) {
-      from -= 1;
-    }
-    while (to + 1 < tokens.length && open(to + 1) && !begins(to + 1) && !/\s$/.test(text(to))) {
-      to += 1;
-    }
-    return Array.from({ length: to - from + 1 }, (_, k) => from + k);
+    const first = units[from].from;
+    return Array.from({ length: units[to].to + 1 - first }, (_, k) => first + k);
   }
 
   /** Whole words from one position to another; never the first token, which begins the block. */

@@ -49,7 +49,7 @@ impl Screen {
         let last = (0..canvas.len()).rfind(|&i| text_at(i)).unwrap_or(0);
         for (i, piece) in pieces.into_iter().enumerate() {
             let piece = match canvas.token(i) {
-                Some(id) if id == tokenizer.eos() && (first..last).contains(&i) => " ∎ ".to_owned(),
+                Some(id) if special.contains(&id) && (first..last).contains(&i) => " ∎ ".to_owned(),
                 Some(_) => piece.replace(['\n', '\r'], "⏎"),
                 None => " ░".to_owned(),
             };

@@ -48,26 +48,30 @@ impl Tokenizer {
     /// The text that each of `ids` adds to those before it; a character of several tokens stands at its
     /// last one. Special tokens, masks among them, have no text here.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
-        let mut pieces = vec![String::new(); ids.len()];
-        let (mut start, mut after) = (0, false);
+        let (mut pieces, mut after) = (Vec::new(), false);
+        // bytes of a character that is not complete
+        let mut open = Vec::new();
         for (i, &id) in ids.iter().enumerate() {
-            match self.part(id) {
-                Part::Pad => start = i + 1,
-                Part::End => (start, after) = (i + 1, false),
-                Part::Mask => (start, after) = (i + 1, true),
-                Part::Text => {
-                    let text = self.text_of(&ids[start..=i], after);
-                    let more = ids
-                        .get(i + 1)
-                        .is_some_and(|&next| self.part(next) == Part::Text);
-                    // no character has more than four bytes
-                    let broken = text.ends_with(char::REPLACEMENT_CHARACTER) && i - start < 3;
-                    if !(broken && more) {
-                        pieces[i] = text;
-                        (start, after) = (i + 1, true);
+            let mut piece = String::new();
+            match (self.part(id), self.fragment(id)) {
+                (Part::Text, Some(bytes)) => {
+                    open.extend(bytes);
+                    take_whole(&mut open, &mut piece);
+                    let next = ids.get(i + 1).and_then(|&id| self.fragment(id));
+                    if !open.is_empty() && next.is_none() {
+                        piece.push(char::REPLACEMENT_CHARACTER);
+                        open.clear();
                     }
                 }
+                (Part::Text, None) => piece = self.text_of(&[id], after),
+                _ => {}
             }
+            after = match self.part(id) {
+                Part::Text | Part::Mask => true,
+                Part::End => false,
+                Part::Pad => after,
+            };
+            pieces.push(piece);
         }
         pieces
     }
@@ -141,6 +145,26 @@ enum Part {
     /// Begins or ends a text.
     End,
     Pad,
+}
+
+/// Moves the characters that `bytes` begins with, broken ones as U+FFFD, to `text`; an unfinished one stays.
+fn take_whole(bytes: &mut Vec<u8>, text: &mut String) {
+    while !bytes.is_empty() {
+        let (whole, broken) = match std::str::from_utf8(bytes) {
+            Ok(all) => (all.len(), Some(0)),
+            Err(e) => (e.valid_up_to(), e.error_len()),
+        };
+        text.push_str(&String::from_utf8_lossy(&bytes[..whole]));
+        bytes.drain(..whole);
+        match broken {
+            None => return,
+            Some(0) => {}
+            Some(count) => {
+                text.push(char::REPLACEMENT_CHARACTER);
+                bytes.drain(..count);
+            }
+        }
+    }
 }
 
 /// Text of a vocabulary of characters.

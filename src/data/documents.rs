@@ -52,7 +52,7 @@ fn extension(path: &Path) -> String {
 /// What to do with a file whose name says that it is no plain text.
 fn unlike_text(path: &Path) -> Option<&'static str> {
     match extension(path).as_str() {
-        "html" | "htm" | "xml" | "svg" => {
+        "html" | "htm" | "xml" | "svg" | "ipynb" => {
             Some("save it as plain text, or name it .txt to have its marks read as well")
         }
         "csv" | "tsv" | "xls" | "xlsx" | "ods" => {

@@ -1,5 +1,7 @@
 //! A Hugging Face `tokenizer.json`: its ids, and the text of ids where they stand.
 
+use tokenizers::ModelWrapper;
+
 use super::oniguruma;
 use super::special::{Special, SpecialNames};
 
@@ -17,6 +19,8 @@ pub(super) struct HuggingFace {
     context: (Vec<String>, String),
     /// What stands between tokens where there is no decoder.
     glue: &'static str,
+    /// How tokens begin that go on with a word.
+    continuing: Option<String>,
 }
 
 impl HuggingFace {
@@ -36,7 +40,11 @@ impl HuggingFace {
             json: json.to_vec(),
             context: Default::default(),
             glue: " ",
+            continuing: None,
         };
+        if let ModelWrapper::WordPiece(model) = made.inner.get_model() {
+            made.continuing = Some(model.continuing_subword_prefix.clone());
+        }
         if made.inner.get_decoder().is_none() && made.spells() {
             made.glue = "";
         }
@@ -123,6 +131,11 @@ impl HuggingFace {
     /// Text of ids. `after`: others stand before them, so that they do not begin a text.
     pub(super) fn decode(&self, ids: &[u32], after: bool) -> String {
         let names = ids.iter().map(|&id| self.name(id));
+        let goes_on = |name: String| {
+            let prefix = self.continuing.as_deref();
+            prefix.is_some_and(|prefix| !prefix.is_empty() && name.starts_with(prefix))
+        };
+        let after = after || names.clone().next().is_some_and(goes_on);
         let (before, text) = &self.context;
         if after {
             let whole = self.join(before.iter().cloned().chain(names.clone()).collect());

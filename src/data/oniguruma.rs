@@ -6,6 +6,10 @@
 //! | `x{1,3}+` | repeats `x{1,3}` | is possessive |
 //! | `x{3}?` | makes `x{3}` optional | is `x{3}`, lazily |
 //! | `^`, `$` | beginning and end of a line | of the text |
+//! | `(?m)` | `.` is also the end of a line | `^` and `$` are those of a line |
+//! | `[[:alpha:]]` and its like | any script's | ASCII's |
+//! | `\<`, `\>` | the signs | ends of words |
+//! | `\p{^L}` | is `\P{L}` | is an error |
 
 use serde_json::Value;
 
@@ -53,6 +57,11 @@ fn translate(pattern: &str) -> String {
             '{' => interval(rest).unwrap_or(1),
             _ => c.len_utf8(),
         };
+        if rest.starts_with("(?#") {
+            // a remark
+            rest = rest.split_once(')').map_or("", |(_, behind)| behind);
+            continue;
+        }
         let (token, behind) = rest.split_at(length);
         rest = behind;
         match c {
@@ -89,11 +98,71 @@ fn translate(pattern: &str) -> String {
                 let kind = rest.find([':', '=', '!', '>', ')']).map_or(0, |at| at + 1);
                 let closed = rest[..kind].ends_with(')');
                 let kind = if closed { kind - 1 } else { kind };
-                out += &rest[..kind];
+                let named = rest.starts_with("?<");
+                let flags = &rest[..kind];
+                out += &if named {
+                    flags.to_owned()
+                } else {
+                    flags.replace('m', "s")
+                };
                 rest = &rest[kind..];
             }
+            '\\' => out += &unicode(token),
+            '[' => out += &inside(token),
             _ => out += token,
         }
+    }
+    out
+}
+
+/// An escape in the engine's syntax.
+fn unicode(escape: &str) -> String {
+    match escape {
+        r"\<" | r"\>" => escape[1..].to_owned(),
+        _ => match escape.strip_prefix(r"\p{^") {
+            Some(rest) => format!(r"\P{{{rest}"),
+            None => escape.to_owned(),
+        },
+    }
+}
+
+/// A class in the engine's syntax.
+fn inside(class: &str) -> String {
+    const POSIX: [(&str, &str); 10] = [
+        ("alpha", r"\p{Alphabetic}"),
+        ("digit", r"\p{Nd}"),
+        ("alnum", r"\p{Alphabetic}\p{Nd}"),
+        ("upper", r"\p{Uppercase}"),
+        ("lower", r"\p{Lowercase}"),
+        ("space", r"\p{White_Space}"),
+        ("punct", r"\p{P}\p{S}"),
+        ("word", r"\w"),
+        ("cntrl", r"\p{Cc}"),
+        ("blank", r"\p{Zs}\t"),
+    ];
+    let mut out = String::new();
+    let mut rest = class;
+    while let Some(c) = rest.chars().next() {
+        let posix = POSIX.iter().find_map(|(name, same)| {
+            let behind = rest.strip_prefix("[:")?.strip_prefix(name)?;
+            Some((behind.strip_prefix(":]")?, same))
+        });
+        if let Some((behind, same)) = posix {
+            out += same;
+            rest = behind;
+            continue;
+        }
+        let length = if c == '\\' {
+            escape(rest)
+        } else {
+            c.len_utf8()
+        };
+        out += &if c == '\\' {
+            unicode(&rest[..length])
+        } else {
+            c.to_string()
+        };
+        rest = &rest[length..];
     }
     out
 }
@@ -179,7 +248,19 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_ends() {
-        assert_eq!(translate(r"^\s+$|\$"), r"(?m:^)\s+(?m:$)|\$");
+    fn other_meanings() {
+        for (from, to) in [
+            (r"^\s+$|\$", r"(?m:^)\s+(?m:$)|\$"),
+            (
+                r"[[:alpha:]_]+|[^[:space:]]",
+                r"[\p{Alphabetic}_]+|[^\p{White_Space}]",
+            ),
+            (r"\<\|end\|\>", r"<\|end\|>"),
+            (r"(?m:a.b)(?mi)c(?<mm>d)", r"(?s:a.b)(?si)c(?<mm>d)"),
+            (r"a(?#no ^ or $)b{2}+", r"a(?:b{2})+"),
+            (r"\p{^L}+[\p{^N}]", r"\P{L}+[\P{N}]"),
+        ] {
+            assert_eq!(translate(from), to);
+        }
     }
 }

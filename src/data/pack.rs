@@ -56,8 +56,14 @@ pub(super) struct Packed<'a> {
     pub(super) characters: u32,
 }
 
-/// Ids, and the number of characters that each adds; none where they are not counted.
-type Encoded = (Vec<u32>, Vec<u32>);
+/// A document's tokens.
+struct Encoded {
+    ids: Vec<u32>,
+    /// The number of characters that each adds; none where they are not counted.
+    added: Vec<u32>,
+    /// Characters of a document that has no token.
+    lost: u32,
+}
 
 impl Blocks {
     /// Packs documents that are in memory.
@@ -122,7 +128,7 @@ impl Job<'_> {
         };
         let pad = tokenizer.pad().unwrap_or(tokenizer.eos());
         let mut block = Vec::with_capacity(length);
-        let mut emit = |tokens: &[u32], added: &[u32]| {
+        let mut emit = |tokens: &[u32], added: &[u32], lost: u32| {
             block.clear();
             block.push(tokenizer.bos());
             block.extend_from_slice(tokens);
@@ -131,7 +137,7 @@ impl Job<'_> {
             sink(Packed {
                 ids: &block,
                 attended: tokens.len() + 2,
-                characters: added.iter().sum(),
+                characters: lost + added.iter().sum::<u32>(),
             })
         };
         let (mut all, mut longest, mut blocks, mut done) = (0, 0, 0, 0);
@@ -143,24 +149,26 @@ impl Job<'_> {
             let encoded = self.encode(&group, done)?;
             if self.packing.wrap {
                 let (mut stream, mut added) = (Vec::new(), Vec::new());
-                for (tokens, characters) in encoded {
-                    stream.extend(tokens);
-                    added.extend(characters);
+                for document in encoded {
+                    stream.extend(document.ids);
+                    added.extend(document.added);
                     if self.packing.insert_eos {
                         stream.push(tokenizer.eos());
-                        added.extend(self.counted.then_some(0));
+                        added.extend(self.counted.then_some(document.lost));
+                    } else if let Some(last) = added.last_mut() {
+                        *last += document.lost;
                     }
                 }
                 (all, longest) = (all + stream.len(), longest.max(stream.len()));
                 blocks += stream.len() / inner;
                 for (i, tokens) in stream.chunks_exact(inner).enumerate() {
-                    emit(tokens, part(&added, i * inner, inner))?;
+                    emit(tokens, part(&added, i * inner, inner), 0)?;
                 }
             } else {
                 blocks += encoded.len();
-                for (tokens, added) in &encoded {
-                    let kept = tokens.len().min(inner);
-                    emit(&tokens[..kept], part(added, 0, kept))?;
+                for Encoded { ids, added, lost } in &encoded {
+                    let kept = ids.len().min(inner);
+                    emit(&ids[..kept], part(added, 0, kept), *lost)?;
                 }
             }
             done += group.len() as u64;
@@ -211,7 +219,16 @@ impl Job<'_> {
             } else {
                 self.tokenizer.encode(text).map(|ids| (ids, Vec::new()))
             };
-            encoded.map_err(|error| match error {
+            let lost = |ids: &[u32]| match self.counted && ids.is_empty() {
+                true => text.chars().count() as u32,
+                false => 0,
+            };
+            let made = encoded.map(|(ids, added)| Encoded {
+                lost: lost(&ids),
+                ids,
+                added,
+            });
+            made.map_err(|error| match error {
                 Error::Corpus { path, problem } if self.total > 1 => {
                     let number = before + i as u64 + 1;
                     Error::corpus(&path, format!("document {number}: {problem}"))
@@ -330,6 +347,7 @@ mod tests {
         let documents = [
             "naïve “quotes” \u{1F469}\u{200D}\u{1F680} stay",
             "The cat, unhappily, sat. ",
+            "\u{200B}",
             "",
         ];
         for tokenizer in [
@@ -346,7 +364,7 @@ mod tests {
                         wrap,
                         insert_eos: true,
                     },
-                    total: 3,
+                    total: 4,
                     text: "",
                     help: "",
                     counted: true,

@@ -1,6 +1,9 @@
 //! Which tokens of a vocabulary begin and end texts, mask and pad.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::DataConfig;
 
@@ -9,9 +12,10 @@ const MAX_VOCABULARY: usize = 1 << 20;
 
 /// Tokens that begin and end a text, by convention; the first pair that a vocabulary has. (The reference's
 /// wrapping ends BERT's documents with `[CLS]` by accident; `[SEP]` is meant.)
-const PAIRS: [(&str, &str); 10] = [
+const PAIRS: [(&str, &str); 12] = [
     ("[CLS]", "[SEP]"),
     ("<|startoftext|>", "<|endoftext|>"),
+    ("<|beginoftext|>", "<|endoftext|>"),
     ("<|endoftext|>", "<|endoftext|>"),
     ("<s>", "</s>"),
     ("<|begin_of_text|>", "<|end_of_text|>"),
@@ -20,11 +24,13 @@ const PAIRS: [(&str, &str); 10] = [
     ("<BOS>", "<EOS>"),
     ("<cls>", "<eos>"),
     ("<cls>", "<sep>"),
+    ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
 ];
 /// Tokens that end a text in vocabularies that have none to begin one; they then do both.
-const ENDS: [&str; 6] = [
+const ENDS: [&str; 7] = [
     "</s>",
     "<eos>",
+    "<|endoftext|>",
     "<|end_of_text|>",
     "[EOS]",
     "[SEP]",
@@ -88,7 +94,8 @@ impl Special {
 
     /// The special tokens of a tokenizer; the error is for people.
     pub(super) fn of(inner: &tokenizers::Tokenizer, names: &SpecialNames) -> Result<Self, String> {
-        let find = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
+        let vocabulary = Vocabulary::new(inner);
+        let find = |names: &[&str]| vocabulary.find(names);
         let named = |key: &str, name: &str| match name {
             "" => Ok(None),
             name => match inner.token_to_id(name) {
@@ -96,10 +103,7 @@ impl Special {
                 None => Err(format!("it has no token {name:?}, which {key} names")),
             },
         };
-        let pair = PAIRS
-            .iter()
-            .find_map(|&(bos, eos)| Some((inner.token_to_id(bos)?, inner.token_to_id(eos)?)))
-            .or_else(|| find(&ENDS).map(|end| (end, end)));
+        let pair = vocabulary.ends();
         let bos = named("bos_token", &names.bos_token)?;
         let eos = named("eos_token", &names.eos_token)?;
         let unknown = || {
@@ -158,5 +162,253 @@ impl Special {
                 pad,
             },
         })
+    }
+}
+
+/// What a tokenizer says of its tokens.
+struct Vocabulary<'a> {
+    inner: &'a tokenizers::Tokenizer,
+    special: HashSet<String>,
+}
+
+impl<'a> Vocabulary<'a> {
+    fn new(inner: &'a tokenizers::Tokenizer) -> Self {
+        let added = inner.get_added_tokens_decoder().into_values();
+        let special = added.filter(|token| token.special);
+        Self {
+            inner,
+            special: special.map(|token| token.content).collect(),
+        }
+    }
+
+    fn id(&self, name: &str, special: bool) -> Option<u32> {
+        let fits = !special || self.special.contains(name);
+        fits.then(|| self.inner.token_to_id(name)).flatten()
+    }
+
+    /// The first of the names that is a special token, else that is a token at all.
+    fn find(&self, names: &[&str]) -> Option<u32> {
+        let first = |special| names.iter().find_map(|name| self.id(name, special));
+        first(true).or_else(|| first(false))
+    }
+
+    /// Beginning and end: what the tokenizer itself puts around a text, completed by convention; else by
+    /// convention among its special tokens, else among all tokens. (Ordinary tokens may have such names: HTML's
+    /// `<s>`, or what was another vocabulary's end.)
+    fn ends(&self) -> Option<(u32, u32)> {
+        let (before, after) = self.template();
+        let pair = |special, begins: Option<&str>, ends: Option<&str>| {
+            let fits = |&&(bos, eos): &&(&str, &str)| {
+                begins.is_none_or(|name| name == bos) && ends.is_none_or(|name| name == eos)
+            };
+            let mut known = PAIRS.iter().filter(fits);
+            known.find_map(|(bos, eos)| Some((self.id(bos, special)?, self.id(eos, special)?)))
+        };
+        let only = |special| {
+            let end = ENDS.iter().find_map(|end| self.id(end, special))?;
+            Some((end, end))
+        };
+        let (begins, ends) = (before.as_deref(), after.as_deref());
+        let template = match (begins, ends) {
+            (Some(bos), Some(eos)) => self.id(bos, false).zip(self.id(eos, false)),
+            (None, None) => None,
+            // half of a pair
+            (begins, ends) => pair(true, begins, ends)
+                .or_else(|| pair(false, begins, ends))
+                .or_else(|| {
+                    Some((
+                        self.id(begins?, false)?,
+                        only(true).or_else(|| only(false))?.1,
+                    ))
+                })
+                .or_else(|| self.id(ends?, false).map(|end| (end, end))),
+        };
+        template
+            .or_else(|| pair(true, None, None))
+            .or_else(|| only(true))
+            .or_else(|| pair(false, None, None))
+            .or_else(|| only(false))
+    }
+
+    /// The tokens that the tokenizer's own template puts before and behind a text.
+    fn template(&self) -> (Option<String>, Option<String>) {
+        let json = self.inner.get_post_processor().map(serde_json::to_value);
+        let Some(Ok(json)) = json else {
+            return (None, None);
+        };
+        let steps = match json.get("processors").and_then(Value::as_array) {
+            Some(steps) => steps.clone(),
+            None => vec![json],
+        };
+        let (mut before, mut after) = (None, None);
+        for step in &steps {
+            let text = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
+            // of BERT and RoBERTa: name and id
+            before = text(step.pointer("/cls/0")).or(before);
+            after = text(step.pointer("/sep/0")).or(after);
+            let template = step.get("single").and_then(Value::as_array);
+            let mut seen = false;
+            for piece in template.into_iter().flatten() {
+                seen |= piece.get("Sequence").is_some();
+                if let Some(name) = text(piece.pointer("/SpecialToken/id")) {
+                    *(if seen { &mut after } else { &mut before }) = Some(name);
+                }
+            }
+        }
+        (before, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Names of beginning, end, mask and pad in a vocabulary in which the `special` words are special tokens and
+    /// the `plain` ones are not.
+    fn found(special: &[&str], plain: &[&str], template: Value) -> [String; 4] {
+        let words = special.iter().chain(plain);
+        let ids: serde_json::Map<String, Value> = words
+            .enumerate()
+            .map(|(id, word)| ((*word).to_owned(), id.into()))
+            .collect();
+        let added: Vec<Value> = special
+            .iter()
+            .enumerate()
+            .map(|(id, word)| {
+                json!({"id": id, "content": word, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true})
+            })
+            .collect();
+        let json = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": null, "pre_tokenizer": null, "post_processor": template, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": ids, "unk_token": special[0]}});
+        let inner = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
+        let s = Special::of(&inner, &SpecialNames::default()).unwrap();
+        let name = |id: u32| inner.id_to_token(id).unwrap_or_default();
+        [
+            name(s.bos),
+            name(s.eos),
+            name(s.mask),
+            s.pad.map(name).unwrap_or_default(),
+        ]
+    }
+
+    fn template(before: &[&str], after: &[&str]) -> Value {
+        let token = |name: &&str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+        let mut single: Vec<Value> = before.iter().map(token).collect();
+        single.push(json!({"Sequence": {"id": "A", "type_id": 0}}));
+        single.extend(after.iter().map(token));
+        let pair = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}]);
+        let names = before.iter().chain(after);
+        let tokens: serde_json::Map<String, Value> = names
+            .map(|name| {
+                (
+                    (*name).to_owned(),
+                    json!({"id": name, "ids": [0], "tokens": [name]}),
+                )
+            })
+            .collect();
+        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens})
+    }
+
+    #[test]
+    fn tokens_of_well_known_vocabularies() {
+        let roberta = json!({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0],
+            "trim_offsets": true, "add_prefix_space": false});
+        let xlm = ["<s>", "</s>", "<mask>", "<pad>"];
+        for (name, found, expected) in [
+            (
+                "RoBERTa, BART",
+                found(
+                    &["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+                    &["a", "<|endoftext|>"],
+                    roberta,
+                ),
+                xlm,
+            ),
+            (
+                "Gemma",
+                found(
+                    &["<pad>", "<eos>", "<bos>", "<mask>"],
+                    &["<s>", "</s>"],
+                    template(&["<bos>"], &[]),
+                ),
+                ["<bos>", "<eos>", "<mask>", "<pad>"],
+            ),
+            (
+                "MPNet",
+                found(
+                    &["<s>", "<pad>", "</s>", "<mask>"],
+                    &["[CLS]", "[SEP]", "[MASK]", "[PAD]"],
+                    Value::Null,
+                ),
+                xlm,
+            ),
+            (
+                "Llama 3",
+                found(
+                    &["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"],
+                    &["a"],
+                    template(&["<|begin_of_text|>"], &[]),
+                ),
+                ["<|begin_of_text|>", "<|end_of_text|>", "", ""],
+            ),
+            (
+                "T5",
+                found(
+                    &["<pad>", "</s>", "<unk>"],
+                    &["a"],
+                    template(&[], &["</s>"]),
+                ),
+                ["</s>", "</s>", "", "<pad>"],
+            ),
+            (
+                "ModernBERT",
+                found(
+                    &[
+                        "<|endoftext|>",
+                        "[UNK]",
+                        "[CLS]",
+                        "[SEP]",
+                        "[PAD]",
+                        "[MASK]",
+                    ],
+                    &["a"],
+                    template(&["[CLS]"], &["[SEP]"]),
+                ),
+                ["[CLS]", "[SEP]", "[MASK]", "[PAD]"],
+            ),
+            (
+                "GPT-2",
+                found(&["<|endoftext|>"], &["a"], Value::Null),
+                ["<|endoftext|>", "<|endoftext|>", "", ""],
+            ),
+            (
+                "LLaDA",
+                found(
+                    &["<|startoftext|>", "<|endoftext|>", "<|mdm_mask|>"],
+                    &["a"],
+                    Value::Null,
+                ),
+                ["<|startoftext|>", "<|endoftext|>", "<|mdm_mask|>", ""],
+            ),
+            (
+                "Dream",
+                found(
+                    &[
+                        "<|endoftext|>",
+                        "<|im_start|>",
+                        "<|beginoftext|>",
+                        "<|mask|>",
+                    ],
+                    &["a"],
+                    Value::Null,
+                ),
+                ["<|beginoftext|>", "<|endoftext|>", "<|mask|>", ""],
+            ),
+        ] {
+            assert_eq!(found, expected, "{name}");
+        }
     }
 }
