@@ -6,6 +6,7 @@ import { clearNotice, notice } from "./notices.js";
 import { options, readAddress, settings, showSteps, writeAddress } from "./settings.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
+import { Vocabulary } from "./vocabulary.js";
 
 const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -156,7 +157,7 @@ async function loadModel(name) {
   try {
     const loaded = await engine.call("load", { name });
     app.models[name] = loaded;
-    (name === "ar" ? arView : view).setVocabulary(loaded);
+    (name === "ar" ? arView : view).setVocabulary(new Vocabulary(loaded));
     showCard(name, name === "ar" ? "Left to right" : "Diffusion", loaded);
     return true;
   } catch (error) {
@@ -263,7 +264,7 @@ async function generate() {
 }
 
 /** The canvas with everything that is written fixed, so that a sampler that masks again leaves it alone. */
-const held = ({ tokens, frozen }) => ({ tokens, frozen: frozen.map((fixed, i) => (fixed || tokens[i] !== view.mask ? 1 : 0)) });
+const held = ({ tokens, frozen }) => ({ tokens, frozen: frozen.map((fixed, i) => (fixed || tokens[i] !== view.vocabulary.mask ? 1 : 0)) });
 
 /** Fills a canvas; `keep`: what is written, and what is known of it, stays. False if it could not. */
 async function sample(canvas, { compare = false, keep = false, prompt = "" } = {}) {
@@ -342,7 +343,7 @@ function step({ name, report, busy }) {
 
 function counters(report) {
   $("c-step").textContent = report ? (report.steps ? `${report.step} / ${report.steps}` : String(report.step)) : "0";
-  $("c-masked").textContent = String(report ? report.masked : view.frames[0].tokens.filter((token) => token === view.mask).length);
+  $("c-masked").textContent = String(report ? report.masked : view.frames[0].tokens.filter((token) => token === view.vocabulary.mask).length);
   $("c-calls").textContent = String(report?.network_calls ?? 0);
   const { t, alpha_t: share } = report ?? { t: 1, alpha_t: 0 };
   alpha.mark(t, share);
@@ -360,7 +361,7 @@ async function pick(positions, asked) {
   const action = asked ?? document.querySelector("input[name=tool]:checked").value;
   view.show(view.frames.length - 1);
   const canvas = view.canvas();
-  const filled = positions.filter((i) => canvas.tokens[i] !== view.mask);
+  const filled = positions.filter((i) => canvas.tokens[i] !== view.vocabulary.mask);
   if (action === "freeze") {
     const free = filled.every((i) => canvas.frozen[i]);
     filled.forEach((i) => (view.frozen[i] = free ? 0 : 1));
@@ -373,7 +374,7 @@ async function pick(positions, asked) {
     $("token-info").textContent = "These words are frozen: free them first.";
     return;
   }
-  open.forEach((i) => (canvas.tokens[i] = view.mask));
+  open.forEach((i) => (canvas.tokens[i] = view.vocabulary.mask));
   app.round += 1;
   await sample(canvas, { keep: true });
 }

@@ -4,41 +4,17 @@
 const TINTS = [0.1, 0.3, 0.6, 0.9];
 const tint = (probability) => `p${TINTS.filter((end) => probability >= end).length}`;
 
-/** The characters that end in each of some fragments; what belongs to no character becomes U+FFFD. */
-function joined(fragments) {
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  return fragments.map((bytes, i) => decoder.decode(Uint8Array.from(bytes), { stream: i + 1 < fragments.length }));
-}
-
 export class TokenView {
   /** Without `onPick` the text can only be read. */
   constructor(parent, { onPick, onFocus } = {}) {
-    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: [], fragments: new Map(), ends: [], drag: null });
+    Object.assign(this, { parent, onPick, onFocus, spans: [], frames: [], shown: 0, vocabulary: null, drag: null });
     if (onPick) {
       this.listen();
     }
   }
 
-  /** Texts of the tokens, the bytes of those that are parts of characters, and which of them are special. */
-  setVocabulary({ vocabulary, fragments, info: { mask_index: mask, bos, eos, pad } }) {
-    Object.assign(this, { vocabulary, fragments: new Map(fragments), mask, pad, ends: [bos, eos] });
-  }
-
-  /** What each token adds to the text: a character of several tokens stands at its last one. */
-  pieces(tokens) {
-    const pieces = Array.from(tokens, (token) => this.vocabulary[token] ?? "\uFFFD");
-    for (let first = 0; first < tokens.length; first += 1) {
-      let end = first;
-      while (this.fragments.has(tokens[end])) {
-        end += 1;
-      }
-      if (end > first) {
-        const run = Array.from(tokens.slice(first, end), (token) => this.fragments.get(token));
-        joined(run).forEach((text, k) => (pieces[first + k] = text));
-        first = end;
-      }
-    }
-    return pieces;
+  setVocabulary(vocabulary) {
+    this.vocabulary = vocabulary;
   }
 
   /** Begins a run on a canvas; `known` keeps what was known of tokens that stay. */
@@ -80,7 +56,7 @@ export class TokenView {
       report,
     };
     for (const position of report.remasked) {
-      frame.tokens[position] = this.mask;
+      frame.tokens[position] = this.vocabulary.mask;
     }
     for (const { position, token, probability, entropy } of report.revealed) {
       frame.tokens[position] = token;
@@ -108,7 +84,7 @@ export class TokenView {
     const frame = this.frames[index];
     const forward = index === this.shown + 1;
     this.shown = index;
-    frame.pieces ??= this.pieces(frame.tokens);
+    frame.pieces ??= this.vocabulary.pieces(frame.tokens);
     frame.tokens.forEach((token, i) => this.paint(i, frame, forward && before?.tokens[i] !== token));
     if (this.onPick && !this.spans.some((span) => span.tabIndex === 0) && this.spans.length > 1) {
       this.spans[1].tabIndex = 0;
@@ -119,7 +95,7 @@ export class TokenView {
     const span = this.spans[i];
     const token = frame.tokens[i];
     span.dataset.token = token;
-    if (token === this.mask) {
+    if (token === this.vocabulary.mask) {
       span.className = "token mask";
       span.textContent = "·";
       span.title = "";
@@ -127,7 +103,7 @@ export class TokenView {
       return;
     }
     const text = frame.pieces[i];
-    const end = this.ends.includes(token);
+    const end = this.vocabulary.ends.includes(token);
     const sure = frame.probability[i];
     const kinds = ["token"];
     if (this.frozen[i]) {
@@ -142,7 +118,7 @@ export class TokenView {
       kinds.push("fresh");
     }
     // The first token only says that a block begins; a pad says nothing.
-    span.hidden = (end && i === 0) || token === this.pad;
+    span.hidden = (end && i === 0) || token === this.vocabulary.pad;
     span.className = kinds.join(" ");
     // what follows is another text
     span.textContent = end ? " ∎\n\n" : text;
@@ -152,7 +128,7 @@ export class TokenView {
 
   describe(i) {
     const frame = this.frames[this.shown];
-    if (frame.tokens[i] === this.mask) {
+    if (frame.tokens[i] === this.vocabulary.mask) {
       return "masked";
     }
     if (this.frozen[i]) {
@@ -166,28 +142,12 @@ export class TokenView {
     return `${percent(sure)} sure, entropy ${frame.entropy[i].toFixed(2)} nats${when}`;
   }
 
-  /** What can be picked: tokens, and characters of several tokens as one; `of` is the unit of each position. */
-  units(tokens) {
-    const units = [];
-    const of = [];
-    let whole = true;
-    this.pieces(tokens).forEach((text, i) => {
-      if (whole) {
-        units.push({ from: i });
-      }
-      Object.assign(units.at(-1), { to: i, text });
-      of.push(units.length - 1);
-      whole = !(text === "" && this.fragments.has(tokens[i]));
-    });
-    return { units, of };
-  }
-
   /** Positions of the word around one: letters and tokens that nothing separates. */
   word(at) {
     const { tokens } = this.last();
-    const { units, of } = this.units(tokens);
+    const { units, of } = this.vocabulary.units(tokens);
     const text = (u) => units[u].text;
-    const open = (u) => tokens[units[u].from] !== this.mask && !this.ends.includes(tokens[units[u].from]);
+    const open = (u) => tokens[units[u].from] !== this.vocabulary.mask && !this.vocabulary.ends.includes(tokens[units[u].from]);
     let [from, to] = [of[at], of[at]];
     const begins = (u) => /^\s/.test(text(u)) || /^[^\p{L}\p{N}'’]/u.test(text(u));
     if (open(from)) {
