@@ -167,7 +167,7 @@ impl Error {
                 "name the run's folder, so that its newest whole checkpoint is taken, or an earlier checkpoint"
             }
             Self::NonFinite { .. } => {
-                "begin a new run with a lower optim.lr or optim.clip; --init takes the weights of this one's last checkpoint"
+                "begin a new run with a lower optim.lr or optim.clip; --init takes the weights of this one's last checkpoint, if it has one"
             }
             Self::Hub { .. } => {
                 "check the network (HF_ENDPOINT names a mirror of the hub, HF_HOME its cache), or bring the repository's \
