@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use indicatif::ProgressBar;
 use mdlm::blocking::wait;
-use mdlm::config::{NoiseConfig, NoiseKind, TrainConfig};
+use mdlm::config::{ModelConfig, NoiseConfig, NoiseKind, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, EvalMode, Perplexity, perplexity};
@@ -16,7 +16,7 @@ use mdlm::io::checkpoint::{self, TrainState};
 use mdlm::model::Model;
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::train::{Trainer, read_log};
-use support::chart::{Bar, chart};
+use support::chart::{Bar, chart, check};
 
 /// Ablations on the bundled stories.
 #[derive(Parser)]
@@ -99,6 +99,20 @@ impl Bench<'_> {
         if let Some(dir) = &found
             && TrainState::read(dir)?.step >= self.args.steps
         {
+            let saved = support::config(&dir.join(checkpoint::CONFIG))?;
+            let ModelConfig {
+                vocab_size,
+                mask_index,
+                ..
+            } = saved.model;
+            (config.model.vocab_size, config.model.mask_index) = (vocab_size, mask_index);
+            config.resolve_warmup();
+            if let Some(key) = config.difference(&saved) {
+                anyhow::bail!(
+                    "the run in {} has another {key}: take another folder for --out",
+                    out.display()
+                );
+            }
             return Ok(wait(Model::load(&self.device, dir))?);
         }
         let corpus = self.corpus.clone();
@@ -204,8 +218,13 @@ fn run() -> anyhow::Result<()> {
         args: &args,
         base,
     };
-    std::fs::create_dir_all(&args.pictures)?;
     let picture = |name: &str| args.pictures.join(name).with_extension("svg");
+    for what in What::value_variants() {
+        let name = what
+            .to_possible_value()
+            .map(|value| value.get_name().to_owned());
+        check(&picture(&name.unwrap_or_default()))?;
+    }
     let exact = EvalConfig {
         samples: 4,
         most: 400,

@@ -225,6 +225,14 @@ fn run() -> anyhow::Result<()> {
     } else {
         next
     });
+    let log = out.join("log.jsonl");
+    if !args.resume
+        && std::fs::metadata(&log).is_ok_and(|log| log.len() > 0)
+        && checkpoint::list(&out)?.is_empty()
+    {
+        let problem = "holds log.jsonl of a run without checkpoints: take another folder, or begin it again with --resume";
+        return Err(mdlm::Error::config("out", out.display(), problem).into());
+    }
     let found = if args.resume {
         checkpoint::newest_whole(&out)?
     } else {

@@ -21,16 +21,25 @@ const BLUE_GREY: RGBColor = RGBColor(70, 110, 160);
 pub fn chart(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, bars).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    check(path)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     // tells pictures of ours from others of their names
     let svg = svg + MARK;
+    Ok(mdlm::io::atomic::write_file(path, svg.as_bytes())?)
+}
+
+/// An error if a picture would replace a file that was not drawn here.
+pub fn check(path: &Path) -> anyhow::Result<()> {
     let ours = |text: String| text.ends_with(MARK);
-    if path.exists() && !std::fs::read_to_string(path).is_ok_and(ours) {
+    if path.symlink_metadata().is_ok() && !std::fs::read_to_string(path).is_ok_and(ours) {
         anyhow::bail!(
             "{} is there and was not drawn here: take another folder for --pictures",
             path.display()
         );
     }
-    Ok(mdlm::io::atomic::write_file(path, svg.as_bytes())?)
+    Ok(())
 }
 
 fn draw(svg: &mut String, title: &str, bars: &[Bar]) -> Result<(), Box<dyn std::error::Error>> {

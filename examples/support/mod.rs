@@ -202,11 +202,17 @@ pub fn find(path: &str) -> String {
     path.to_owned()
 }
 
-/// The folders `runs/NAME-1`, `runs/NAME-2`, ... : the newest that exists, and the next free one.
+/// The folders `runs/NAME-1`, `runs/NAME-2`, ... : the last that exists, and the one after it.
 pub fn numbered_runs(name: &str) -> (Option<PathBuf>, PathBuf) {
     let path = |n: u32| PathBuf::from(format!("runs/{name}-{n}"));
-    let next = (1..).find(|&n| !path(n).exists()).unwrap_or(1);
-    ((next > 1).then(|| path(next - 1)), path(next))
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        let file_name = entry.ok()?.file_name().into_string().ok()?;
+        let number = file_name.strip_prefix(name)?.strip_prefix('-')?;
+        number.parse::<u32>().ok().filter(|n| *n < u32::MAX)
+    };
+    let entries = std::fs::read_dir("runs").into_iter().flatten();
+    let last = entries.filter_map(number).max();
+    (last.map(path), path(last.unwrap_or(0) + 1))
 }
 
 /// Runs an example: errors go to stderr with their hint, the exit code is 1.

@@ -50,11 +50,8 @@ impl TrainConfig {
             (_, Some(other)) => other,
             // TOML's integers end earlier than those that people write, and its numbers are spelled in one way.
             (Some(Value::Integer(_)), None) if text.parse::<i128>().is_ok() => {
-                return Err(Error::config(
-                    key,
-                    text,
-                    format!("must be in 0..={}", i64::MAX),
-                ));
+                let outside = |_| Error::config(key, text, format!("must be in 0..={}", i64::MAX));
+                Value::Integer(text.parse().map_err(outside)?)
             }
             (Some(Value::Integer(_) | Value::Float(_)), None) => {
                 number().unwrap_or_else(|| Value::String(text.to_owned()))

@@ -22,6 +22,12 @@ pub(super) fn check(
     Err(Error::config(key, value, problem))
 }
 
+/// A value as the kernels see it; infinite ones are no value.
+fn single(x: f64) -> f32 {
+    let x = x as f32;
+    if x.is_finite() { x } else { f32::NAN }
+}
+
 /// Checks that a count lies in a range.
 pub(super) fn check_range(
     key: &str,
@@ -71,8 +77,8 @@ impl OptimConfig {
         check(
             "optim.lr",
             self.lr,
-            |x| x > 0.0,
-            "must be finite and above 0",
+            |x| x > 0.0 && single(x) > 0.0,
+            "must be finite and above 0, in single precision",
         )?;
         for (key, beta) in [("optim.beta1", self.beta1), ("optim.beta2", self.beta2)] {
             check(key, beta, |x| (0.0..1.0).contains(&x), "must be in [0, 1)")?;
@@ -80,22 +86,30 @@ impl OptimConfig {
         check(
             "optim.eps",
             self.eps,
-            |x| x > 0.0,
-            "must be finite and above 0",
+            |x| x > 0.0 && single(x) > 0.0,
+            "must be finite and above 0, in single precision",
         )?;
         for (key, value) in [
             ("optim.weight_decay", self.weight_decay),
             ("optim.clip", self.clip),
         ] {
-            check(key, value, |x| x >= 0.0, "must be finite and not negative")?;
+            let holds = |x: f64| x >= 0.0 && single(x).is_finite();
+            check(
+                key,
+                value,
+                holds,
+                "must be finite and not negative, in single precision",
+            )?;
         }
         let lr = self.lr;
-        check(
-            "optim.min_lr",
-            self.min_lr,
-            |x| (0.0..=lr).contains(&x),
-            "must be in [0, optim.lr]",
-        )?;
+        if self.schedule == LrSchedule::Cosine {
+            check(
+                "optim.min_lr",
+                self.min_lr,
+                |x| (0.0..=lr).contains(&x),
+                "must be in [0, optim.lr]",
+            )?;
+        }
         check_range("optim.warmup", self.warmup.unwrap_or(0), 0..=MAX_INTEGER)
     }
 }

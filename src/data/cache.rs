@@ -45,6 +45,7 @@ impl Source<'_> {
                 total: documents.count as u64,
                 text: &documents.name,
                 help: self.help(part),
+                fixed: false,
                 counted: false,
             };
             tokens::write(&path, header.clone(), |out| {

@@ -59,6 +59,7 @@ impl Corpus {
                 total: texts.len() as u64,
                 text,
                 help: "take more text",
+                fixed: false,
                 counted: false,
             };
             let texts = texts.iter().map(|&text| Ok(Cow::Borrowed(text)));

@@ -41,8 +41,10 @@ pub(super) struct Job<'a> {
     pub(super) total: u64,
     /// Which text it is, such as `the training text`.
     pub(super) text: &'a str,
-    /// What helps besides a shorter length, such as `take more text`.
+    /// What helps, such as `take more text`.
     pub(super) help: &'a str,
+    /// Whether the length is the model's and cannot be shorter.
+    pub(super) fixed: bool,
     /// Whether to count the characters of each block.
     pub(super) counted: bool,
 }
@@ -85,6 +87,7 @@ impl Blocks {
             total: documents.len() as u64,
             text: "the text",
             help: "take more of it",
+            fixed: false,
             counted: false,
         };
         let documents = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));
@@ -196,6 +199,7 @@ impl Job<'_> {
         } = self;
         let shorter = match longest {
             0 => String::new(),
+            _ if self.fixed => String::new(),
             _ => format!("set model.length to at most {}, or ", longest + 2),
         };
         if all >= inner {
@@ -367,6 +371,7 @@ mod tests {
                     total: 4,
                     text: "",
                     help: "",
+                    fixed: false,
                     counted: true,
                 };
                 let texts = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));

@@ -193,7 +193,7 @@ impl<'a> Source<'a> {
     pub(super) fn help(&self, part: Part) -> &'static str {
         match (self.role, part) {
             (Role::Eval, _) => {
-                "take more of it, or each document in a block of its own (no wrapping)"
+                "take more of it, or each document in a block of its own (--no-wrap; wrap = false)"
             }
             (_, Part::HeldOut) => "name held-out text of its own by data.valid",
             _ => "take more text",
@@ -227,6 +227,7 @@ impl<'a> Source<'a> {
             total: documents.count as u64,
             text: &documents.name,
             help: self.help(part),
+            fixed: self.role == Role::Eval,
             counted: self.role == Role::Eval,
         };
         Blocks::collect(&job, texts, observer)

@@ -122,6 +122,13 @@ impl Special {
         };
         let mask = named("mask_token", &names.mask_token)?.or_else(|| find(&MASKS));
 
+        if let Some(mask) = mask.filter(|&mask| mask == bos || mask == eos) {
+            let name = inner.id_to_token(mask).unwrap_or_default();
+            return Err(format!(
+                "its mask {name:?} also begins or ends a text: name others by data.mask_token, data.bos_token and \
+                 data.eos_token"
+            ));
+        }
         // Ids of the model and of all that may come up later. Special tokens added behind the model's
         // vocabulary and not used here, such as a pad for GPT-2, do not count.
         let model = inner.get_vocab(false).into_values();

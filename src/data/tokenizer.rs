@@ -101,6 +101,10 @@ impl Tokenizer {
             };
             return built_in.renamed(names);
         }
+        if json.get("model").is_none() {
+            let what = "not a tokenizer: it has no `model`, as a tokenizer.json has";
+            return Err(problem(what.to_owned()));
+        }
         let (tokenizer, special) = HuggingFace::new(bytes, names).map_err(problem)?;
         Ok(Self {
             kind: Kind::HuggingFace(Box::new(tokenizer)),
@@ -240,7 +244,8 @@ impl Tokenizer {
         let foreign = |&id: &u32| id as usize >= self.vocab_size() || id == self.special.mask;
         match ids.iter().copied().find(foreign) {
             Some(id) => Err(in_text(format!(
-                "the tokenizer makes its reserved token {id} of it"
+                "the tokenizer makes its reserved token {id} of it, {:?}, which stands for no text",
+                self.token_text(id)
             ))),
             None => Ok(ids),
         }

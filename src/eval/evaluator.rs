@@ -106,13 +106,21 @@ pub async fn perplexity(
         &objective,
         storage,
         Arena::Params,
-        batch.min(blocks.count()),
+        batch.min(count_of(blocks, config)),
         blocks.length(),
     );
     let mut evaluator = made.await?;
     evaluator
         .perplexity(storage, &shape, blocks, config, progress)
         .await
+}
+
+/// How many blocks are evaluated.
+fn count_of(blocks: &Blocks, config: &EvalConfig) -> usize {
+    match config.most {
+        0 => blocks.count(),
+        most => most.min(blocks.count()),
+    }
 }
 
 /// Most draws for a sequence.
@@ -172,10 +180,7 @@ impl Evaluator {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Perplexity> {
         self.check(config)?;
-        let count = match config.most {
-            0 => blocks.count(),
-            most => most.min(blocks.count()),
-        };
+        let count = count_of(blocks, config);
         if count == 0 {
             let problem = "there is no held-out block";
             return Err(Error::config("blocks", config.most, problem));

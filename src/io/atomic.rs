@@ -28,7 +28,7 @@ pub fn write_with(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) 
     let partial = hidden(parent, name, "partial");
     let written = build_and_flush(&partial, build)
         .and_then(|()| fs::rename(&partial, path).map_err(Error::io(path, "rename a file to")));
-    if written.is_err() {
+    if written.is_err() && !fs::symlink_metadata(&partial).is_ok_and(|found| found.is_symlink()) {
         // The first error is the one to report.
         let _ = fs::remove_file(&partial);
     }
@@ -167,7 +167,11 @@ fn remove_tree(path: &Path) -> Result<()> {
 }
 
 fn build_and_flush(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
-    let mut file = fs::File::create(path).map_err(Error::io(path, "create"))?;
+    // a leftover goes, a link leads to somebody else's file
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        fs::remove_file(path).map_err(Error::io(path, "remove"))?;
+    }
+    let mut file = fs::File::create_new(path).map_err(Error::io(path, "create"))?;
     build(&mut file)?;
     file.sync_all().map_err(Error::io(path, "flush"))
 }

@@ -78,6 +78,28 @@ pub fn name(step: u64) -> String {
     format!("{PREFIX}{step:08}")
 }
 
+/// Refuses a place in a checkpoint, which holds its own files and nothing else.
+///
+/// # Errors
+/// [`Error::Config`] that names the checkpoint.
+pub fn refuse_inside(path: &Path) -> Result<()> {
+    let absolute = std::path::absolute(path).map_err(Error::io(path, "open"))?;
+    let checkpoint = |folder: &&Path| {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        name.and_then(step_of).is_some() && folder.is_dir() || folder.join(MANIFEST).exists()
+    };
+    match absolute.ancestors().find(checkpoint) {
+        None => Ok(()),
+        Some(folder) => {
+            let problem = format!(
+                "{} is a checkpoint, which nothing can be added to",
+                folder.display()
+            );
+            Err(Error::config("out", path.display(), problem))
+        }
+    }
+}
+
 fn step_of(file_name: &str) -> Option<u64> {
     let step = file_name.strip_prefix(PREFIX)?.parse().ok()?;
     (name(step) == file_name).then_some(step)

@@ -33,9 +33,17 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 
 /// A message of serde with people's words for types.
 pub fn plain(message: &str) -> String {
-    TYPES.iter().fold(message.to_owned(), |text, (from, to)| {
+    let text = TYPES.iter().fold(message.to_owned(), |text, (from, to)| {
         text.replace(from, to)
-    })
+    });
+    // serde's name of what is an object in JSON
+    match text.split_once("expected struct ") {
+        Some((before, behind)) => {
+            let place = behind.find(" at line").map_or("", |at| &behind[at..]);
+            format!("{before}expected an object{place}")
+        }
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +63,16 @@ mod tests {
         assert!(refused(r#"[]"#).starts_with("invalid type: sequence"));
         assert!(refused("{} {}").contains("trailing characters"));
         assert!(parse::<Numbers>(br#"{"a":{"b":1}}"#).is_ok());
+        #[derive(Debug, serde::Deserialize)]
+        struct Named {
+            #[expect(dead_code, reason = "only its absence is looked at")]
+            a: u32,
+        }
+        let problem = parse::<Named>(b"3").unwrap_err();
+        assert!(
+            problem.contains("expected an object at line 1"),
+            "{problem}"
+        );
         assert!(parse::<Numbers>(b"\xEF\xBB\xBF{}").is_ok());
     }
 }

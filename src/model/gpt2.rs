@@ -66,6 +66,9 @@ impl Config {
         if sizes.iter().any(|&n| n == 0 || n > 1 << 20) || !f.n_embd.is_multiple_of(f.n_head) {
             return Err("its sizes cannot be".into());
         }
+        if ![16, 32, 64, 128].contains(&(f.n_embd / f.n_head)) {
+            return Err("n_embd / n_head must be 16, 32, 64 or 128".into());
+        }
         // what would change the numbers, with the only value that is computed here
         let gelu = f.activation_function.is_none_or(|name| name == "gelu_new");
         let epsilon = f.layer_norm_epsilon.is_none_or(|epsilon| epsilon == 1e-5);
@@ -341,7 +344,10 @@ fn read_weights(path: &Path, config: &Config) -> Result<Vec<Vec<f32>>> {
         read_file(path, &config.specs(prefix), &optional)
     };
     read("").or_else(|error| match error {
-        Error::Checkpoint { .. } => read("transformer.").map_err(|_| error),
+        Error::Checkpoint { ref problem, .. } => {
+            let prefixed = problem.contains("transformer.");
+            read("transformer.").map_err(|other| if prefixed { other } else { error })
+        }
         other => Err(other),
     })
 }

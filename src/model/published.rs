@@ -206,6 +206,7 @@ impl Published {
             let problem = "is not the name of a folder to be made";
             return Err(Error::config("out", dir.display(), problem));
         };
+        crate::io::checkpoint::refuse_inside(dir)?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         atomic::commit_directory(parent, name, &exported, |dir| {

@@ -46,27 +46,30 @@ fn best(rows: &[Row]) -> Option<(u64, u64)> {
 }
 
 /// Refuses a folder with files of the names that a run writes, unless a run wrote them: then its configuration
-/// reads as runs write it.
+/// reads as runs write it, and beside it lies their log.
 fn check_folder(run_dir: &Path) -> Result<()> {
-    let config = run_dir.join(CONFIG);
+    let there = |name: &&str| run_dir.join(name).symlink_metadata().is_ok();
     let written = |text: String| {
         TrainConfig::from_toml(&text)?
             .to_toml()
             .map(|own| own == text)
     };
-    if std::fs::read_to_string(&config).is_ok_and(|text| written(text).unwrap_or(false)) {
-        return Ok(());
-    }
-    match [CONFIG, "log.jsonl", "loss.svg", "samples.txt"]
-        .map(|name| run_dir.join(name))
-        .iter()
-        .find(|path| path.exists())
-    {
+    let config = std::fs::read_to_string(run_dir.join(CONFIG));
+    let ours = config.is_ok_and(|text| written(text).unwrap_or(false));
+    let others = ["log.jsonl", "loss.svg", "samples.txt"];
+    let found = match ours {
+        true if there(&"log.jsonl") => None,
+        true => others.iter().find(|name| there(name)),
+        false => std::iter::once(&CONFIG)
+            .chain(&others)
+            .find(|name| there(name)),
+    };
+    match found {
         None => Ok(()),
-        Some(path) => {
+        Some(name) => {
             let problem = format!(
                 "{} would be overwritten, and no run has written it: take another folder",
-                path.display()
+                run_dir.join(name).display()
             );
             Err(Error::config("out", run_dir.display(), problem))
         }
@@ -95,6 +98,7 @@ impl Trainer {
     /// one would overwrite, and all errors of
     /// [`Trainer::step`] and [`Trainer::save`].
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
+        checkpoint::refuse_inside(run_dir)?;
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
             let problem = "already holds checkpoints; resume them, or take another folder if they are damaged";
             return Err(Error::config("out", run_dir.display(), problem));

@@ -69,7 +69,8 @@ fn export_leaves_everything_else_as_it_is() {
         ("mine", &["mine", "thesis.txt", "another name"][..]),
         ("file", &["file", "no folder"]),
         ("run", &["run", "checkpoint-00000002"]),
-        ("run/checkpoint-00000002", &["manifest.json"]),
+        ("run/checkpoint-00000002", &["is a checkpoint"]),
+        ("run/checkpoint-00000002/new", &["is a checkpoint"]),
         ("theirs", &["theirs", "not exported from here"]),
         ("exported", &["notes.txt"]),
         ("model", &["where the model is read from"]),
@@ -104,6 +105,51 @@ fn a_run_leaves_foreign_folders_alone() {
         assert_eq!(fs::read_to_string(mine.join(name)).unwrap(), "# mine\n");
         fs::remove_dir_all(mine).unwrap();
     }
+    // not even with a configuration as runs write it, or through a link
+    ok("train", dir.path(), &train(&[]));
+    let copied = dir.path().join("copied");
+    fs::create_dir(&copied).unwrap();
+    fs::copy(
+        dir.path().join("mine/config.toml"),
+        copied.join("config.toml"),
+    )
+    .unwrap();
+    fs::write(copied.join("samples.txt"), "# mine\n").unwrap();
+    let into = |out: &'static str| {
+        let mut flags = train(&[]);
+        let last = flags.len() - 1;
+        flags[last] = out;
+        flags
+    };
+    fails(
+        "train",
+        dir.path(),
+        &into("copied"),
+        &["copied", "samples.txt"],
+    );
+    #[cfg(unix)]
+    {
+        fs::create_dir(dir.path().join("linked")).unwrap();
+        let link = dir.path().join("linked/.log.jsonl.partial");
+        std::os::unix::fs::symlink("../copied/samples.txt", link).unwrap();
+        fails(
+            "train",
+            dir.path(),
+            &into("linked"),
+            &[".log.jsonl.partial"],
+        );
+        assert_eq!(
+            fs::read_to_string(copied.join("samples.txt")).unwrap(),
+            "# mine\n"
+        );
+    }
+    // a checkpoint is no folder for a run
+    let whole = contents(&dir.path().join("mine"));
+    let mut flags = into("mine/checkpoint-00000002");
+    flags.push("--resume");
+    fails("train", dir.path(), &flags, &["is a checkpoint"]);
+    assert!(whole == contents(&dir.path().join("mine")));
+    fs::remove_dir_all(dir.path().join("mine")).unwrap();
     ok("train", dir.path(), &train(&[]));
     let before = contents(dir.path());
     fails(
@@ -239,6 +285,12 @@ fn counts_and_sizes_have_ends() {
         (
             "--set noise.type=linear --set noise.sigma_max=1e9",
             &["noise.sigma_max", "at most 100"],
+        ),
+        ("--set optim.lr=1e300", &["optim.lr", "single precision"]),
+        ("--set optim.eps=1e-60", &["optim.eps", "single precision"]),
+        (
+            "--set seed=010x",
+            &["seed = 010x", "expected a whole number"],
         ),
         ("--set data.eos_token=x", &["tokenizer.json"]),
     ] {

@@ -211,6 +211,11 @@ fn special_tokens_have_many_names() {
         error.contains("no token \"<start>\", which bos_token names"),
         "{error}"
     );
+    let error = load("bos-eos", &own("<mask>", "")).unwrap_err().to_string();
+    assert!(
+        error.contains("its mask \"<mask>\" also begins or ends a text"),
+        "{error}"
+    );
     // residues are letters, one behind the other
     let residues = load("residues", &usual).unwrap();
     let ids = residues.encode("LAGVX").unwrap();

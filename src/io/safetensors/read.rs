@@ -105,6 +105,15 @@ fn read_header(source: &mut impl Read, file_length: u64, path: &Path) -> Result<
     source
         .read_exact(&mut length)
         .map_err(Error::io(path, "read"))?;
+    if &length == b"version " {
+        let problem = "is a pointer of Git LFS: fetch the file that it stands for";
+        return Err(damaged(problem.to_owned()));
+    }
+    if length.trim_ascii_start().starts_with(b"<") && length[7] != 0 {
+        return Err(damaged(
+            "is a web page, no weights: download the file itself".to_owned(),
+        ));
+    }
     let length = u64::from_le_bytes(length);
     if length > after_length {
         return Err(damaged(format!(

@@ -76,11 +76,12 @@ pub(super) fn read_shards(
 
 /// What lies where weights were looked for in vain.
 pub(super) fn elsewhere(path: &Path) -> Option<Error> {
-    let name = "pytorch_model.bin";
-    path.with_file_name(name).is_file().then(|| {
-        let problem = format!("is not there, only {name}: save the model as safetensors first");
-        Error::checkpoint(path, None, problem)
-    })
+    let names = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let name = names
+        .iter()
+        .find(|name| path.with_file_name(name).is_file())?;
+    let problem = format!("is not there, only {name}: save the model as safetensors first");
+    Some(Error::checkpoint(path, None, problem))
 }
 
 #[cfg(test)]
