@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use mdlm::Error;
 use mdlm::blocking::wait;
 use mdlm::config::{Detokenizer, ModelKind, Parameterization, TrainConfig};
-use mdlm::data::{Blocks, Corpus, EvalData, Tokenizer};
+use mdlm::data::{Corpus, EvalData, Tokenizer};
 use mdlm::device::Device;
 use mdlm::eval::{EvalConfig, EvalMode, Judge, distinct_n, perplexity, unigram_entropy};
 use mdlm::model::{Gpt2, Model};
@@ -102,14 +102,6 @@ fn estimator(args: &Args, model: &Model) -> mdlm::Result<(EvalMode, &'static str
     }
 }
 
-/// Characters of the text in the first `most` blocks; 0: in all.
-fn characters(blocks: &Blocks, most: usize) -> usize {
-    let most = if most == 0 { usize::MAX } else { most };
-    (0..blocks.count().min(most))
-        .map(|i| blocks.characters(i).unwrap_or(0))
-        .sum()
-}
-
 /// By its name in configurations.
 fn detokenizer(name: &str) -> mdlm::Result<Detokenizer> {
     let mut config = TrainConfig::default();
@@ -150,7 +142,8 @@ fn likelihood(args: &Args, path: &Path, model: &mut Model) -> anyhow::Result<ser
         },
     ))?;
     bar.finish_and_clear();
-    let characters = characters(&blocks, args.blocks);
+    let counted = |i| blocks.characters(i).unwrap_or(0);
+    let characters: usize = (0..config.count(&blocks)).map(counted).sum();
     let bits = p.nats_per_token / std::f64::consts::LN_2;
     // a block may hold nothing but the ends of empty documents
     let bits_per_char = (characters > 0).then(|| bits * p.tokens as f64 / characters as f64);

@@ -21,7 +21,7 @@ use support::screen::Screen;
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
-    /// The text; [MASK] is a token to fill, [MASK:3] are three, \\[MASK] is the text itself.
+    /// The text; [MASK] is a token to fill, [MASK:3] are three, \[MASK] is the text itself.
     #[arg(default_value = "Lily had a [MASK:3] and she was [MASK:2]. She went to the [MASK:6].")]
     template: String,
     #[command(flatten)]

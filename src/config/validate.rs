@@ -77,7 +77,7 @@ impl OptimConfig {
         check(
             "optim.lr",
             self.lr,
-            |x| x > 0.0 && single(x) > 0.0,
+            |x| single(x) > 0.0,
             "must be finite and above 0, in single precision",
         )?;
         for (key, beta) in [("optim.beta1", self.beta1), ("optim.beta2", self.beta2)] {
@@ -86,7 +86,7 @@ impl OptimConfig {
         check(
             "optim.eps",
             self.eps,
-            |x| x > 0.0 && single(x) > 0.0,
+            |x| single(x) > 0.0,
             "must be finite and above 0, in single precision",
         )?;
         for (key, value) in [

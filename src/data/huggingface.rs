@@ -148,12 +148,6 @@ impl HuggingFace {
 
     /// Bytes of a token that is a part of a character, in the two ways in which vocabularies name such tokens.
     pub(super) fn fragment(&self, id: u32) -> Option<Vec<u8>> {
-        if !self
-            .decode(&[id], true)
-            .contains(char::REPLACEMENT_CHARACTER)
-        {
-            return None;
-        }
         let name = self.inner.id_to_token(id)?;
         let spelled = name
             .strip_prefix("<0x")
@@ -162,7 +156,10 @@ impl HuggingFace {
             Some(digits) => vec![u8::from_str_radix(digits, 16).ok()?],
             None => name.chars().map(byte_of).collect::<Option<_>>()?,
         };
-        std::str::from_utf8(&bytes).is_err().then_some(bytes)
+        // other vocabularies have tokens with such names, which are whole characters
+        let broken = std::str::from_utf8(&bytes).is_err();
+        let shown = || self.decode(&[id], true);
+        (broken && shown().contains(char::REPLACEMENT_CHARACTER)).then_some(bytes)
     }
 
     pub(super) fn name(&self, id: u32) -> String {

@@ -10,6 +10,7 @@ use super::huggingface::HuggingFace;
 use super::special::{Special, SpecialNames};
 use super::text8;
 use crate::error::{Error, Result};
+use crate::io::keyed;
 
 /// Largest `tokenizer.json`, unpacked.
 #[cfg(not(target_arch = "wasm32"))]
@@ -89,8 +90,7 @@ impl Tokenizer {
     /// [`Error::Corpus`], also for a name that no token has.
     pub fn from_json_named(bytes: &[u8], names: &SpecialNames) -> Result<Self> {
         let problem = |p: String| Error::corpus(Path::new("tokenizer.json"), p);
-        // some editors put a byte order mark in front
-        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        let bytes = keyed::without_mark(bytes);
         let json: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|e| problem(format!("not JSON: {e}")))?;
         if json.get("mdlm_tokenizer").is_some() {

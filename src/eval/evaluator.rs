@@ -75,6 +75,16 @@ impl Default for EvalConfig {
     }
 }
 
+impl EvalConfig {
+    /// How many of the blocks are evaluated.
+    pub fn count(&self, blocks: &Blocks) -> usize {
+        match self.most {
+            0 => blocks.count(),
+            most => most.min(blocks.count()),
+        }
+    }
+}
+
 /// Evaluates one arena of a model; keeps its graph from call to call.
 pub struct Evaluator {
     graph: EvalGraph,
@@ -106,21 +116,13 @@ pub async fn perplexity(
         &objective,
         storage,
         Arena::Params,
-        batch.min(count_of(blocks, config)),
+        batch.min(config.count(blocks)),
         blocks.length(),
     );
     let mut evaluator = made.await?;
     evaluator
         .perplexity(storage, &shape, blocks, config, progress)
         .await
-}
-
-/// How many blocks are evaluated.
-fn count_of(blocks: &Blocks, config: &EvalConfig) -> usize {
-    match config.most {
-        0 => blocks.count(),
-        most => most.min(blocks.count()),
-    }
 }
 
 /// Most draws for a sequence.
@@ -180,7 +182,7 @@ impl Evaluator {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Perplexity> {
         self.check(config)?;
-        let count = count_of(blocks, config);
+        let count = config.count(blocks);
         if count == 0 {
             let problem = "there is no held-out block";
             return Err(Error::config("blocks", config.most, problem));

@@ -15,9 +15,7 @@ const TYPES: [(&str, &str); 7] = [
 
 /// Reads JSON; the error, for people, says in which key it lies.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    // some editors put a byte order mark in front
-    let json = json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json);
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = serde_json::Deserializer::from_slice(without_mark(json));
     let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let problem = plain(&error.into_inner().to_string());
@@ -31,8 +29,13 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     Ok(parsed)
 }
 
+/// JSON without the byte order mark that some editors put in front.
+pub fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json)
+}
+
 /// A message of serde with people's words for types.
-pub fn plain(message: &str) -> String {
+fn plain(message: &str) -> String {
     let text = TYPES.iter().fold(message.to_owned(), |text, (from, to)| {
         text.replace(from, to)
     });

@@ -65,11 +65,11 @@ impl Model {
     pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
         use crate::config::TrainConfig;
         use crate::io::checkpoint::{read_text, resolve};
-        use crate::model::{Description, describe, load_published, read_weights};
+        use crate::model::{Description, describe, read_weights};
 
         if path.join("config.json").is_file() {
-            let names = describe(path)?.1;
-            let (described, backbone, storage) = load_published(device, path).await?;
+            let (described, names) = describe(path)?;
+            let (backbone, storage) = described.build_from(device, path).await?;
             let path = path.join("tokenizer.json");
             let tokenizer = match path.is_file() {
                 true => Some(Tokenizer::from_file_named(&path, &names)?),

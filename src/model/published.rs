@@ -115,6 +115,18 @@ impl Description {
         Ok((backbone, storage))
     }
 
+    /// As [`Description::build`], with the weights of a folder.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) async fn build_from(
+        &self,
+        device: &Device,
+        dir: &Path,
+    ) -> Result<(Backbone, Storage)> {
+        let weights = dir.join("model.safetensors");
+        self.build(device, |layout| read_weights(&weights, layout))
+            .await
+    }
+
     /// The text of a `config.json`.
     ///
     /// # Errors
@@ -303,10 +315,7 @@ pub async fn load_published(
     dir: &Path,
 ) -> Result<(Description, Backbone, Storage)> {
     let described = describe(dir)?.0;
-    let weights = dir.join("model.safetensors");
-    let (backbone, storage) = described
-        .build(device, |layout| read_weights(&weights, layout))
-        .await?;
+    let (backbone, storage) = described.build_from(device, dir).await?;
     Ok((described, backbone, storage))
 }
 
