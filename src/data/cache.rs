@@ -10,8 +10,8 @@ use super::pack::Job;
 use super::source::{Part, Source};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
-use crate::io::read;
 use crate::io::tokens::{self, TokensFile, TokensHeader};
+use crate::io::{hexadecimal, read};
 use crate::progress::Observer;
 
 impl Source<'_> {
@@ -87,7 +87,7 @@ impl Source<'_> {
         );
         hash.update(format!("{settings:?}"));
         let digest = hash.finalize();
-        let digest: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hexadecimal(&digest[..8]);
         let stem = self.path.file_name().unwrap_or_default().to_string_lossy();
         let part = match part {
             Part::All => "all",
@@ -103,21 +103,8 @@ mod tests {
     use super::*;
     use crate::config::DataConfig;
     use crate::data::Corpus;
+    use crate::data::tests::{config, load};
     use crate::progress::{Event, Flow, Silent};
-
-    fn config(dir: &Path, name: &str, content: &str) -> DataConfig {
-        let path = dir.join(name);
-        std::fs::write(&path, content).unwrap();
-        DataConfig {
-            train: path.to_str().unwrap().to_owned(),
-            tokenizer: "char".to_owned(),
-            ..DataConfig::default()
-        }
-    }
-
-    fn load(config: &DataConfig) -> Corpus {
-        Corpus::load(config, 8, &mut Silent).unwrap()
-    }
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(dir)

@@ -10,6 +10,7 @@ use super::blocks::Blocks;
 use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
+use crate::io::hexadecimal;
 use crate::progress::Observer;
 
 /// The line between two documents.
@@ -39,7 +40,7 @@ impl Corpus {
             tokenizer,
             train: Arc::new(train),
             valid,
-            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: hexadecimal(&digest),
         }
     }
 

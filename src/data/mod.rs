@@ -47,3 +47,30 @@ pub use source::EvalData;
 pub use special::SpecialNames;
 pub use tokenizer::Tokenizer;
 pub use unigram::Unigram;
+
+#[cfg(test)]
+mod tests {
+    //! What the tests of sources share.
+
+    use std::path::Path;
+
+    use super::Corpus;
+    use crate::config::DataConfig;
+    use crate::progress::Silent;
+
+    /// A configuration on a file with that content.
+    pub(super) fn config(dir: &Path, name: &str, content: &str) -> DataConfig {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        DataConfig {
+            train: path.to_str().unwrap().to_owned(),
+            tokenizer: "char".to_owned(),
+            ..DataConfig::default()
+        }
+    }
+
+    /// Its corpus, in blocks of 8 tokens.
+    pub(super) fn load(config: &DataConfig) -> Corpus {
+        Corpus::load(config, 8, &mut Silent).unwrap()
+    }
+}

@@ -246,27 +246,12 @@ impl<'a> Source<'a> {
 mod tests {
     use super::*;
     use crate::data::Corpus;
-    use crate::progress::Silent;
+    use crate::data::tests::{config, load};
 
     fn bundled(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("corpora")
             .join(name)
-    }
-
-    /// A configuration on a file with that content.
-    fn config(dir: &Path, name: &str, content: &str) -> DataConfig {
-        let path = dir.join(name);
-        std::fs::write(&path, content).unwrap();
-        DataConfig {
-            train: path.to_str().unwrap().to_owned(),
-            tokenizer: "char".to_owned(),
-            ..DataConfig::default()
-        }
-    }
-
-    fn load(config: &DataConfig) -> Corpus {
-        Corpus::load(config, 8, &mut Silent).unwrap()
     }
 
     #[test]

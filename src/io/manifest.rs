@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::json::{read_json, write_json};
-use super::read;
+use super::{hexadecimal, read};
 use crate::error::{Error, Result};
 
 /// Its name in a checkpoint.
@@ -106,10 +106,6 @@ impl FileEntry {
             sha256: hexadecimal(&Sha256::digest(bytes)),
         }
     }
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a file for its size and digest.

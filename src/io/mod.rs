@@ -20,3 +20,8 @@ pub mod safetensors;
 pub mod text;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokens;
+
+/// A digest, or a part of one, in hexadecimal digits.
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
