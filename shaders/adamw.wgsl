@@ -3,17 +3,9 @@
 //   p -= lr weight_decay p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p -= lr / (1 - b1^k) m / (sqrt(v / (1 - b2^k)) + eps);  ema -= (1 - decay) (ema - p)
 
-struct Params {
-  n: u32,
-  beta1: f32,
-  beta2: f32,
-  eps: f32,
-  weight_decay: f32,
-  reserved0: u32,
-  reserved1: u32,
-  reserved2: u32,
-}
+//#params
 
+//#include grid
 //#include step
 
 @group(0) @binding(0) var<storage, read> grads: array<f32>;

@@ -11,18 +11,9 @@ const TILE: u32 = 16u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 const LOWEST: f32 = -1e30;
 
-struct Params {
-  length: u32,
-  heads: u32,
-  blocks: u32, // of ROWS queries in a sequence
-  scale: f32,
-  total: u32, // workgroups
-  reserved0: u32,
-  reserved1: u32,
-  reserved2: u32,
-}
+//#params
 
-//#include step
+//#include grid
 
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> o: array<vec4<f32>>;

@@ -10,18 +10,9 @@ const ROWS: u32 = 64u;
 const TILE: u32 = 16u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 
-struct Params {
-  length: u32,
-  heads: u32,
-  blocks: u32,
-  scale: f32,
-  total: u32,
-  reserved0: u32,
-  reserved1: u32,
-  reserved2: u32,
-}
+//#params
 
-//#include step
+//#include grid
 
 //#if DELTA
 @group(0) @binding(0) var<storage, read> o: array<vec4<f32>>;

@@ -10,14 +10,9 @@ const THREADS: u32 = 128u;
 const HEAD_DIM: u32 = 64u;
 const LOWEST: f32 = -3.0e38;
 
-struct Params {
-  length: u32,
-  heads: u32,
-  batch: u32,
-  scale: f32,
-}
+//#params
 
-//#include step
+//#include grid
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>; // [batch, 3, heads, HEAD_DIM]
 @group(0) @binding(1) var<storage, read> positions: array<u32>; // [batch]

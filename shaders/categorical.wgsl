@@ -13,13 +13,9 @@
 const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
 
-struct Params {
-  vocab: u32,
-  mask_index: u32,
-  base: u32,
-  most: u32,
-}
+//#params
 
+//#include grid
 //#include step
 //#include math
 //#include reduce
@@ -78,7 +74,7 @@ fn threshold(lane: u32, begin: u32, low: u32, need: f32, top: f32, scale: f32) -
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group_index(group);
-  if (row >= rows_from(p.base, p.most)) {
+  if (row >= counted_from(counted(), p.base, p.most)) {
     return;
   }
   let begin = row * p.vocab;

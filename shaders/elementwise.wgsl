@@ -2,14 +2,9 @@
 // SILU: y = silu(x). SILU_BACKWARD: y (+)= silu'(u) x. GELU_BACKWARD: y *= gelu'(x).
 // ADD: y += x. ZERO: y = 0.
 
-struct Params {
-  n: u32,
-  reserved0: u32,
-  reserved1: u32,
-  reserved2: u32,
-}
+//#params
 
-//#include step
+//#include grid
 //#include math
 
 //#if !ZERO

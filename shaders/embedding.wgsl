@@ -5,14 +5,12 @@
 // sums its rows in order. The mask token owns about half of all rows, hence the parts.
 // finish: one (token, column) an invocation adds its parts, in order, to d table.
 
-struct Params {
-  rows: u32,
-  width: u32,
-  tiles: u32, // of 64 columns
-  reserved: u32,
-}
+//#params
 
+//#include grid
+//#if !GATHER
 //#include step
+//#endif
 
 //#if GATHER
 @group(0) @binding(0) var<storage, read> ids: array<u32>;

@@ -7,23 +7,13 @@
 
 const BLOCK: u32 = 64u;
 
-struct Params {
-  width: u32,
-  group_rows: u32,
-  blocks: u32, // of one group
-  groups: u32,
-  mod_stride: u32,
-  gate_column: u32,
-  threshold: u32,
-  keep_scale: f32,
-  site: u32,
-  tiles: u32, // of 64 columns
-  reserved0: u32,
-  reserved1: u32,
-}
+//#params
 
+//#include grid
+//#if DROPOUT
 //#include step
 //#include threefry
+//#endif
 
 //#if FINISH
 @group(0) @binding(0) var<storage, read> partials: array<f32>; // [groups * blocks, width]

@@ -6,14 +6,8 @@
 
 const THREADS: u32 = 256u;
 
-struct Params {
-  n: u32, // elements of the slab; partials in all
-  share: u32, // elements of a workgroup
-  first: u32, // where the slab's partials begin
-  clip: f32, // 0: no clipping
-}
+//#params
 
-//#include step
 //#include math
 //#include reduce
 

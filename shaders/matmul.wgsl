@@ -19,25 +19,16 @@ const LANES_M: u32 = TILE_M / THREAD_M;
 const LANES_N: u32 = TILE_N / THREAD_N;
 const THREADS: u32 = LANES_M * LANES_N;
 
-struct Params {
-  m: u32,
-  n: u32,
-  k: u32,
-  tiles_n: u32,
-  base: u32,
-  // row r takes its gate from row r / sample_rows of `mod`
-  sample_rows: u32,
-  mod_stride: u32,
-  gate_column: u32,
-  threshold: u32,
-  keep_scale: f32,
-  site: u32,
-  reserved: u32,
-}
+//#params
 
+//#include grid
+//#if STEP
 //#include step
+//#endif
 //#include math
+//#if DROPOUT
 //#include threefry
+//#endif
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
@@ -96,12 +87,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row0 = (tile / p.tiles_n) * TILE_M;
   let col0 = (tile % p.tiles_n) * TILE_N;
   //#if DYNAMIC_M
-  let m = rows_from(p.base, p.m);
+  let m = counted_from(counted(), p.base, p.m);
   //#else
   let m = p.m;
   //#endif
   //#if DYNAMIC_K
-  let k_end = rows_from(p.base, p.k);
+  let k_end = counted_from(counted(), p.base, p.k);
   //#else
   let k_end = p.k;
   //#endif

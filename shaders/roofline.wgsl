@@ -2,14 +2,9 @@
 // MULTIPLY_ADD: `rounds` times 16 multiply-adds in registers, one invocation for 16 results.
 // Else: y = x, one vec4 an invocation.
 
-struct Params {
-  n: u32, // vec4 of y
-  rounds: u32,
-  reserved0: u32,
-  reserved1: u32,
-}
+//#params
 
-//#include step
+//#include grid
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;

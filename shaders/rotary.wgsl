@@ -2,14 +2,9 @@
 // pairs (d, d + head_dim / 2); v is copied. One pair an invocation. INVERSE rotates back: that is
 // the backward pass.
 
-struct Params {
-  pairs: u32, // rows * 3 * heads * half_dim
-  heads: u32,
-  half_dim: u32,
-  length: u32,
-}
+//#params
 
-//#include step
+//#include grid
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> table: array<f32>; // [length, half_dim, (cos, sin)]

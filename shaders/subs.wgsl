@@ -6,14 +6,9 @@ const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
 const NEG_INFINITY: f32 = -1e6;
 
-struct Params {
-  rows: u32,
-  vocab: u32,
-  mask_index: u32,
-  reserved: u32,
-}
+//#params
 
-//#include step
+//#include grid
 //#include reduce
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;

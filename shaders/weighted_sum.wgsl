@@ -2,14 +2,11 @@
 
 const THREADS: u32 = 256u;
 
-struct Params {
-  n: u32,
-  reserved0: u32,
-  reserved1: u32,
-  reserved2: u32,
-}
+//#params
 
+//#if DYNAMIC
 //#include step
+//#endif
 //#include reduce
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -20,7 +17,7 @@ struct Params {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(local_invocation_index) lane: u32) {
   //#if DYNAMIC
-  let n = rows_from(0u, p.n);
+  let n = counted_from(counted(), 0u, p.n);
   //#else
   let n = p.n;
   //#endif

@@ -23,6 +23,7 @@ pub mod graph;
 pub mod io;
 pub mod model;
 pub mod ops;
+pub mod program;
 pub mod progress;
 pub mod rng;
 pub mod sample;

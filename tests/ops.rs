@@ -11,11 +11,11 @@ mod ops {
     mod categorical;
     mod elementwise;
     mod embedding;
+    mod gather_rows;
     mod grad_norm;
     mod head_loss;
-    mod layer_norm;
     mod linear;
-    mod masked_rows;
+    mod norm;
     mod rotary;
     mod subs;
     mod weighted_sum;

@@ -12,10 +12,13 @@ use common::runs::{
 use common::training::subs_batch;
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::Corpus;
-use mdlm::device::program::{Arena, Step};
+use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
 use mdlm::ops::RowLoss;
+use mdlm::ops::TRAINING;
+use mdlm::ops::{BIAS1, BIAS2, LR};
+use mdlm::program::Step;
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{StepOutcome, TrainSession, Trainer, read_log};
@@ -411,10 +414,10 @@ impl Padded {
         let device = executor.shared();
         let model = &self.config.model;
         let backbone = Backbone::new(model, device.slab_limit()).unwrap();
-        let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
+        let mut storage = block_on(Storage::new(device, &backbone.layout, &TRAINING)).unwrap();
         let mut rng = Rng::new(4, Stream::Init, 0);
         storage
-            .write(Arena::Params, |_, key| {
+            .write(PARAMS, |_, key| {
                 Ok((0..key.len()).map(|_| 0.4 * rng.uniform() - 0.2).collect())
             })
             .unwrap();
@@ -438,12 +441,10 @@ impl Padded {
             let t = &self.t[first..first + size];
             let batch = subs_batch(model, x0, xt, t, Some(mask), total(mask)).unwrap();
             let last = first + size == 4;
-            let step = Step {
-                lr: 1e-3,
-                bias1: 0.1,
-                bias2: 0.1,
-                ..Step::default()
-            };
+            let step = Step::default()
+                .with(LR, 1e-3)
+                .with(BIAS1, 0.1)
+                .with(BIAS2, 0.1);
             let outcome: StepOutcome =
                 block_on(session.run(&mut storage, &batch, step, last)).unwrap();
             loss += outcome.loss;

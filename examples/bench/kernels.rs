@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use mdlm::device::Device;
-use mdlm::device::program::Step;
 use mdlm::graph::{Graph, Layout, Tensor};
+use mdlm::ops::Norm;
 use mdlm::ops::{
     AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Segments,
     embedding_segments,
 };
+use mdlm::ops::{PARTS, SEGMENTS, TOP_P};
 use mdlm::rng::{Rng, Stream};
 use serde_json::{Value, json};
 
@@ -172,10 +173,10 @@ impl Kernels<'_> {
             bytes,
         };
         let (ids, layout) = parameters(self.device, &[("weight", &[d])])?;
-        let norm = work("layer_norm", d, 8 * rows * d);
+        let norm = work("norm", d, 8 * rows * d);
         self.measure(norm, &layout, &Feed::default(), |g| {
             let (x, w) = (input(g, "a", &[rows, d]), g.param(ids[0]));
-            g.layer_norm("y", x, w, None)
+            g.norm("y", x, Norm::layer(w).modulated(None))
         })?;
         self.plain(work("rotary", 3 * d, 24 * rows * d), |g| {
             let x = input(g, "a", &[rows, 3 * d]);
@@ -184,7 +185,7 @@ impl Kernels<'_> {
         })?;
         self.plain(work("silu", 4 * d, 32 * rows * d), |g| {
             let x = input(g, "a", &[rows, 4 * d]);
-            Ok(g.silu("y", x))
+            g.silu("y", x)
         })?;
         // a gate for each sequence; the branch is a product of rank 16, which weighs little
         let shapes: [(&str, &[usize]); 2] = [("residual", &[rows, d]), ("gate", &[batch, d])];
@@ -219,11 +220,10 @@ impl Kernels<'_> {
         let ids: Vec<u32> = (0..rows).map(&mut id).collect();
         let mut s = Segments::default();
         embedding_segments(&ids, &mut s);
-        let step = Step {
-            parts: s.part_count(),
-            segments: s.segment_count(),
-            ..Feed::default().step
-        };
+        let step = Feed::default()
+            .step
+            .with(PARTS, s.part_count())
+            .with(SEGMENTS, s.segment_count());
         let feed = Feed {
             step,
             integers: vec![
@@ -298,10 +298,7 @@ impl Kernels<'_> {
                 Ok(g.head_loss(&head)?[0])
             })?;
         }
-        let nucleus = Step {
-            top_p: 0.9,
-            ..Feed::default().step
-        };
+        let nucleus = Feed::default().step.with(TOP_P, 0.9);
         for (name, step) in [
             ("categorical", Feed::default().step),
             ("categorical_top_p", nucleus),
@@ -330,7 +327,7 @@ impl Kernels<'_> {
             bytes: 44 * n,
         };
         self.measure(work, &layout, &Feed::default(), |g| {
-            let stats = g.grad_norm(1.0);
+            let stats = g.grad_norm(1.0)?;
             let adamw = AdamwConfig {
                 beta1: 0.9,
                 beta2: 0.999,

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use mdlm::blocking::wait;
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Extent, Step};
+use mdlm::graph::FORWARD;
+use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Layout, ParamId, Session, Storage, Tensor};
+use mdlm::ops::TRAINING;
+use mdlm::ops::{BIAS1, BIAS2, LR, ROWS};
+use mdlm::program::{Extent, Step};
 
 use crate::{random, time};
 
@@ -20,13 +24,11 @@ pub struct Feed {
 
 impl Default for Feed {
     fn default() -> Self {
-        let step = Step {
-            rows: u32::MAX,
-            lr: 1e-3,
-            bias1: 0.1,
-            bias2: 0.1,
-            ..Step::default()
-        };
+        let step = Step::default()
+            .with(ROWS, u32::MAX)
+            .with(LR, 1e-3)
+            .with(BIAS1, 0.1)
+            .with(BIAS2, 0.1);
         Self {
             step,
             integers: Vec::new(),
@@ -47,14 +49,8 @@ pub fn kernel(
     for _ in 1..REPEAT {
         last = build(&mut graph)?;
     }
-    let mut storage = wait(Storage::new(device, layout, &Arena::ALL))?;
-    let mut session = wait(Session::new(
-        device,
-        &mut graph,
-        &storage,
-        Arena::Params,
-        &[],
-    ))?;
+    let mut storage = wait(Storage::new(device, layout, &TRAINING))?;
+    let mut session = wait(Session::new(device, &mut graph, &storage, PARAMS, &[]))?;
     for name in ["a", "b", "w"] {
         if let Some(input) = graph.find(name) {
             session.write(input, &random(graph.len(input)))?;
@@ -66,7 +62,7 @@ pub fn kernel(
         }
     }
     let times = time(seconds, || {
-        wait(session.run(&mut storage, &feed.step, true))?;
+        wait(session.run(&mut storage, &feed.step, &[FORWARD]))?;
         wait(session.read(&storage, last, 1))?;
         Ok(())
     })?;

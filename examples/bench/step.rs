@@ -3,11 +3,15 @@
 use mdlm::blocking::wait;
 use mdlm::config::{NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Step};
 use mdlm::diffusion::{Clean, Objective};
+use mdlm::graph::FORWARD;
+use mdlm::graph::PARAMS;
 use mdlm::graph::{Session, Storage};
 use mdlm::model::{Backbone, LogitsGraph, time_rows};
 use mdlm::ops::RowLoss;
+use mdlm::ops::TRAINING;
+use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm::program::Step;
 use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Batch, TrainSession};
 use serde_json::json;
@@ -34,23 +38,21 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         }
     };
     let xt: Vec<u32> = x0.iter().enumerate().map(mask).collect();
-    let mut storage = wait(Storage::new(device, &backbone.layout, &Arena::ALL))?;
+    let mut storage = wait(Storage::new(device, &backbone.layout, &TRAINING))?;
     let keys = backbone.layout.keys().len();
     let mut index = 0;
-    storage.write(Arena::Params, |_, key| {
+    storage.write(PARAMS, |_, key| {
         index += 1;
         Ok(random(key.len())
             .iter()
             .map(|x| 0.05 * x * index as f64 / keys as f64)
             .collect())
     })?;
-    let values = Step {
-        lr: 1e-5,
-        bias1: 0.1,
-        bias2: 0.1,
-        ema_decay: 0.9,
-        ..Step::default()
-    };
+    let values = Step::default()
+        .with(LR, 1e-5)
+        .with(BIAS1, 0.1)
+        .with(BIAS2, 0.1)
+        .with(EMA_DECAY, 0.9);
     let (name, times, flops, report, host_ms);
     if shape.mode == Mode::Train {
         let optim = OptimConfig::default();
@@ -77,7 +79,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             Ok(())
         })?;
         (name, flops) = ("train_step", 3 * shape.forward_flops());
-        report = train.graph.graph.report(device.class(), Arena::ALL.len())?;
+        report = train.graph.graph.report(device.class(), &TRAINING)?;
         host_ms = train.session().host_ms();
     } else {
         let mut graph = LogitsGraph::new(&backbone, shape.batch, shape.length, false)?;
@@ -85,7 +87,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             device,
             &mut graph.graph,
             &storage,
-            Arena::Params,
+            PARAMS,
             &[],
         ))?;
         graph
@@ -93,13 +95,13 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             .write(&mut session, &x0, &time_rows(&model, [0.0]))?;
         times = time(seconds, || {
             session.write_uint(graph.trunk.xt, &xt)?;
-            wait(session.run(&mut storage, &values, false))?;
+            wait(session.run(&mut storage, &values, &[FORWARD]))?;
             // a read waits for the device
             wait(session.read(&storage, graph.logits, 1))?;
             Ok(())
         })?;
         (name, flops) = ("forward", shape.forward_flops());
-        report = graph.graph.report(device.class(), 1)?;
+        report = graph.graph.report(device.class(), &[PARAMS])?;
         host_ms = session.host_ms();
     }
     let mut line = row(name, &shape.label(), device, &times, flops, 0);

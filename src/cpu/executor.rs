@@ -1,16 +1,15 @@
 //! Runs a program of twins over plain vectors.
 
 use std::mem::take;
+use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::Float;
-use crate::device::program::{Arena, BufferId, BufferSpec, Dtype, Extent, Slot, Step};
-use crate::error::{Error, ON_CPU, Result};
-
-/// Most operands a node may read or write.
-const MAX_READS: usize = 64;
-const MAX_WRITES: usize = 8;
+use super::io::{MAX_WRITES, Out, View};
+use super::memory::Buffer;
+use super::{Float, Io, Memory};
+use crate::error::Result;
+use crate::program::{BufferId, BufferSpec, Extent, Phase, Slot, Step, selected};
 
 /// The CPU side of an operation.
 pub trait Twin: Send + Sync {
@@ -38,224 +37,56 @@ pub struct Program {
     pub buffers: Vec<BufferSpec>,
     /// Calls in order.
     pub calls: Vec<Call>,
-    /// Calls before this index belong to every run, later ones to updating runs only.
-    pub update_start: usize,
-}
-
-enum Buffer<F> {
-    Float(Vec<F>),
-    Uint(Vec<u32>),
-}
-
-/// Parameter arenas in main memory: `[arena][slab]`.
-#[derive(Debug, Default)]
-pub struct Memory<F> {
-    arenas: [Vec<Vec<F>>; 5],
-}
-
-impl<F: Float> Memory<F> {
-    /// Allocates `slabs` (elements each), zeroed, for each of `arenas`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] that names the arena.
-    pub fn new(slabs: &[usize], arenas: &[Arena]) -> Result<Self> {
-        let mut memory = Self::default();
-        for &arena in arenas {
-            let name = format!("arena {arena:?}");
-            let made: Result<_> = slabs.iter().map(|&n| zeroed(&name, n)).collect();
-            memory.arenas[arena as usize] = made?;
-        }
-        Ok(memory)
-    }
-
-    /// Overwrites a slab.
-    pub fn write(&mut self, arena: Arena, slab: usize, data: &[f64]) {
-        for (to, &from) in self.arenas[arena as usize][slab].iter_mut().zip(data) {
-            *to = F::of(from);
-        }
-    }
-
-    /// Copies a slab.
-    pub fn read(&self, arena: Arena, slab: usize) -> Vec<f64> {
-        self.arenas[arena as usize][slab]
-            .iter()
-            .map(|x| x.f64())
-            .collect()
-    }
+    /// The calls of each phase, in order.
+    pub phases: Vec<(Phase, Range<usize>)>,
 }
 
 /// A program with its buffers.
 pub struct Cpu<F> {
     calls: Vec<Call>,
-    update_start: usize,
+    phases: Vec<(Phase, Range<usize>)>,
     buffers: Vec<Buffer<F>>,
     scratch: Vec<F>,
 }
 
-/// Zeros, or an error where the system has no memory for them.
-fn zeroed<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
-    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
-    let none = || Error::OutOfMemory {
-        what: format!("{what} {ON_CPU}"),
-        bytes,
-    };
-    // a system may promise memory that it does not have, and end the program when it is used
-    if bytes > 1 << 20 && available().is_some_and(|available| bytes > available) {
-        return Err(none());
-    }
-    let mut data = Vec::new();
-    data.try_reserve_exact(len).map_err(|_| none())?;
-    data.resize(len, T::default());
-    Ok(data)
-}
-
-/// Bytes that the system can still give, where it says so.
-fn available() -> Option<u64> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
-    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let free = |key| {
-        memory
-            .lines()
-            .find_map(|line| number(line.strip_prefix(key)?))
-    };
-    let free = 1024 * (free("MemAvailable:")? + free("SwapFree:").unwrap_or(0));
-    // what a container may use
-    let group = |file| number(&std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?);
-    let left = group("memory.max").zip(group("memory.current"));
-    Some(left.map_or(free, |(most, used)| free.min(most.saturating_sub(used))))
-}
-
 type Held<F> = ArrayVec<(BufferId, Buffer<F>), MAX_WRITES>;
 
-/// Operands of a twin's call.
-pub struct Io<'a, F> {
-    reads: ArrayVec<View<'a, F>, MAX_READS>,
-    writes: ArrayVec<Out<'a, F>, MAX_WRITES>,
-    /// Values of this step.
-    pub step: &'a Step,
-    /// The call's row count.
-    pub rows: usize,
-    scratch: Option<&'a mut Vec<F>>,
-}
-
-#[derive(Clone, Copy)]
-enum View<'a, F> {
-    Float(&'a [F]),
-    Uint(&'a [u32]),
-}
-
-enum Out<'a, F> {
-    Float(&'a mut [F]),
-    Uint(&'a mut [u32]),
-    Taken,
-}
-
-impl<'a, F> Io<'a, F> {
-    /// Number of operands read.
-    pub fn read_count(&self) -> usize {
-        self.reads.len()
-    }
-
-    /// Operand `i` read as numbers.
-    pub fn read(&self, i: usize) -> &'a [F] {
-        match self.reads[i] {
-            View::Float(x) => x,
-            View::Uint(_) => unreachable!("operand types are checked when the graph is built"),
-        }
-    }
-
-    /// Operand `i` read as integers.
-    pub fn read_uint(&self, i: usize) -> &'a [u32] {
-        match self.reads[i] {
-            View::Uint(x) => x,
-            View::Float(_) => unreachable!("operand types are checked when the graph is built"),
-        }
-    }
-
-    /// Takes output `i`; each can be taken once.
-    pub fn write(&mut self, i: usize) -> &'a mut [F] {
-        match std::mem::replace(&mut self.writes[i], Out::Taken) {
-            Out::Float(x) => x,
-            _ => unreachable!("operand types are checked when the graph is built"),
-        }
-    }
-
-    /// Takes the work area, grown to `len` elements of any value; it keeps its memory from call to
-    /// call, so a step allocates nothing once every size has been seen.
-    pub fn scratch(&mut self, len: usize) -> &'a mut [F]
-    where
-        F: Float,
-    {
-        match self.scratch.take() {
-            Some(scratch) => {
-                if scratch.len() < len {
-                    scratch.resize(len, F::ZERO);
-                }
-                &mut scratch[..len]
-            }
-            None => unreachable!("a twin takes the work area once"),
-        }
-    }
-
-    /// Takes output `i` as integers.
-    pub fn write_uint(&mut self, i: usize) -> &'a mut [u32] {
-        match std::mem::replace(&mut self.writes[i], Out::Taken) {
-            Out::Uint(x) => x,
-            _ => unreachable!("operand types are checked when the graph is built"),
-        }
-    }
-}
-
 impl<F: Float> Cpu<F> {
-    /// Allocates the program's buffers. `weights` stands in for [`Arena::Params`].
+    /// Allocates the program's buffers.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] that names the tensor.
-    pub fn new(program: Program, weights: Arena) -> Result<Self> {
-        let made: Result<_> = program.buffers.iter().map(Buffer::new).collect();
-        let buffers = made?;
-        let Program {
-            mut calls,
-            update_start,
-            ..
-        } = program;
-        for slot in calls
-            .iter_mut()
-            .flat_map(|c| c.reads.iter_mut().chain(&mut c.writes))
-        {
-            if let BufferId::Arena(arena @ Arena::Params, _) = &mut slot.buffer {
-                *arena = weights;
-            }
-        }
+    /// [`crate::Error::OutOfMemory`] that names the tensor.
+    pub fn new(program: Program) -> Result<Self> {
+        let buffers: Result<_> = program.buffers.iter().map(Buffer::new).collect();
         Ok(Self {
-            calls,
-            update_start,
-            buffers,
+            calls: program.calls,
+            phases: program.phases,
+            buffers: buffers?,
             scratch: Vec::new(),
         })
     }
 
-    /// Runs the calls, those of the update only if `update`.
+    /// Runs the calls of some phases.
+    ///
+    /// # Errors
+    /// [`crate::Error::Internal`] for a phase that the program does not have.
     pub fn run(
         &mut self,
         memory: &mut Memory<F>,
         step: &Step,
-        update: bool,
+        phases: &[Phase],
         run: fn(&dyn Twin, &mut Io<'_, F>),
-    ) {
+    ) -> Result<()> {
         let Self {
             calls,
-            update_start,
             buffers,
             scratch,
+            phases: all,
         } = self;
-        let end = if update { calls.len() } else { *update_start };
-        for call in &calls[..end] {
+        for call in selected(all, phases)?.into_iter().flat_map(|r| &calls[r]) {
             let rows = call.extent.get(step);
-            if rows == 0 && !matches!(call.extent, Extent::Rows { base: 0, .. }) {
+            // a count of none leaves nothing to do but for the first of its nodes, which may have a sum to write
+            if rows == 0 && !matches!(call.extent, Extent::Counted { base: 0, .. }) {
                 continue;
             }
             // Outputs are moved out of the pool while inputs are borrowed from it: the plan never
@@ -263,13 +94,14 @@ impl<F: Float> Cpu<F> {
             let mut held: Held<F> = ArrayVec::new();
             for slot in &call.writes {
                 if held.iter().all(|(id, _)| *id != slot.buffer) {
-                    held.push((slot.buffer, take_buffer(buffers, memory, slot.buffer)));
+                    let buffer = find_mut(buffers, memory, slot.buffer);
+                    held.push((slot.buffer, buffer.take()));
                 }
             }
-            let view = |slot: &Slot| match slot.buffer {
-                BufferId::Local(i) => buffers[i].view(slot),
-                BufferId::Arena(arena, slab) => {
-                    View::Float(&memory.arenas[arena as usize][slab][slot.range()])
+            let view = |slot: &Slot| -> View<'_, F> {
+                match slot.buffer {
+                    BufferId::Local(i) => buffers[i].view(slot),
+                    BufferId::Arena(arena, slab) => memory.slab(arena, slab).view(slot),
                 }
             };
             run(
@@ -282,30 +114,28 @@ impl<F: Float> Cpu<F> {
                     scratch: Some(scratch),
                 },
             );
-            for (id, buffer) in held {
-                match (id, buffer) {
-                    (BufferId::Local(i), buffer) => buffers[i] = buffer,
-                    (BufferId::Arena(arena, slab), Buffer::Float(data)) => {
-                        memory.arenas[arena as usize][slab] = data
-                    }
-                    (BufferId::Arena(..), Buffer::Uint(_)) => unreachable!("arenas hold numbers"),
+            for slot in &call.writes {
+                if let Some((_, Buffer::Number(data))) =
+                    held.iter_mut().find(|(id, _)| *id == slot.buffer)
+                {
+                    F::round_to(slot.element, &mut data[slot.range()]);
                 }
             }
-        }
-    }
-
-    /// Overwrites a slot of numbers.
-    pub fn write(&mut self, slot: &Slot, data: &[f64]) {
-        if let (BufferId::Local(i), true) = (slot.buffer, data.len() <= slot.len)
-            && let Buffer::Float(buffer) = &mut self.buffers[i]
-        {
-            for (to, &from) in buffer[slot.offset..].iter_mut().zip(data) {
-                *to = F::of(from);
+            for (id, buffer) in held {
+                *find_mut(buffers, memory, id) = buffer;
             }
         }
+        Ok(())
     }
 
-    /// Overwrites a slot of integers.
+    /// Overwrites the first elements of a slot of numbers.
+    pub fn write(&mut self, slot: &Slot, data: &[f64]) {
+        if let BufferId::Local(i) = slot.buffer {
+            self.buffers[i].write(slot.offset, data);
+        }
+    }
+
+    /// Overwrites the first elements of a slot of integers.
     pub fn write_uint(&mut self, slot: &Slot, data: &[u32]) {
         if let BufferId::Local(i) = slot.buffer
             && let Buffer::Uint(buffer) = &mut self.buffers[i]
@@ -318,47 +148,30 @@ impl<F: Float> Cpu<F> {
     pub fn read(&self, memory: &Memory<F>, slot: &Slot, len: usize, out: &mut Vec<f64>) {
         let range = slot.offset..slot.offset + len.min(slot.len);
         match slot.buffer {
-            BufferId::Arena(arena, slab) => {
-                out.extend(
-                    memory.arenas[arena as usize][slab][range]
-                        .iter()
-                        .map(|x| x.f64()),
-                );
-            }
-            BufferId::Local(i) => match &self.buffers[i] {
-                Buffer::Float(x) => out.extend(x[range].iter().map(|x| x.f64())),
-                Buffer::Uint(x) => out.extend(x[range].iter().map(|&x| f64::from(x))),
-            },
+            BufferId::Arena(arena, slab) => memory.slab(arena, slab).read(range, out),
+            BufferId::Local(i) => self.buffers[i].read(range, out),
         }
     }
 }
 
-fn take_buffer<F>(buffers: &mut [Buffer<F>], memory: &mut Memory<F>, id: BufferId) -> Buffer<F> {
+fn find_mut<'a, F: Float>(
+    buffers: &'a mut [Buffer<F>],
+    memory: &'a mut Memory<F>,
+    id: BufferId,
+) -> &'a mut Buffer<F> {
     match id {
-        BufferId::Arena(arena, slab) => {
-            Buffer::Float(take(&mut memory.arenas[arena as usize][slab]))
-        }
-        BufferId::Local(i) => match &mut buffers[i] {
-            Buffer::Float(x) => Buffer::Float(take(x)),
-            Buffer::Uint(x) => Buffer::Uint(take(x)),
-        },
+        BufferId::Arena(arena, slab) => memory.slab_mut(arena, slab),
+        BufferId::Local(i) => &mut buffers[i],
     }
 }
 
-impl<F: Float> Buffer<F> {
-    fn new(spec: &BufferSpec) -> Result<Self> {
-        Ok(match (spec.dtype, &spec.constant) {
-            (Dtype::Uint, _) => Self::Uint(zeroed(&spec.name, spec.len)?),
-            (Dtype::Float, None) => Self::Float(zeroed(&spec.name, spec.len)?),
-            (Dtype::Float, Some(data)) => Self::Float(data.iter().map(|&x| F::of(x)).collect()),
-        })
-    }
-
-    fn view(&self, slot: &Slot) -> View<'_, F> {
-        let range = slot.range();
+impl<F> Buffer<F> {
+    /// Moves the elements out.
+    fn take(&mut self) -> Self {
         match self {
-            Self::Float(x) => View::Float(&x[range]),
-            Self::Uint(x) => View::Uint(&x[range]),
+            Self::Number(x) => Self::Number(take(x)),
+            Self::Uint(x) => Self::Uint(take(x)),
+            Self::Half(element, x) => Self::Half(*element, take(x)),
         }
     }
 }
@@ -372,8 +185,9 @@ fn outputs<'a, F>(held: &'a mut Held<F>, slots: &[Slot]) -> ArrayVec<Out<'a, F>,
             .collect();
         order.sort_unstable_by_key(|&i| slots[i].offset);
         match buffer {
-            Buffer::Float(data) => split(data, &order, slots, |i, x| outs[i] = Out::Float(x)),
+            Buffer::Number(data) => split(data, &order, slots, |i, x| outs[i] = Out::Number(x)),
             Buffer::Uint(data) => split(data, &order, slots, |i, x| outs[i] = Out::Uint(x)),
+            Buffer::Half(..) => unreachable!("no node writes numbers at rest: checked by the plan"),
         }
     }
     outs
@@ -391,17 +205,5 @@ fn split<'a, T>(
         let (piece, tail) = tail.split_at_mut(slots[i].len);
         (rest, start) = (tail, slots[i].offset + slots[i].len);
         give(i, piece);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_little_memory_is_an_error() {
-        let error = Memory::<f32>::new(&[1 << 60], &[Arena::Ema]).unwrap_err();
-        assert_eq!(error.code(), "out_of_memory");
-        assert!(error.to_string().contains("arena Ema"), "{error}");
     }
 }

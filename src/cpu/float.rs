@@ -1,5 +1,6 @@
 //! The two number types of the twin.
 
+use crate::program::Element;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -44,6 +45,8 @@ pub trait Float:
     fn sqrt(self) -> Self;
     /// Whether neither infinite nor NaN.
     fn finite(self) -> bool;
+    /// Rounds numbers as an element of that type keeps them; f64, the oracle, keeps all.
+    fn round_to(element: Element, data: &mut [Self]);
     /// The larger of two.
     fn max(self, other: Self) -> Self;
     /// The smaller of two.
@@ -117,6 +120,7 @@ macro_rules! common {
 
 impl Float for f64 {
     common!(f64);
+    fn round_to(_: Element, _: &mut [Self]) {}
     #[inline(always)]
     fn exp(self) -> Self {
         f64::exp(self)
@@ -125,6 +129,13 @@ impl Float for f64 {
 
 impl Float for f32 {
     common!(f32);
+    fn round_to(element: Element, data: &mut [Self]) {
+        if element.size() < 4 {
+            for x in data {
+                *x = element.unpack(element.pack(*x));
+            }
+        }
+    }
     /// Range reduction by ln 2 and a degree-6 polynomial: within 2 ULP, without a branch, so that
     /// loops over it become SIMD code.
     #[inline(always)]

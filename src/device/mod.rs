@@ -1,6 +1,5 @@
 //! Where the work runs: a GPU through wgpu, or the CPU twin.
 
-pub mod program;
 mod select;
 
 use std::sync::Arc;

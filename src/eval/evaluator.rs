@@ -18,15 +18,18 @@
 use crate::config::ModelConfig;
 use crate::data::Blocks;
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::diffusion::{Clean, Noised, Objective, attention_mask, mask_exactly};
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
 use crate::eval::perplexity::Scored;
 use crate::eval::strata::{GROUP, Strata};
+use crate::graph::FORWARD;
+use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, EvalGraph, Model, time_rows};
+use crate::ops::ROWS;
+use crate::program::{Arena, Step};
 use crate::rng::{Rng, Stream};
 
 /// How the bound of a denoiser is estimated.
@@ -115,7 +118,7 @@ pub async fn perplexity(
         backbone,
         &objective,
         storage,
-        Arena::Params,
+        PARAMS,
         batch.min(config.count(blocks)),
         blocks.length(),
     );
@@ -336,10 +339,7 @@ impl Evaluator {
         if let Some(coefficients) = inputs.coefficients {
             s.write(coefficients, &noised.coefficients)?;
         }
-        let step = Step {
-            rows: noised.rows.len() as u32,
-            ..Step::default()
-        };
-        s.run(storage, &step, false).await
+        let step = Step::default().with(ROWS, noised.rows.len() as u32);
+        s.run(storage, &step, &[FORWARD]).await
     }
 }

@@ -3,11 +3,16 @@
 
 mod context;
 mod executor;
+mod limits;
+mod memory;
+mod program;
 mod readback;
 pub mod shader;
 mod tuning;
 
 pub use context::{Context, Counters};
-pub use executor::{Binding, Dispatch, Gpu, Grid, Memory, Program};
+pub use executor::{Gpu, RUNS, Running};
+pub use memory::Memory;
+pub use program::{Binding, Dispatch, Grid, Program};
 pub use shader::{Shader, Source};
 pub use tuning::{DeviceClass, MatmulTile, Tuning};

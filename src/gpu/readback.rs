@@ -13,61 +13,95 @@ struct Shared {
     waker: Option<Waker>,
 }
 
-/// Maps `buffer` for reading and hands its first `bytes` to `f`.
-pub(super) async fn map_read<T>(
-    context: &Context,
-    buffer: &wgpu::Buffer,
+/// A buffer that is being mapped for reading; dropping it gives the buffer up.
+pub(super) struct Pending {
+    buffer: wgpu::Buffer,
     bytes: u64,
-    f: impl FnOnce(&[u8]) -> T,
-) -> Result<T> {
-    let shared = Arc::new(Mutex::new(Shared::default()));
-    let lock = |s: &Arc<Mutex<Shared>>, f: &mut dyn FnMut(&mut Shared)| {
-        f(&mut s.lock().unwrap_or_else(PoisonError::into_inner))
-    };
-    let sender = shared.clone();
-    let bytes = bytes.next_multiple_of(4);
-    let mapped = move |result| {
-        let mut result = Some(result);
-        lock(&sender, &mut |s| {
-            s.result = result.take();
+    shared: Arc<Mutex<Shared>>,
+    /// What must have run; the newest submission if it is not known.
+    submission: Option<wgpu::SubmissionIndex>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.buffer.unmap();
+    }
+}
+
+impl Pending {
+    /// Begins to map the first `bytes` of `buffer`, which a submission has filled.
+    pub(super) fn new(
+        context: &Context,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+        submission: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Self> {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let sender = shared.clone();
+        let mapped = move |result| {
+            let mut s = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            s.result = Some(result);
             if let Some(waker) = s.waker.take() {
                 waker.wake();
             }
-        });
-    };
-    context.guarded_now("readback", "a staging buffer", || {
-        buffer.map_async(wgpu::MapMode::Read, 0..bytes, mapped);
-    })?;
-    // Natively somebody has to drive the device; on the web the browser does.
-    #[cfg(not(target_arch = "wasm32"))]
-    if let Err(error) = context.device.poll(wgpu::PollType::wait_indefinitely()) {
-        context.check("readback")?;
-        return Err(Error::DeviceLost {
-            reason: error.to_string(),
-            during: "readback",
-        });
+        };
+        let bytes = bytes.next_multiple_of(4);
+        context.guarded_now("readback", "a staging buffer", || {
+            buffer.map_async(wgpu::MapMode::Read, 0..bytes, mapped);
+        })?;
+        Ok(Self {
+            buffer: buffer.clone(),
+            bytes,
+            shared,
+            submission,
+        })
     }
-    let result = poll_fn(|cx| {
-        let mut s = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        match s.result.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                s.waker = Some(cx.waker().clone());
-                Poll::Pending
+
+    /// Waits until the bytes are there and hands them to `f`.
+    pub(super) async fn wait<T>(
+        mut self,
+        context: &Context,
+        f: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        // Natively somebody has to drive the device; on the web the browser does.
+        let submission_index = self.submission.take();
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let wait = wgpu::PollType::Wait {
+                submission_index,
+                timeout: None,
+            };
+            if let Err(error) = context.device.poll(wait) {
+                context.check("readback")?;
+                return Err(lost(&error));
             }
         }
-    })
-    .await;
-    context.check("readback")?;
-    result.map_err(|e| Error::DeviceLost {
-        reason: e.to_string(),
+        #[cfg(target_arch = "wasm32")]
+        drop(submission_index);
+        let result = poll_fn(|cx| {
+            let mut s = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            match s.result.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    s.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        context.check("readback")?;
+        result.map_err(|e| lost(&e))?;
+        let view = self
+            .buffer
+            .get_mapped_range(0..self.bytes)
+            .map_err(|e| Error::Internal(format!("mapped range: {e}")))?;
+        Ok(f(&view))
+    }
+}
+
+fn lost(error: &dyn std::fmt::Display) -> Error {
+    Error::DeviceLost {
+        reason: error.to_string(),
         during: "readback",
-    })?;
-    let view = buffer
-        .get_mapped_range(0..bytes)
-        .map_err(|e| Error::Internal(format!("mapped range: {e}")))?;
-    let out = f(&view);
-    drop(view);
-    buffer.unmap();
-    Ok(out)
+    }
 }

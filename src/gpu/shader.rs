@@ -1,13 +1,16 @@
 //! WGSL text: includes, conditional lines and constants.
 //!
 //! A shader file uses three comment directives, so that editors still read it as WGSL:
-//! `//#include name` (a file of `shaders/lib`), `//#if FLAG` ... `//#else` ... `//#endif`,
+//! `//#include name` (a file of `shaders/lib`), `//#params` and `//#scalars` (the structs of the kernel's
+//! parameters and of the step's scalars), `//#counter` (a function that reads the scalar that counts rows), `//#if FLAG` ... `//#else` ... `//#endif`,
 //! `//#unroll i COUNT` before a `for` loop over `i` and `//#end` behind it (its body is repeated with
 //! numbers for `i`: then arrays in registers have constant indices, which bounds checks leave alone),
 //! and module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use crate::program::{Declared, Scalars};
 
 /// A file of `shaders/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,12 +38,16 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 4] = [
+const LIBRARY: [Shader; 5] = [
+    shader!("lib/grid"),
     shader!("lib/math"),
     shader!("lib/reduce"),
     shader!("lib/step"),
     shader!("lib/threefry"),
 ];
+
+/// How `lib/step` declares the scalars.
+const NOW: &str = "var<uniform> now";
 
 /// A shader with an entry point, flags and constants: what a pipeline is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +60,12 @@ pub struct Source {
     pub flags: Vec<&'static str>,
     /// Values of module-scope constants, as u32.
     pub consts: Vec<(&'static str, u32)>,
+    /// Declaration of its parameters.
+    pub params: &'static str,
+    /// The scalar that `counted()` reads.
+    pub counter: Option<Declared>,
+    /// The scalars of the program that it is part of.
+    pub scalars: Scalars,
 }
 
 impl Source {
@@ -63,6 +76,9 @@ impl Source {
             entry: "main",
             flags: Vec::new(),
             consts: Vec::new(),
+            params: "",
+            counter: None,
+            scalars: Scalars::default(),
         }
     }
 
@@ -83,6 +99,14 @@ impl Source {
     /// Sets a constant.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.consts.push((name, value));
+        self
+    }
+
+    /// The source as part of a program with these scalars, if it reads any.
+    pub(crate) fn with_scalars(mut self, scalars: &Scalars) -> Self {
+        if self.expand().is_ok_and(|text| text.contains(NOW)) {
+            self.scalars = scalars.clone();
+        }
         self
     }
 
@@ -160,6 +184,18 @@ impl Source {
                 enabled.pop();
             } else if enabled.iter().any(|on| !on) {
                 continue;
+            } else if trimmed == "//#params" {
+                out.push_str(self.params);
+            } else if trimmed == "//#scalars" {
+                out.push_str(&self.scalars.wgsl());
+            } else if trimmed == "//#counter" {
+                if let Some(counter) = self.counter {
+                    let _ = writeln!(
+                        out,
+                        "fn counted() -> u32 {{\n  return now.{};\n}}",
+                        counter.name()
+                    );
+                }
             } else if let Some(name) = trimmed.strip_prefix("//#include ") {
                 let Some(library) = LIBRARY
                     .iter()

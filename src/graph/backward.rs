@@ -1,9 +1,9 @@
 //! Reverse walk over the nodes: each op's own rule makes the gradients of its inputs, and
 //! gradients that meet are summed in place.
 
-use super::{Graph, Place, Tensor};
-use crate::device::program::{Arena, Extent};
+use super::{GRADS, Graph, Origin, Tensor};
 use crate::error::{Error, Result};
+use crate::program::{Element, Extent};
 
 /// What a backward rule sees of its node, and where it puts gradients.
 pub struct Backward<'a> {
@@ -50,20 +50,25 @@ impl Graph {
         if !info.requires_grad {
             return None;
         }
-        let (in_arena, place) = match info.place {
-            Place::Arena { slab, offset, .. } => (
+        let (in_arena, origin) = match info.origin {
+            Origin::Arena { slab, offset, .. } => (
                 true,
-                Place::Arena {
-                    arena: Arena::Grads,
+                Origin::Arena {
+                    arena: GRADS,
                     slab,
                     offset,
                 },
             ),
-            _ => (false, Place::Pooled),
+            _ => (false, Origin::Pooled),
         };
         let existing = self.grads[tensor.index()];
         let grad = existing.unwrap_or_else(|| {
-            self.add(format!("d {}", info.name), &info.shape, info.dtype, place)
+            self.add(
+                format!("d {}", info.name),
+                &info.shape,
+                Element::F32,
+                origin,
+            )
         });
         self.grads[tensor.index()] = Some(grad);
         Some((grad, in_arena || existing.is_some()))
@@ -106,14 +111,18 @@ impl Backward<'_> {
 
     /// Hands over `dx` as gradient of input `i`. At most one input of a node may be given the
     /// node's own `dy`: whoever receives a gradient may add to it in place.
-    pub fn pass(&mut self, i: usize, dx: Tensor) {
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn pass(&mut self, i: usize, dx: Tensor) -> Result<()> {
         let input = self.read(i);
         let info = self.graph.info(input);
-        let in_arena = matches!(info.place, Place::Arena { .. });
+        let in_arena = matches!(info.origin, Origin::Arena { .. });
         if info.requires_grad && !in_arena && self.graph.grads[input.index()].is_none() {
             self.graph.grads[input.index()] = Some(dx);
         } else if let Some((sum, _)) = self.graph.gradient_of(input) {
-            self.graph.add_in_place(dx, sum);
+            self.graph.add_in_place(dx, sum)?;
         }
+        Ok(())
     }
 }

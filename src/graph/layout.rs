@@ -1,6 +1,7 @@
 //! Where each parameter lies in the arenas.
 
 use crate::error::{Error, OF_PARAMETER, Result};
+use crate::program::{Element, Slab};
 
 /// Handle of a parameter tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +44,7 @@ impl Key {
 /// Placement of all parameters of a model, the same in every arena.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    slabs: Vec<usize>,
+    slabs: Vec<Slab>,
     entries: Vec<Entry>,
     keys: Vec<Key>,
 }
@@ -57,8 +58,8 @@ impl Layout {
         }
     }
 
-    /// Elements of each slab.
-    pub fn slabs(&self) -> &[usize] {
+    /// What each slab holds.
+    pub fn slabs(&self) -> &[Slab] {
         &self.slabs
     }
 
@@ -100,6 +101,7 @@ impl LayoutBuilder {
         shape: &[usize],
         parts: &[(String, Vec<usize>)],
     ) -> Result<ParamId> {
+        let element = Element::F32;
         let len: usize = shape.iter().product();
         let total: usize = parts.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
         if total != len {
@@ -116,12 +118,16 @@ impl LayoutBuilder {
         }
         let slabs = &mut self.layout.slabs;
         let fits = |used: usize| used.next_multiple_of(ALIGN) + len <= self.limit;
-        if slabs.last().is_none_or(|&used| !fits(used)) {
-            slabs.push(0);
-        }
-        let slab = slabs.len() - 1;
-        let offset = slabs[slab].next_multiple_of(ALIGN);
-        slabs[slab] = offset + len;
+        let open = slabs.iter().rposition(|slab| slab.element == element);
+        let slab = match open.filter(|&i| fits(slabs[i].len)) {
+            Some(i) => i,
+            None => {
+                slabs.push(Slab { len: 0, element });
+                slabs.len() - 1
+            }
+        };
+        let offset = slabs[slab].len.next_multiple_of(ALIGN);
+        slabs[slab].len = offset + len;
         self.layout.entries.push(Entry {
             name: name.to_owned(),
             shape: shape.to_vec(),

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 pub use backward::Backward;
 pub use layout::{Key, Layout, LayoutBuilder, ParamId};
-pub use op::{Launch, Lower, Op, Operand};
+pub use op::{Kernel, Lower, Op, Operand, Role};
 pub use plan::Plan;
 pub use report::Report;
-pub use session::Session;
+pub use session::{RUNS, Running, Session};
 pub use storage::Storage;
 
-use crate::device::program::{Arena, Dtype, Extent};
 use crate::error::{Error, Result};
+use crate::program::{Arena, Element, Extent, Phase, Slab};
 
 /// Handle of a tensor in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +32,21 @@ impl Tensor {
     }
 }
 
-/// Where a tensor's elements live.
+/// The weights.
+pub const PARAMS: Arena = Arena::of_layout("params");
+/// Their gradients.
+pub const GRADS: Arena = Arena::f32("grads");
+
+/// What a graph begins with, and all that most graphs have.
+pub const FORWARD: Phase = Phase("forward");
+/// The gradients.
+pub const BACKWARD: Phase = Phase("backward");
+/// The optimiser's step.
+pub const UPDATE: Phase = Phase("update");
+
+/// Where a tensor's elements come from and live.
 #[derive(Clone, Debug)]
-enum Place {
+enum Origin {
     /// In an arena, from an element of a slab on.
     Arena {
         arena: Arena,
@@ -43,6 +55,8 @@ enum Place {
     },
     /// A buffer of its own that the host writes.
     Input,
+    /// A buffer of its own that keeps what a run left there for the next run.
+    State,
     /// A buffer of its own, filled once.
     Constant(Vec<f64>),
     /// A pooled buffer, for as long as the tensor is alive.
@@ -55,8 +69,8 @@ enum Place {
 struct Info {
     name: String,
     shape: Vec<usize>,
-    dtype: Dtype,
-    place: Place,
+    element: Element,
+    origin: Origin,
     /// The host reads it after a run, so its buffer is not reused.
     keep: bool,
     requires_grad: bool,
@@ -83,7 +97,8 @@ pub struct Graph {
     tensors: Vec<Info>,
     nodes: Vec<Node>,
     grads: Vec<Option<Tensor>>,
-    update_start: Option<usize>,
+    /// Each phase with its first node.
+    phases: Vec<(Phase, usize)>,
     keep_all: bool,
 }
 
@@ -95,7 +110,7 @@ impl Graph {
             tensors: Vec::new(),
             nodes: Vec::new(),
             grads: Vec::new(),
-            update_start: None,
+            phases: vec![(FORWARD, 0)],
             keep_all: false,
         }
     }
@@ -112,20 +127,14 @@ impl Graph {
         self.tensors.iter_mut().for_each(|info| info.keep = true);
     }
 
-    fn add(&mut self, name: String, shape: &[usize], dtype: Dtype, place: Place) -> Tensor {
-        let requires_grad = matches!(
-            place,
-            Place::Arena {
-                arena: Arena::Params,
-                ..
-            }
-        );
+    fn add(&mut self, name: String, shape: &[usize], element: Element, origin: Origin) -> Tensor {
+        let requires_grad = matches!(origin, Origin::Arena { arena: PARAMS, .. });
         let keep = self.keep_all;
         self.tensors.push(Info {
             name,
             shape: shape.to_vec(),
-            dtype,
-            place,
+            element,
+            origin,
             keep,
             requires_grad,
         });
@@ -135,47 +144,54 @@ impl Graph {
 
     /// Numbers that the host writes before a run.
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Dtype::Float, Place::Input)
+        self.add(name.to_owned(), shape, Element::F32, Origin::Input)
     }
 
     /// Integers that the host writes before a run.
     pub fn input_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Dtype::Uint, Place::Input)
+        self.add(name.to_owned(), shape, Element::U32, Origin::Input)
+    }
+
+    /// Numbers that nodes leave for the next run, 0 before the first.
+    pub fn state(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::F32, Origin::State)
     }
 
     /// A table computed on the host.
     pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<f64>) -> Tensor {
-        self.add(name.to_owned(), shape, Dtype::Float, Place::Constant(data))
+        self.add(name.to_owned(), shape, Element::F32, Origin::Constant(data))
     }
 
     /// A parameter.
     pub fn param(&mut self, id: ParamId) -> Tensor {
-        self.arena_tensor(id, Arena::Params)
+        self.arena_tensor(id, PARAMS)
     }
 
     fn arena_tensor(&mut self, id: ParamId, arena: Arena) -> Tensor {
         let entry = self.layout.entry(id).clone();
-        let name = if arena == Arena::Params {
+        let element = self.layout.slabs()[entry.slab].element_in(arena);
+        let name = if arena == PARAMS {
             entry.name
         } else {
-            format!("{arena:?}.{}", entry.name)
+            format!("{}.{}", arena.name, entry.name)
         };
-        let place = Place::Arena {
+        let origin = Origin::Arena {
             arena,
             slab: entry.slab,
             offset: entry.offset,
         };
-        self.add(name, &entry.shape, Dtype::Float, place)
+        self.add(name, &entry.shape, element, origin)
     }
 
     /// A whole slab of an arena.
     pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
-        let len = self.layout.slabs()[slab];
+        let Slab { len, .. } = self.layout.slabs()[slab];
+        let element = self.layout.slabs()[slab].element_in(arena);
         self.add(
-            format!("{arena:?}[{slab}]"),
+            format!("{}[{slab}]", arena.name),
             &[len],
-            Dtype::Float,
-            Place::Arena {
+            element,
+            Origin::Arena {
                 arena,
                 slab,
                 offset: 0,
@@ -185,12 +201,12 @@ impl Graph {
 
     /// An intermediate result.
     pub fn activation(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Dtype::Float, Place::Pooled)
+        self.add(name.to_owned(), shape, Element::F32, Origin::Pooled)
     }
 
     /// An intermediate result of integers.
     pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Dtype::Uint, Place::Pooled)
+        self.add(name.to_owned(), shape, Element::U32, Origin::Pooled)
     }
 
     /// The elements of `of` from `offset` on, in another shape.
@@ -204,12 +220,12 @@ impl Graph {
                 got: info.shape.clone(),
             });
         }
-        let (name, dtype, grad) = (info.name.clone(), info.dtype, info.requires_grad);
+        let (name, element, grad) = (info.name.clone(), info.element, info.requires_grad);
         let view = self.add(
             format!("{name}[{offset}..]"),
             shape,
-            dtype,
-            Place::View { of, offset },
+            element,
+            Origin::View { of, offset },
         );
         self.tensors[view.index()].requires_grad = grad;
         Ok(view)
@@ -222,6 +238,9 @@ impl Graph {
     }
 
     /// Appends a node. Outputs need a gradient if any input does.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an input of a type that the operation does not take.
     pub fn push(
         &mut self,
         op: impl Op + 'static,
@@ -229,7 +248,16 @@ impl Graph {
         writes: &[Tensor],
         temps: &[Tensor],
         extent: Extent,
-    ) {
+    ) -> Result<()> {
+        for (i, &t) in reads.iter().enumerate() {
+            let (role, element) = (op.role(i), self.info(t).element);
+            let fits = match role {
+                Role::Number => element == Element::F32,
+                Role::Weight => element.is_number(),
+                Role::Index => element == Element::U32,
+            };
+            self.require(op.name(), t, fits, &format!("{role:?}s, not {element:?}"))?;
+        }
         let grad = reads.iter().any(|&t| self.info(t).requires_grad);
         for &t in writes {
             self.tensors[t.index()].requires_grad |= grad;
@@ -242,11 +270,12 @@ impl Graph {
             temps,
             extent,
         });
+        Ok(())
     }
 
-    /// Nodes from here on run only when the weights are updated.
-    pub fn begin_update(&mut self) {
-        self.update_start = Some(self.nodes.len());
+    /// Nodes from here on belong to another phase.
+    pub fn begin_phase(&mut self, phase: Phase) {
+        self.phases.push((phase, self.nodes.len()));
     }
 
     /// Shape of a tensor.
@@ -327,8 +356,8 @@ impl Graph {
 
     /// The tensor that owns the elements, and the offset in it.
     fn base(&self, tensor: Tensor) -> (Tensor, usize) {
-        match self.info(tensor).place {
-            Place::View { of, offset } => {
+        match self.info(tensor).origin {
+            Origin::View { of, offset } => {
                 let (base, more) = self.base(of);
                 (base, offset + more)
             }

@@ -4,9 +4,20 @@ use std::fmt::Debug;
 
 use super::{Backward, Graph, Node, Tensor};
 use crate::cpu::Twin;
-use crate::device::program::Extent;
 use crate::error::{Error, Result};
-use crate::gpu::{Grid, Source, Tuning};
+use crate::gpu::{Grid, Shader, Source, Tuning};
+use crate::program::{Declared, Extent, Words};
+
+/// What an operand of an operation holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Numbers in f32 (f64 on the f64 twin).
+    Number,
+    /// Numbers that may be stored in half precision, which the operation unpacks.
+    Weight,
+    /// Indices.
+    Index,
+}
 
 /// An operation: attributes, backward rule, GPU kernels and CPU twin. Its shape rule is the
 /// method of [`Graph`] that appends it.
@@ -14,18 +25,26 @@ pub trait Op: Twin + Debug {
     /// Name, as in errors and reports.
     fn name(&self) -> &'static str;
 
-    /// Inputs that are integers; all others are numbers.
-    fn integers(&self) -> &'static [usize] {
-        &[]
+    /// What input `i` holds; checked when a node is pushed.
+    fn role(&self, _input: usize) -> Role {
+        Role::Number
+    }
+
+    /// The scalars that its kernels and its twin read, besides what it counts rows by.
+    fn scalars(&self) -> Vec<Declared> {
+        Vec::new()
     }
 
     /// Appends the nodes that turn the outputs' gradients into the inputs'.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an operation that has no gradient.
     fn backward(&self, _: &mut Backward<'_>) -> Result<()> {
         Err(Error::Internal(format!("{} has no gradient", self.name())))
     }
 
     /// The kernel launches, in order.
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch>;
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel>;
 }
 
 /// An operand of a launch, as an index into the node's lists.
@@ -43,19 +62,132 @@ pub enum Operand {
     WriteRead(usize),
 }
 
-/// A kernel launch.
+/// A kernel launch. Operands take binding numbers in the order in which they are named; an operand that is
+/// left out (`_if`) leaves its number unused, so that a shader's numbers do not depend on its flags.
 #[derive(Clone, Debug)]
-pub struct Launch {
-    /// The kernel.
-    pub source: Source,
-    /// Its storage operands by binding number; the uniform comes after them.
-    pub operands: Vec<Option<Operand>>,
-    /// Words of its uniform.
-    pub params: Vec<u32>,
+pub struct Kernel {
+    pub(super) source: Source,
+    pub(super) operands: Vec<Option<Operand>>,
+    pub(super) params: Vec<u32>,
+    pub(super) grid: Grid,
+    pub(super) flops: u64,
+}
+
+impl Kernel {
+    /// A launch of one workgroup of a shader, entered at `main`.
+    pub fn new(shader: Shader) -> Self {
+        Self {
+            source: Source::new(shader),
+            operands: Vec::new(),
+            params: vec![0; 4],
+            grid: Grid::groups(1),
+            flops: 0,
+        }
+    }
+
+    /// Enters at another function.
+    pub fn entry(mut self, entry: &'static str) -> Self {
+        self.source = self.source.entry(entry);
+        self
+    }
+
+    /// Turns a flag of the shader on.
+    pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
+        self.source = self.source.flag(flag, on);
+        self
+    }
+
+    /// Sets a constant of the shader.
+    pub fn constant(mut self, name: &'static str, value: u32) -> Self {
+        self.source = self.source.constant(name, value);
+        self
+    }
+
+    fn operand(mut self, operand: Operand, used: bool) -> Self {
+        self.operands.push(used.then_some(operand));
+        self
+    }
+
+    /// The next binding is an input.
+    pub fn read(self, i: usize) -> Self {
+        self.operand(Operand::Read(i), true)
+    }
+
+    /// The next binding is an input, where there is one.
+    pub fn read_if(self, used: bool, i: usize) -> Self {
+        self.operand(Operand::Read(i), used)
+    }
+
+    /// The next binding is an output.
+    pub fn write(self, i: usize) -> Self {
+        self.operand(Operand::Write(i), true)
+    }
+
+    /// The next binding is an output, where there is one.
+    pub fn write_if(self, used: bool, i: usize) -> Self {
+        self.operand(Operand::Write(i), used)
+    }
+
+    /// The next binding is an output that this launch only reads.
+    pub fn write_read(self, i: usize) -> Self {
+        self.operand(Operand::WriteRead(i), true)
+    }
+
+    /// The next binding is a work area to write.
+    pub fn temp(self, i: usize) -> Self {
+        self.operand(Operand::Temp(i), true)
+    }
+
+    /// The next binding is a work area to write, where there is one.
+    pub fn temp_if(self, used: bool, i: usize) -> Self {
+        self.operand(Operand::Temp(i), used)
+    }
+
+    /// The next binding is a work area to read.
+    pub fn temp_read(self, i: usize) -> Self {
+        self.operand(Operand::TempRead(i), true)
+    }
+
+    /// The next binding is a work area to read, where there is one.
+    pub fn temp_read_if(self, used: bool, i: usize) -> Self {
+        self.operand(Operand::TempRead(i), used)
+    }
+
+    /// The kernel's parameters, behind its operands.
+    pub fn params<P: Words>(mut self, params: P) -> Self {
+        self.source.params = P::WGSL;
+        self.params = params.words();
+        self
+    }
+
+    /// Lets the kernel see how many rows there are (`counted()`), if that is known only when it runs.
+    pub fn counted(mut self, extent: Extent) -> Self {
+        self.source.counter = extent.scalar();
+        self
+    }
+
+    /// So many workgroups.
+    pub fn groups(mut self, n: usize) -> Self {
+        self.grid = Grid::groups(n);
+        self
+    }
+
+    /// Enough workgroups for `n` items of `per_group` each.
+    pub fn items(self, n: usize, per_group: usize) -> Self {
+        self.grid(Grid::items(Extent::Fixed(n), per_group))
+    }
+
     /// Its workgroups.
-    pub grid: Grid,
-    /// Multiply-adds times two.
-    pub flops: u64,
+    pub fn grid(mut self, grid: Grid) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// Its multiply-adds times two.
+    pub fn flops(mut self, flops: u64) -> Self {
+        self.flops = flops;
+        self
+    }
 }
 
 /// What a lowering rule may look at.

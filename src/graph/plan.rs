@@ -1,26 +1,27 @@
 //! From nodes to a flat program: liveness decides which tensors share a buffer, every operand
 //! becomes a slot, every kernel a dispatch.
 
-use super::{Graph, Info, Lower, Node, Operand, Place, Tensor};
+use std::ops::Range;
+
+use super::{Graph, Info, Lower, Operand, Origin, PARAMS, Tensor};
 use crate::cpu;
-use crate::device::program::{BufferId, BufferSpec, Dtype, Slot};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};
+use crate::program::{Arena, BufferId, BufferSpec, Extent, Phase, Scalars, Slot};
 
 /// Where every tensor of a graph lies.
 ///
 /// Invariants, checked when a plan is made: no buffer is an input and an output of one node,
-/// tensors that are alive together never overlap, and inputs are of the types that their
-/// operations expect.
+/// and tensors that are alive together never overlap.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Buffers besides the arenas.
     pub buffers: Vec<BufferSpec>,
     slots: Vec<Option<Slot>>,
-    /// Elements of all pooled tensors, as if none shared a buffer.
-    pub unshared: usize,
-    /// Elements of the pooled buffers.
-    pub shared: usize,
+    /// Bytes of all pooled tensors, as if none shared a buffer.
+    pub unshared: u64,
+    /// Bytes of the pooled buffers.
+    pub shared: u64,
 }
 
 /// First and last node that touches a tensor.
@@ -70,32 +71,46 @@ impl Plan {
         self.slots[tensor.index()]
     }
 
+    /// The plan with another arena in place of the parameters'; its average can stand in for them.
+    #[must_use]
+    pub fn with_weights(mut self, weights: Arena) -> Self {
+        for slot in self.slots.iter_mut().flatten() {
+            if let BufferId::Arena(arena, _) = &mut slot.buffer
+                && *arena == PARAMS
+            {
+                *arena = weights;
+                slot.element = weights.element.unwrap_or(slot.element);
+            }
+        }
+        self
+    }
+
     fn slot_of(&self, graph: &Graph, tensor: Tensor) -> Result<Slot> {
         self.slot(tensor)
             .ok_or_else(|| Error::Internal(format!("{} has no place", graph.name(tensor))))
     }
 
     fn local(&mut self, info: &Info, constant: Option<Vec<f64>>) -> Slot {
-        let (len, dtype) = (info.len(), info.dtype);
+        let (len, element) = (info.len(), info.element);
         self.buffers.push(BufferSpec {
             name: info.name.clone(),
             len,
-            dtype,
+            element,
             constant,
         });
         Slot {
             buffer: BufferId::Local(self.buffers.len() - 1),
             offset: 0,
             len,
-            dtype,
+            element,
         }
     }
 
     fn place_owned(&mut self, graph: &Graph) {
         for (i, info) in graph.tensors.iter().enumerate() {
-            let (len, dtype) = (info.len(), info.dtype);
-            self.slots[i] = match &info.place {
-                Place::Arena {
+            let (len, element) = (info.len(), info.element);
+            self.slots[i] = match &info.origin {
+                Origin::Arena {
                     arena,
                     slab,
                     offset,
@@ -103,11 +118,11 @@ impl Plan {
                     buffer: BufferId::Arena(*arena, *slab),
                     offset: *offset,
                     len,
-                    dtype,
+                    element,
                 }),
-                Place::Input => Some(self.local(info, None)),
-                Place::Constant(data) => Some(self.local(info, Some(data.clone()))),
-                Place::Pooled | Place::View { .. } => None,
+                Origin::Input | Origin::State => Some(self.local(info, None)),
+                Origin::Constant(data) => Some(self.local(info, Some(data.clone()))),
+                Origin::Pooled | Origin::View { .. } => None,
             };
         }
     }
@@ -117,16 +132,16 @@ impl Plan {
     /// of one node never meet.
     fn place_pooled(&mut self, graph: &Graph, lives: &[Option<Life>]) {
         let mut order: Vec<usize> = (0..graph.tensors.len())
-            .filter(|&i| matches!(graph.tensors[i].place, Place::Pooled) && lives[i].is_some())
+            .filter(|&i| matches!(graph.tensors[i].origin, Origin::Pooled) && lives[i].is_some())
             .collect();
         order.sort_by_key(|&i| std::cmp::Reverse(graph.tensors[i].len()));
         let mut pool: Vec<(Slot, Vec<Life>)> = Vec::new();
         for i in order {
             let info = &graph.tensors[i];
             let Some(life) = lives[i] else { continue };
-            self.unshared += info.len();
+            self.unshared += info.element.bytes(info.len());
             let free = |(slot, taken): &&mut (Slot, Vec<Life>)| {
-                slot.dtype == info.dtype
+                slot.element == info.element
                     && taken
                         .iter()
                         .all(|&(first, last)| life.1 < first || last < life.0)
@@ -143,7 +158,7 @@ impl Plan {
                 }
                 None => {
                     let slot = self.local(info, None);
-                    self.shared += info.len();
+                    self.shared += info.element.bytes(info.len());
                     // a kept tensor's buffer is taken for good
                     let life = if info.keep { (0, usize::MAX) } else { life };
                     pool.push((slot, vec![life]));
@@ -159,7 +174,6 @@ impl Plan {
 
     fn check(&self, graph: &Graph) -> Result<()> {
         for node in &graph.nodes {
-            check_types(graph, node)?;
             for &w in &node.writes {
                 let written = self.slot_of(graph, w)?;
                 for &r in &node.reads {
@@ -191,11 +205,11 @@ impl Plan {
                 extent: node.extent,
             })
         });
-        let update_start = graph.update_start.unwrap_or(graph.nodes.len());
+        let starts: Vec<usize> = (0..=graph.nodes.len()).collect();
         Ok(cpu::Program {
             buffers: self.buffers.clone(),
             calls: calls.collect::<Result<_>>()?,
-            update_start,
+            phases: phases(graph, &starts),
         })
     }
 
@@ -205,10 +219,9 @@ impl Plan {
             buffers: self.buffers.clone(),
             ..Default::default()
         };
-        for (i, node) in graph.nodes.iter().enumerate() {
-            if Some(i) == graph.update_start {
-                program.update_start = program.dispatches.len();
-            }
+        // first launch of each node
+        let mut starts = vec![0];
+        for node in &graph.nodes {
             for launch in node.op.kernels(&Lower {
                 graph,
                 node,
@@ -238,32 +251,19 @@ impl Plan {
                     flops: launch.flops,
                 });
             }
+            starts.push(program.dispatches.len());
         }
-        if graph
-            .update_start
-            .is_none_or(|start| start == graph.nodes.len())
-        {
-            program.update_start = program.dispatches.len();
+        program.phases = phases(graph, &starts);
+        let extents = program.dispatches.iter().map(|d| d.grid.extent);
+        let extents = extents.chain(graph.nodes.iter().map(|node| node.extent));
+        let scalars = graph.nodes.iter().flat_map(|node| node.op.scalars());
+        program.scalars = Scalars::new(extents.filter_map(Extent::scalar).chain(scalars));
+        for d in &mut program.dispatches {
+            d.source = d.source.clone().with_scalars(&program.scalars);
         }
         check_access(&program)?;
         Ok(program)
     }
-}
-
-fn check_types(graph: &Graph, node: &Node) -> Result<()> {
-    for (i, &t) in node.reads.iter().enumerate() {
-        let dtype = match node.op.integers().contains(&i) {
-            true => Dtype::Uint,
-            false => Dtype::Float,
-        };
-        graph.require(
-            node.op.name(),
-            t,
-            graph.info(t).dtype == dtype,
-            &format!("elements of {dtype:?}"),
-        )?;
-    }
-    Ok(())
 }
 
 /// WebGPU forbids a buffer that is read-only and read_write in one dispatch.
@@ -283,6 +283,15 @@ fn check_access(program: &gpu::Program) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The ranges of a graph's phases, by the first item of each node.
+fn phases(graph: &Graph, starts: &[usize]) -> Vec<(Phase, Range<usize>)> {
+    let ends = graph.phases.iter().skip(1).map(|&(_, start)| start);
+    let ends = ends.chain([graph.nodes.len()]);
+    let range =
+        |(&(phase, start), end): (&(Phase, usize), usize)| (phase, starts[start]..starts[end]);
+    graph.phases.iter().zip(ends).map(range).collect()
 }
 
 fn lives(graph: &Graph, temps: bool) -> Vec<Option<Life>> {

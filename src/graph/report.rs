@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Graph, Plan};
 use crate::error::Result;
 use crate::gpu::{DeviceClass, Tuning};
+use crate::program::Arena;
 
 /// Size of a graph on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -28,20 +29,20 @@ pub struct Report {
 }
 
 impl Graph {
-    /// Plans the graph for a device class and adds it up; `arenas` is how many arenas are in use.
-    pub fn report(&self, class: DeviceClass, arenas: usize) -> Result<Report> {
+    /// Plans the graph for a device class and adds it up; `arenas` are those in use.
+    pub fn report(&self, class: DeviceClass, arenas: &[Arena]) -> Result<Report> {
         let plan = Plan::new(self, true)?;
         let program = plan.lower_gpu(self, &Tuning::of(class))?;
-        let bytes = |elements: usize| 4 * elements as u64;
-        let buffers: u64 = plan.buffers.iter().map(|b| bytes(b.len)).sum();
-        let arena_bytes =
-            arenas as u64 * self.layout().slabs().iter().map(|&n| bytes(n)).sum::<u64>();
+        let buffers: u64 = plan.buffers.iter().map(|b| b.element.bytes(b.len)).sum();
+        let slabs = self.layout().slabs();
+        let of = |arena: &Arena| slabs.iter().map(|slab| slab.bytes_in(*arena)).sum::<u64>();
+        let arena_bytes = arenas.iter().map(of).sum();
         Ok(Report {
             nodes: self.nodes.len(),
             dispatches: program.dispatches.len(),
-            activation_bytes: bytes(plan.unshared),
-            shared_bytes: bytes(plan.shared),
-            input_bytes: buffers - bytes(plan.shared),
+            activation_bytes: plan.unshared,
+            shared_bytes: plan.shared,
+            input_bytes: buffers - plan.shared,
             arena_bytes,
             total_bytes: buffers + arena_bytes,
             flops: program.dispatches.iter().map(|d| d.flops).sum(),

@@ -1,12 +1,12 @@
 //! A planned graph on a device, ready to run.
 
-use super::storage::Place;
-use super::{Graph, Plan, Storage, Tensor};
+use super::storage::{Arenas, narrow, widen};
+use super::{Graph, Origin, PARAMS, Plan, Storage, Tensor};
 use crate::cpu::Cpu;
-use crate::device::program::{Arena, Dtype, Slot, Step};
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{self, Gpu};
+use crate::program::{Arena, Phase, Slot, Step};
 
 enum Executor {
     Gpu(Box<Gpu>),
@@ -22,11 +22,28 @@ pub struct Session {
     results: Vec<f64>,
     names: Vec<String>,
     words: Vec<u32>,
+    running: usize,
+}
+
+/// Runs of a session that may be on their way at a time.
+pub const RUNS: usize = gpu::RUNS;
+
+/// A run on its way: its outputs come by [`Session::finish`], in the order of submission.
+#[must_use = "outputs come by Session::finish"]
+pub struct Running(Outcome);
+
+enum Outcome {
+    Gpu(Box<gpu::Running>),
+    Done(Vec<f64>),
 }
 
 impl Session {
     /// Plans the graph and creates everything it needs. `weights` is the arena bound as
-    /// parameters (the EMA can stand in for them); `outputs` come back from every run.
+    /// parameters (their average can stand in for them); `outputs` come back from every run.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] or [`Error::OutOfMemory`] if the device cannot hold it;
+    /// [`Error::Internal`] for a storage of another model or device.
     pub async fn new(
         device: &Device,
         graph: &mut Graph,
@@ -37,7 +54,8 @@ impl Session {
         for &t in outputs {
             graph.keep(t);
         }
-        let plan = Plan::new(graph, matches!(device.backend(), Backend::Gpu(_)))?;
+        let temps = matches!(device.backend(), Backend::Gpu(_));
+        let plan = Plan::new(graph, temps)?.with_weights(weights);
         let missing =
             |t: Tensor| Error::Internal(format!("output {} is never computed", graph.name(t)));
         let slots = outputs
@@ -45,20 +63,14 @@ impl Session {
             .map(|&t| plan.slot(t).ok_or_else(|| missing(t)))
             .collect::<Result<Vec<_>>>()?;
         fits(graph, storage, weights)?;
-        let executor = match (device.backend(), &storage.place) {
-            (Backend::Gpu(context), Place::Gpu(memory)) => {
+        let executor = match (device.backend(), &storage.arenas) {
+            (Backend::Gpu(context), Arenas::Gpu(memory)) => {
                 let program = plan.lower_gpu(graph, &context.tuning)?;
-                Executor::Gpu(Box::new(
-                    Gpu::new(context, &program, memory, weights, &slots).await?,
-                ))
+                Executor::Gpu(Box::new(Gpu::new(context, &program, memory, &slots).await?))
             }
-            (Backend::CpuF32, Place::F32(_)) => {
-                Executor::F32(Cpu::new(plan.lower_cpu(graph)?, weights)?)
-            }
-            (Backend::CpuF64, Place::F64(_)) => {
-                Executor::F64(Cpu::new(plan.lower_cpu(graph)?, weights)?)
-            }
-            _ => return Err(Error::Internal("the storage is on another device".into())),
+            (Backend::CpuF32, Arenas::F32(_)) => Executor::F32(Cpu::new(plan.lower_cpu(graph)?)?),
+            (Backend::CpuF64, Arenas::F64(_)) => Executor::F64(Cpu::new(plan.lower_cpu(graph)?)?),
+            _ => return Err(elsewhere()),
         };
         let names = graph.tensors.iter().map(|t| t.name.clone()).collect();
         Ok(Self {
@@ -68,17 +80,18 @@ impl Session {
             results: Vec::new(),
             names,
             words: Vec::new(),
+            running: 0,
         })
     }
 
-    fn slot(&self, tensor: Tensor, len: usize, dtype: Dtype) -> Result<Slot> {
+    fn slot(&self, tensor: Tensor, len: usize, number: bool) -> Result<Slot> {
         let name = || self.names[tensor.index()].clone();
         let slot = self
             .plan
             .slot(tensor)
             .ok_or_else(|| Error::Internal(format!("{} has no place", name())))?;
-        if len > slot.len || slot.dtype != dtype {
-            let expected = format!("at most {} elements of {:?}", slot.len, slot.dtype);
+        if len > slot.len || slot.element.is_number() != number {
+            let expected = format!("at most {} elements of {:?}", slot.len, slot.element);
             return Err(Error::Shape {
                 op: "write",
                 tensor: name(),
@@ -90,14 +103,15 @@ impl Session {
     }
 
     /// Overwrites the first elements of an input of numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more elements than it has, or for indices.
     pub fn write(&mut self, tensor: Tensor, data: &[f64]) -> Result<()> {
-        let slot = self.slot(tensor, data.len(), Dtype::Float)?;
+        let slot = self.slot(tensor, data.len(), true)?;
         match &mut self.executor {
             Executor::Gpu(gpu) => {
-                self.words.clear();
-                self.words
-                    .extend(data.iter().map(|&x| (x as f32).to_bits()));
-                gpu.write(&slot, &self.words)?;
+                narrow(data, slot.element, &mut self.words);
+                gpu.write(&slot, bytemuck::cast_slice(&self.words))?;
             }
             Executor::F32(cpu) => cpu.write(&slot, data),
             Executor::F64(cpu) => cpu.write(&slot, data),
@@ -106,49 +120,93 @@ impl Session {
     }
 
     /// Overwrites the first elements of an input of integers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more elements than it has, or for numbers.
     pub fn write_uint(&mut self, tensor: Tensor, data: &[u32]) -> Result<()> {
-        let slot = self.slot(tensor, data.len(), Dtype::Uint)?;
+        let slot = self.slot(tensor, data.len(), false)?;
         match &mut self.executor {
-            Executor::Gpu(gpu) => gpu.write(&slot, data)?,
+            Executor::Gpu(gpu) => gpu.write(&slot, bytemuck::cast_slice(data))?,
             Executor::F32(cpu) => cpu.write_uint(&slot, data),
             Executor::F64(cpu) => cpu.write_uint(&slot, data),
         }
         Ok(())
     }
 
-    /// Runs the graph, with the nodes after `begin_update` if `update`, and returns the outputs
-    /// one after the other (integers widened).
+    /// Runs some phases of the graph and returns the outputs one after the other (integers widened).
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and its kin; [`Error::Internal`] for a phase that the graph does not have.
     pub async fn run(
         &mut self,
         storage: &mut Storage,
         step: &Step,
-        update: bool,
+        phases: &[Phase],
     ) -> Result<&[f64]> {
-        self.results.clear();
-        match (&mut self.executor, &mut storage.place) {
-            (Executor::Gpu(gpu), Place::Gpu(_)) => {
-                let words = gpu.run(step, update).await?;
+        let running = self.submit(storage, step, phases).await?;
+        self.finish(running).await
+    }
+
+    /// Begins a run. On a GPU it is only submitted, so that inputs of the next run can be written and that
+    /// run begun before this one's outputs are there; at most [`RUNS`] are on their way at a time.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::Internal`] for one run too many.
+    pub async fn submit(
+        &mut self,
+        storage: &mut Storage,
+        step: &Step,
+        phases: &[Phase],
+    ) -> Result<Running> {
+        if self.running >= RUNS {
+            let problem = "too many runs on their way: finish one first";
+            return Err(Error::Internal(problem.into()));
+        }
+        let outcome = match (&mut self.executor, &mut storage.arenas) {
+            (Executor::Gpu(gpu), Arenas::Gpu(_)) => {
+                Outcome::Gpu(Box::new(gpu.submit(step, phases).await?))
+            }
+            (Executor::F32(cpu), Arenas::F32(memory)) => {
+                cpu.run(memory, step, phases, |twin, io| twin.run_f32(io))?;
+                let mut out = std::mem::take(&mut self.results);
+                out.clear();
+                let read = |slot: &Slot| cpu.read(memory, slot, slot.len, &mut out);
+                self.outputs.iter().for_each(read);
+                Outcome::Done(out)
+            }
+            (Executor::F64(cpu), Arenas::F64(memory)) => {
+                cpu.run(memory, step, phases, |twin, io| twin.run_f64(io))?;
+                let mut out = std::mem::take(&mut self.results);
+                out.clear();
+                let read = |slot: &Slot| cpu.read(memory, slot, slot.len, &mut out);
+                self.outputs.iter().for_each(read);
+                Outcome::Done(out)
+            }
+            _ => return Err(elsewhere()),
+        };
+        self.running += 1;
+        Ok(Running(outcome))
+    }
+
+    /// Waits for a run's outputs.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and its kin.
+    pub async fn finish(&mut self, running: Running) -> Result<&[f64]> {
+        self.running = self.running.saturating_sub(1);
+        match (running.0, &mut self.executor) {
+            (Outcome::Done(results), _) => self.results = results,
+            (Outcome::Gpu(run), Executor::Gpu(gpu)) => {
+                let words = gpu.finish(*run).await?;
                 let mut rest = &words[..];
+                self.results.clear();
                 for slot in &self.outputs {
-                    let (now, later) = rest.split_at(slot.len);
-                    self.results
-                        .extend(now.iter().map(|&w| widen(w, slot.dtype)));
+                    let (now, later) = rest.split_at((slot.bytes() / 4) as usize);
+                    self.results.extend(widen(now, slot.element, slot.len));
                     rest = later;
                 }
             }
-            (Executor::F32(cpu), Place::F32(memory)) => {
-                cpu.run(memory, step, update, |twin, io| twin.run_f32(io));
-                for slot in &self.outputs {
-                    cpu.read(memory, slot, slot.len, &mut self.results);
-                }
-            }
-            (Executor::F64(cpu), Place::F64(memory)) => {
-                cpu.run(memory, step, update, |twin, io| twin.run_f64(io));
-                for slot in &self.outputs {
-                    cpu.read(memory, slot, slot.len, &mut self.results);
-                }
-            }
-            _ => return Err(Error::Internal("the storage is on another device".into())),
+            _ => return Err(elsewhere()),
         }
         Ok(&self.results)
     }
@@ -167,25 +225,28 @@ impl Session {
     }
 
     /// Reads the first `len` elements of any tensor that is still in its buffer.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a tensor that no node uses; [`Error::DeviceLost`] and its kin.
     pub async fn read(&self, storage: &Storage, tensor: Tensor, len: usize) -> Result<Vec<f64>> {
         let name = || Error::Internal(format!("{} has no place", self.names[tensor.index()]));
         let slot = self.plan.slot(tensor).ok_or_else(name)?;
         let mut out = Vec::new();
-        match (&self.executor, &storage.place) {
-            (Executor::Gpu(gpu), Place::Gpu(memory)) => {
-                out = gpu
-                    .read(memory, &slot, len)
-                    .await?
-                    .into_iter()
-                    .map(|w| widen(w, slot.dtype))
-                    .collect();
+        match (&self.executor, &storage.arenas) {
+            (Executor::Gpu(gpu), Arenas::Gpu(memory)) => {
+                let words = gpu.read(memory, &slot, len).await?;
+                out = widen(&words, slot.element, len.min(slot.len));
             }
-            (Executor::F32(cpu), Place::F32(memory)) => cpu.read(memory, &slot, len, &mut out),
-            (Executor::F64(cpu), Place::F64(memory)) => cpu.read(memory, &slot, len, &mut out),
-            _ => return Err(Error::Internal("the storage is on another device".into())),
+            (Executor::F32(cpu), Arenas::F32(memory)) => cpu.read(memory, &slot, len, &mut out),
+            (Executor::F64(cpu), Arenas::F64(memory)) => cpu.read(memory, &slot, len, &mut out),
+            _ => return Err(elsewhere()),
         }
         Ok(out)
     }
+}
+
+fn elsewhere() -> Error {
+    Error::Internal("the storage is on another device".into())
 }
 
 /// An error unless the storage holds every arena that the graph uses, laid out alike.
@@ -194,21 +255,9 @@ fn fits(graph: &Graph, storage: &Storage, weights: Arena) -> Result<()> {
         return Err(Error::Internal("the storage is of another model".into()));
     }
     for info in &graph.tensors {
-        match info.place {
-            super::Place::Arena {
-                arena: Arena::Params,
-                ..
-            } => storage.require(weights)?,
-            super::Place::Arena { arena, .. } => storage.require(arena)?,
-            _ => {}
+        if let Origin::Arena { arena, .. } = info.origin {
+            storage.require(if arena == PARAMS { weights } else { arena })?;
         }
     }
     Ok(())
-}
-
-fn widen(word: u32, dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::Float => f32::from_bits(word).into(),
-        Dtype::Uint => word.into(),
-    }
 }

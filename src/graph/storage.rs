@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{Key, Layout};
 use crate::cpu;
-use crate::device::program::Arena;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::program::{Arena, Element};
 
-pub(super) enum Place {
+pub(super) enum Arenas {
     Gpu(gpu::Memory),
     F32(cpu::Memory<f32>),
     F64(cpu::Memory<f64>),
@@ -18,23 +18,26 @@ pub(super) enum Place {
 /// The arenas of a model.
 pub struct Storage {
     layout: Arc<Layout>,
-    arenas: Vec<Arena>,
-    pub(super) place: Place,
+    names: Vec<Arena>,
+    pub(super) arenas: Arenas,
 }
 
 impl Storage {
     /// Allocates the given arenas, zeroed.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or what the device refuses.
     pub async fn new(device: &Device, layout: &Arc<Layout>, arenas: &[Arena]) -> Result<Self> {
         let slabs = layout.slabs();
-        let place = match device.backend() {
-            Backend::Gpu(context) => Place::Gpu(gpu::Memory::new(context, slabs, arenas).await?),
-            Backend::CpuF32 => Place::F32(cpu::Memory::new(slabs, arenas)?),
-            Backend::CpuF64 => Place::F64(cpu::Memory::new(slabs, arenas)?),
+        let made = match device.backend() {
+            Backend::Gpu(context) => Arenas::Gpu(gpu::Memory::new(context, slabs, arenas).await?),
+            Backend::CpuF32 => Arenas::F32(cpu::Memory::new(slabs, arenas)?),
+            Backend::CpuF64 => Arenas::F64(cpu::Memory::new(slabs, arenas)?),
         };
         Ok(Self {
             layout: layout.clone(),
-            arenas: arenas.to_vec(),
-            place,
+            names: arenas.to_vec(),
+            arenas: made,
         })
     }
 
@@ -45,24 +48,29 @@ impl Storage {
 
     /// An error unless the arena was allocated.
     pub(super) fn require(&self, arena: Arena) -> Result<()> {
-        if self.arenas.contains(&arena) {
+        if self.names.contains(&arena) {
             return Ok(());
         }
-        let problem = format!("the storage has no arena {arena:?}");
+        let problem = format!("the storage has no arena {}", arena.name);
         Err(Error::Internal(problem))
     }
 
     /// Overwrites an arena; `tensor(index, key)` yields the elements of each key of the layout.
+    ///
+    /// # Errors
+    /// What `tensor` says; [`Error::Shape`] for too few or too many elements; [`Error::Internal`] if the
+    /// storage does not have the arena.
     pub fn write(
         &mut self,
         arena: Arena,
         mut tensor: impl FnMut(usize, &Key) -> Result<Vec<f64>>,
     ) -> Result<()> {
         self.require(arena)?;
-        for (slab, &len) in self.layout.slabs().iter().enumerate() {
-            let mut data = vec![0.0; len];
-            let keys = self.layout.keys().iter().enumerate();
-            for (index, key) in keys.filter(|(_, k)| k.slab == slab) {
+        let layout = self.layout.clone();
+        for (i, slab) in layout.slabs().iter().enumerate() {
+            let mut data = vec![0.0; slab.len];
+            let keys = layout.keys().iter().enumerate();
+            for (index, key) in keys.filter(|(_, k)| k.slab == i) {
                 let values = tensor(index, key)?;
                 if values.len() != key.len() {
                     let (expected, got) = (format!("{} elements", key.len()), vec![values.len()]);
@@ -75,19 +83,15 @@ impl Storage {
                 }
                 data[key.offset..key.offset + key.len()].copy_from_slice(&values);
             }
-            match &mut self.place {
-                Place::Gpu(m) => {
-                    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
-                    m.write(arena, slab, &data)?;
-                }
-                Place::F32(m) => m.write(arena, slab, &data),
-                Place::F64(m) => m.write(arena, slab, &data),
-            }
+            self.put(arena, i, &data)?;
         }
         Ok(())
     }
 
     /// Overwrites an arena with the elements of each key, in the order of [`Layout::keys`].
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
     pub fn fill<T: Copy + Into<f64>>(&mut self, arena: Arena, values: &[Vec<T>]) -> Result<()> {
         self.write(arena, |index, key| {
             let missing = || Error::Internal(format!("no values for {}", key.key));
@@ -97,22 +101,118 @@ impl Storage {
     }
 
     /// Reads an arena: the elements of each key, in the order of [`Layout::keys`].
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the storage does not have the arena; [`Error::DeviceLost`] and its kin.
     pub async fn read(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
         self.require(arena)?;
         let mut slabs = Vec::new();
-        for (slab, &len) in self.layout.slabs().iter().enumerate() {
-            slabs.push(match &self.place {
-                Place::Gpu(m) => m
-                    .read(arena, slab, len)
-                    .await?
-                    .into_iter()
-                    .map(f64::from)
-                    .collect(),
-                Place::F32(m) => m.read(arena, slab),
-                Place::F64(m) => m.read(arena, slab),
-            });
+        for slab in 0..self.layout.slabs().len() {
+            slabs.push(self.get(arena, slab).await?);
         }
         let part = |k: &Key| slabs[k.slab][k.offset..k.offset + k.len()].to_vec();
         Ok(self.layout.keys().iter().map(part).collect())
+    }
+
+    /// The elements of a slab, for instance gradients on their way to other devices.
+    ///
+    /// # Errors
+    /// As [`Storage::read`].
+    pub async fn read_slab(&self, arena: Arena, slab: usize) -> Result<Vec<f32>> {
+        self.require(arena)?;
+        match &self.arenas {
+            Arenas::Gpu(m) if self.layout.slabs()[slab].element_in(arena) == Element::F32 => {
+                let words = m.read(arena, slab, self.bytes(arena, slab)).await?;
+                Ok(bytemuck::cast_vec(words))
+            }
+            _ => {
+                let data = self.get(arena, slab).await?;
+                Ok(data.into_iter().map(|x| x as f32).collect())
+            }
+        }
+    }
+
+    /// Overwrites a slab.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of elements; as [`Storage::read`].
+    pub fn write_slab(&mut self, arena: Arena, slab: usize, data: &[f32]) -> Result<()> {
+        self.require(arena)?;
+        let len = self.layout.slabs()[slab].len;
+        if data.len() != len {
+            return Err(Error::Shape {
+                op: "write_slab",
+                tensor: format!("{}[{slab}]", arena.name),
+                expected: format!("{len} elements"),
+                got: vec![data.len()],
+            });
+        }
+        match &mut self.arenas {
+            Arenas::Gpu(m) if self.layout.slabs()[slab].element_in(arena) == Element::F32 => {
+                m.write(arena, slab, bytemuck::cast_slice(data))
+            }
+            _ => {
+                let data: Vec<f64> = data.iter().map(|&x| x.into()).collect();
+                self.put(arena, slab, &data)
+            }
+        }
+    }
+
+    fn bytes(&self, arena: Arena, slab: usize) -> u64 {
+        self.layout.slabs()[slab].bytes_in(arena)
+    }
+
+    async fn get(&self, arena: Arena, slab: usize) -> Result<Vec<f64>> {
+        let info = self.layout.slabs()[slab];
+        Ok(match &self.arenas {
+            Arenas::Gpu(m) => {
+                let words = m.read(arena, slab, self.bytes(arena, slab)).await?;
+                widen(&words, info.element_in(arena), info.len)
+            }
+            Arenas::F32(m) => m.read(arena, slab, info.len),
+            Arenas::F64(m) => m.read(arena, slab, info.len),
+        })
+    }
+
+    fn put(&mut self, arena: Arena, slab: usize, data: &[f64]) -> Result<()> {
+        let element = self.layout.slabs()[slab].element_in(arena);
+        match &mut self.arenas {
+            Arenas::Gpu(m) => {
+                let mut words = Vec::new();
+                narrow(data, element, &mut words);
+                m.write(arena, slab, bytemuck::cast_slice(&words))?;
+            }
+            Arenas::F32(m) => m.write(arena, slab, data),
+            Arenas::F64(m) => m.write(arena, slab, data),
+        }
+        Ok(())
+    }
+}
+
+/// The elements in a device's words.
+pub(super) fn widen(words: &[u32], element: Element, len: usize) -> Vec<f64> {
+    let halves = |words: &[u32]| -> Vec<f64> {
+        let both = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]);
+        both.map(|bits| element.unpack(bits).into())
+            .take(len)
+            .collect()
+    };
+    match element {
+        Element::F32 => words.iter().map(|&w| f32::from_bits(w).into()).collect(),
+        Element::U32 => words.iter().map(|&w| w.into()).collect(),
+        Element::F16 | Element::Bf16 => halves(words),
+    }
+}
+
+/// The words that a device keeps elements in, into `out`.
+pub(super) fn narrow(data: &[f64], element: Element, out: &mut Vec<u32>) {
+    out.clear();
+    match element {
+        Element::F32 => out.extend(data.iter().map(|&x| (x as f32).to_bits())),
+        Element::U32 => out.extend(data.iter().map(|&x| x as u32)),
+        Element::F16 | Element::Bf16 => out.extend(data.chunks(2).map(|pair| {
+            let bits = |i: usize| pair.get(i).map_or(0, |&x| element.pack(x as f32).into());
+            bits(0) | bits(1) << 16
+        })),
     }
 }

@@ -8,6 +8,7 @@ use crate::config::{ModelConfig, ModelKind};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Session, Tensor};
 use crate::model::{BackboneParams, ConditioningParams, TIME_FEATURES};
+use crate::ops::Norm;
 use crate::ops::{Dropout, Modulation, SegmentInputs};
 
 /// Configuration, parameters and their layout.
@@ -180,7 +181,7 @@ impl Backbone {
                 block.mlp_2[1],
             ]
             .map(|id| g.param(id));
-            let h = g.layer_norm(&name("attn_in"), x, norm1, at(first))?;
+            let h = g.norm(&name("attn_in"), x, Norm::layer(norm1).modulated(at(first)))?;
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
             let a = match decode {
@@ -193,14 +194,22 @@ impl Backbone {
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
             let gate = at(first + 2);
             [_, x] = g.linear_residual(names, a, out, None, x, gate, dropout(2 * i))?;
-            let h = g.layer_norm(&name("mlp_in"), x, norm2, at(first + 3))?;
+            let h = g.norm(
+                &name("mlp_in"),
+                x,
+                Norm::layer(norm2).modulated(at(first + 3)),
+            )?;
             let [_, h] = g.linear_gelu([&name("mlp_0"), &name("mlp_gelu")], h, w0, Some(b0))?;
             let names = [&name("mlp_out")[..], &name("out")[..]];
             let gate = at(first + 5);
             [_, x] = g.linear_residual(names, h, w2, Some(b2), x, gate, dropout(2 * i + 1))?;
         }
         let norm = g.param(self.params.norm_final);
-        let hidden = g.layer_norm("final_modulated", x, norm, at(6 * c.n_blocks))?;
+        let hidden = g.norm(
+            "final_modulated",
+            x,
+            Norm::layer(norm).modulated(at(6 * c.n_blocks)),
+        )?;
         Ok(Trunk {
             xt,
             time,
@@ -217,8 +226,8 @@ fn modulation(g: &mut Graph, params: &ConditioningParams, time: Tensor) -> Resul
     let [w2, b2] = params.sigma_map_2.map(|id| g.param(id));
     let [w, b] = params.adaln.map(|id| g.param(id));
     let u = g.linear("sigma_map.mlp.0", time, w0, Some(b0))?;
-    let u = g.silu("sigma_map.mlp.1", u);
+    let u = g.silu("sigma_map.mlp.1", u)?;
     let u = g.linear("sigma_map", u, w2, Some(b2))?;
-    let c = g.silu("c", u);
+    let c = g.silu("c", u)?;
     g.linear("adaLN", c, w, Some(b))
 }

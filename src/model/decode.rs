@@ -1,11 +1,14 @@
 //! Decoding autoregressive models token by token, keys and values kept from call to call.
 
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
+use crate::graph::FORWARD;
+use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, DrawGraph};
+use crate::ops::ROWS;
 use crate::ops::rotary_row;
+use crate::program::Step;
 
 /// Sequences whose keys and values are on the device.
 pub(crate) struct Decoder {
@@ -27,7 +30,7 @@ impl Decoder {
         let mut graph = DrawGraph::decode(backbone, batch)?;
         let d = graph.draws;
         let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
-        let made = Session::new(device, &mut graph.graph, storage, Arena::Params, &outputs);
+        let made = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs);
         Ok(Self {
             session: made.await?,
             graph,
@@ -74,11 +77,9 @@ impl Decoder {
             self.graph.trunk.write(&mut self.session, &tokens, &[])?;
             self.session.write_uint(inputs.positions, &positions)?;
             self.session.write(inputs.rotary, &rotary)?;
-            let step = Step {
-                rows: if left == 0 { listed.len() as u32 } else { 0 },
-                ..step.clone()
-            };
-            self.session.run(storage, &step, false).await?;
+            let rows = if left == 0 { listed.len() } else { 0 };
+            let step = step.clone().with(ROWS, rows as u32);
+            self.session.run(storage, &step, &[FORWARD]).await?;
             for ((cached, &at), &token) in self.cached.iter_mut().zip(&positions).zip(&tokens) {
                 cached.truncate(at as usize);
                 cached.push(token);

@@ -11,14 +11,17 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
+use crate::graph::FORWARD;
+use crate::graph::PARAMS;
 use crate::graph::{Graph, Layout, LayoutBuilder, ParamId, Session, Storage, Tensor};
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
 use crate::io::safetensors::{TensorSpec, read_file};
 use crate::model::check_tokens;
 use crate::ops::{Dropout, HeadLoss, Modulation, RowList, RowLoss};
+use crate::ops::{Norm, ROWS};
+use crate::program::Step;
 
 /// The fields of `config.json` that matter here.
 #[derive(Deserialize)]
@@ -185,8 +188,8 @@ impl Gpt2 {
         let mut b = Layout::builder(device.slab_limit());
         let params = place(&config, &mut b)?;
         let layout = Arc::new(b.finish(|_| 0));
-        let mut storage = Storage::new(device, &layout, &[Arena::Params]).await?;
-        storage.fill(Arena::Params, &arrange(&config, weights))?;
+        let mut storage = Storage::new(device, &layout, &[PARAMS]).await?;
+        storage.fill(PARAMS, &arrange(&config, weights))?;
         Ok(Self {
             device: device.clone(),
             config,
@@ -256,11 +259,11 @@ impl Gpt2 {
         scorer.session.write_uint(scorer.ids, &ids)?;
         scorer.session.write_uint(scorer.list.rows, &rows)?;
         scorer.session.write_uint(scorer.targets, &tokens[1..])?;
-        let step = Step {
-            rows: count as u32,
-            ..Step::default()
-        };
-        let nll = scorer.session.run(&mut self.storage, &step, false).await?;
+        let step = Step::default().with(ROWS, count as u32);
+        let nll = scorer
+            .session
+            .run(&mut self.storage, &step, &[FORWARD])
+            .await?;
         Ok(nll[..count].to_vec())
     }
 
@@ -273,7 +276,7 @@ impl Gpt2 {
         let (wte, wpe) = (g.param(self.params.wte), g.param(self.params.wpe));
         let x = g.embedding("wpe", positions, wpe, None)?;
         let tokens = g.embedding("wte", ids, wte, None)?;
-        g.add_in_place(tokens, x);
+        g.add_in_place(tokens, x)?;
         let mut x = x;
         let shifts = g.param(self.params.shifts);
         let shifts = g.view(shifts, 0, &[1, (2 * c.n_layer + 1) * 2 * d])?;
@@ -289,19 +292,19 @@ impl Gpt2 {
             let [ln1, w_qkv, b_qkv, w_out, b_out, ln2, w0, b0, w2, b2] =
                 block.map(|id| g.param(id));
             let none = Dropout::default();
-            let h = g.layer_norm("ln_1", x, ln1, shift(2 * i))?;
+            let h = g.norm("ln_1", x, Norm::layer(ln1).modulated(shift(2 * i)))?;
             let qkv = g.linear("c_attn", h, w_qkv, Some(b_qkv))?;
             let a = g.attention("attn", qkv, length, c.n_head, true)?;
             let names = ["attn.c_proj", "x_mid"];
             [_, x] = g.linear_residual(names, a, w_out, Some(b_out), x, None, none)?;
-            let h = g.layer_norm("ln_2", x, ln2, shift(2 * i + 1))?;
+            let h = g.norm("ln_2", x, Norm::layer(ln2).modulated(shift(2 * i + 1)))?;
             let [_, h] = g.linear_gelu(["c_fc", "gelu"], h, w0, Some(b0))?;
             [_, x] = g.linear_residual(["mlp.c_proj", "out"], h, w2, Some(b2), x, None, none)?;
         }
         let norm = g.param(self.params.norm);
-        let x = g.layer_norm("ln_f", x, norm, shift(2 * c.n_layer))?;
+        let x = g.norm("ln_f", x, Norm::layer(norm).modulated(shift(2 * c.n_layer)))?;
         let list = g.row_list(length);
-        let hidden = g.masked_rows("hidden", x, list)?;
+        let hidden = g.gather_rows("hidden", x, list)?;
         let targets = g.input_uint("targets", &[length]);
         let bias = g.param(self.params.no_bias);
         let weights = g.constant("weights", &[length], vec![0.0; length]);
@@ -317,14 +320,8 @@ impl Gpt2 {
             chunk: length,
             gradient: false,
         })?;
-        let mut session = Session::new(
-            &self.device,
-            &mut graph,
-            &self.storage,
-            Arena::Params,
-            &[nll],
-        )
-        .await?;
+        let mut session =
+            Session::new(&self.device, &mut graph, &self.storage, PARAMS, &[nll]).await?;
         session.write_uint(positions, &(0..length as u32).collect::<Vec<_>>())?;
         Ok(Scorer {
             length,

@@ -2,6 +2,7 @@
 
 use crate::config::ModelKind;
 use crate::error::Result;
+use crate::graph::{BACKWARD, UPDATE};
 use crate::graph::{Graph, Tensor};
 use crate::model::{Backbone, Trunk, TrunkOptions};
 use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, RowList, RowLoss};
@@ -65,7 +66,7 @@ fn loss(
             .has_coefficients()
             .then(|| g.input("coefficients", &[rows, COEFFICIENTS])),
     };
-    let hidden = g.masked_rows("masked", trunk.hidden, list)?;
+    let hidden = g.gather_rows("masked", trunk.hidden, list)?;
     let [weight, bias] = backbone.params.output.map(|id| g.param(id));
     let outputs = g.head_loss(&HeadLoss {
         loss,
@@ -116,9 +117,10 @@ impl TrainGraph {
         let (mut graph, trunk) = begin(backbone, batch, length, true)?;
         let (inputs, [loss, nll]) = loss(backbone, &mut graph, &trunk, row_loss, chunk, true)?;
         graph.keep(nll);
+        graph.begin_phase(BACKWARD);
         graph.backward(loss)?;
-        graph.begin_update();
-        let stats = graph.grad_norm(clip);
+        graph.begin_phase(UPDATE);
+        let stats = graph.grad_norm(clip)?;
         graph.adamw(stats, adamw)?;
         Ok(Self {
             graph,
@@ -248,7 +250,7 @@ impl DrawGraph {
     fn over(backbone: &Backbone, (mut graph, trunk): (Graph, Trunk)) -> Result<Self> {
         let rows = graph.shape(trunk.hidden)[0];
         let list = graph.row_list(rows);
-        let hidden = graph.masked_rows("revealed", trunk.hidden, list)?;
+        let hidden = graph.gather_rows("revealed", trunk.hidden, list)?;
         let [w, b] = backbone.params.output.map(|id| graph.param(id));
         let chunk = chunk_rows(backbone.config.vocab_size, rows);
         let mask_index = backbone.config.mask_index;

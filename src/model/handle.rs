@@ -3,10 +3,12 @@
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::data::Tokenizer;
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
+use crate::graph::FORWARD;
+use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, Decoder, DrawGraph, LogitsGraph, initial, time_rows};
+use crate::program::{Arena, Step};
 
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,8 @@ impl Model {
     /// [`Error::Config`], or what the device refuses.
     pub async fn new(device: &Device, config: &ModelConfig, seed: u64) -> Result<Self> {
         let backbone = Backbone::new(config, device.slab_limit())?;
-        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
-        initialise(&backbone, &mut storage, &[Arena::Params], seed)?;
+        let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
+        initialise(&backbone, &mut storage, &[PARAMS], seed)?;
         Ok(Self::from_parts(device, backbone, storage))
     }
 
@@ -162,7 +164,7 @@ impl Model {
             .layout
             .slabs()
             .iter()
-            .map(|&n| 4 * n as u64)
+            .map(|slab| slab.bytes_in(PARAMS))
             .sum();
         ModelInfo {
             parameters: self.backbone.layout.parameters(),
@@ -193,21 +195,16 @@ impl Model {
             slot => {
                 let mut g = LogitsGraph::new(&self.backbone, batch, key[1], false)?;
                 let outputs = [g.logits];
-                let session = Session::new(
-                    &self.device,
-                    &mut g.graph,
-                    &self.storage,
-                    Arena::Params,
-                    &outputs,
-                )
-                .await?;
+                let session =
+                    Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)
+                        .await?;
                 slot.insert((key, g, session))
             }
         };
         let time = time_rows(&self.backbone.config, sigma.iter().copied());
         graph.trunk.write(session, xt, &time)?;
         let logits = session
-            .run(&mut self.storage, &Step::default(), false)
+            .run(&mut self.storage, &Step::default(), &[FORWARD])
             .await?;
         Ok(logits.iter().map(|&x| x as f32).collect())
     }

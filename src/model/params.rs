@@ -222,7 +222,7 @@ mod tests {
         };
         let limit = 400_000;
         let layout = BackboneParams::new(&config, limit).unwrap().1;
-        assert!(layout.slabs().len() > 1 && layout.slabs().iter().all(|&n| n <= limit));
+        assert!(layout.slabs().len() > 1 && layout.slabs().iter().all(|slab| slab.len <= limit));
         let error = BackboneParams::new(&config, 1000).unwrap_err();
         assert!(
             error.to_string().contains("sigma_map.mlp.0.weight"),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
-use crate::device::program::Arena;
 use crate::error::{Error, Result};
+use crate::graph::PARAMS;
 use crate::graph::{Layout, Storage};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
@@ -110,8 +110,8 @@ impl Description {
         self.objective.validate(&self.noise, &self.model)?;
         let backbone = Backbone::new(&self.model, device.slab_limit())?;
         let weights = read(&backbone.layout)?;
-        let mut storage = Storage::new(device, &backbone.layout, &[Arena::Params]).await?;
-        storage.fill(Arena::Params, &weights)?;
+        let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
+        storage.fill(PARAMS, &weights)?;
         Ok((backbone, storage))
     }
 
@@ -287,7 +287,7 @@ impl Model {
         };
         let names = self.tokenizer.as_ref().map(Tokenizer::special_names);
         let names = names.cloned().unwrap_or_default();
-        let values = self.storage.read(Arena::Params).await?;
+        let values = self.storage.read(PARAMS).await?;
         let head_dim = self.config().head_dim();
         Ok(Published {
             config: description.to_json_named(&names)?,

@@ -2,11 +2,10 @@
 //! whole slabs of the arenas.
 
 use crate::cpu::{Float, Io};
-use crate::device::program::{Arena, Extent};
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{GRADS, Graph, Kernel, Lower, Op, PARAMS, Tensor};
+use crate::program::{Arena, Declared, Extent, Scalar};
+use crate::{params, shader, twin};
 
 /// Constants of the optimiser; learning rate and bias corrections come with the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +24,34 @@ pub struct AdamwConfig {
 #[derive(Clone, Debug)]
 struct Adamw(AdamwConfig);
 
+params! {
+    struct AdamwParams {
+        n: u32,
+        beta1: f32,
+        beta2: f32,
+        eps: f32,
+        weight_decay: f32,
+    }
+}
+
+/// AdamW's first moment.
+pub const ADAM_M: Arena = Arena::f32("adam_m");
+/// AdamW's second moment.
+pub const ADAM_V: Arena = Arena::f32("adam_v");
+/// Exponential moving average of the weights.
+pub const EMA: Arena = Arena::f32("ema");
+/// The arenas of a model in training, in storage order.
+pub const TRAINING: [Arena; 5] = [PARAMS, GRADS, ADAM_M, ADAM_V, EMA];
+
+/// Learning rate.
+pub const LR: Scalar<f64> = Scalar::float("lr", 0.0);
+/// `1 - beta1^k` of AdamW at its k-th step.
+pub const BIAS1: Scalar<f64> = Scalar::float("bias1", 0.0);
+/// `1 - beta2^k`.
+pub const BIAS2: Scalar<f64> = Scalar::float("bias2", 0.0);
+/// Decay of the weights' moving average.
+pub const EMA_DECAY: Scalar<f64> = Scalar::float("ema_decay", 0.0);
+
 impl Graph {
     /// Appends the update of every slab, then clears the gradients.
     ///
@@ -33,9 +60,8 @@ impl Graph {
     pub fn adamw(&mut self, stats: Tensor, config: AdamwConfig) -> Result<()> {
         self.expect("adamw", stats, &[4])?;
         for slab in 0..self.layout().slabs().len() {
-            let grads = self.slab(Arena::Grads, slab);
-            let updated =
-                [Arena::Params, Arena::M, Arena::V, Arena::Ema].map(|arena| self.slab(arena, slab));
+            let grads = self.slab(GRADS, slab);
+            let updated = [PARAMS, ADAM_M, ADAM_V, EMA].map(|arena| self.slab(arena, slab));
             let n = self.len(grads);
             self.push(
                 Adamw(config),
@@ -43,8 +69,8 @@ impl Graph {
                 &updated,
                 &[],
                 Extent::Fixed(n),
-            );
-            self.zero(grads);
+            )?;
+            self.zero(grads)?;
         }
         Ok(())
     }
@@ -59,12 +85,15 @@ impl Adamw {
         let c = self.0;
         let (b1, b2) = (F::of(c.beta1), F::of(c.beta2));
         let (a1, a2) = (F::of(1.0 - c.beta1), F::of(1.0 - c.beta2));
-        let (lr, decay) = (F::of(io.step.lr), F::of(io.step.lr * c.weight_decay));
-        let rate = lr / F::of(io.step.bias1);
+        let lr = io.step.get(LR);
+        let (rate, decay) = (
+            F::of(lr) / F::of(io.step.get(BIAS1)),
+            F::of(lr * c.weight_decay),
+        );
         let (bias2, eps, keep) = (
-            F::of(io.step.bias2),
+            F::of(io.step.get(BIAS2)),
             F::of(c.eps),
-            F::of(1.0 - io.step.ema_decay),
+            F::of(1.0 - io.step.get(EMA_DECAY)),
         );
         let (params, m) = (io.write(0), io.write(1));
         let (v, ema) = (io.write(2), io.write(3));
@@ -91,7 +120,11 @@ impl Op for Adamw {
         "adamw"
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn scalars(&self) -> Vec<Declared> {
+        [LR, BIAS1, BIAS2, EMA_DECAY].map(|s| s.declared).to_vec()
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let n = lower.read_len(0);
         let AdamwConfig {
             beta1,
@@ -99,17 +132,15 @@ impl Op for Adamw {
             eps,
             weight_decay,
         } = self.0;
-        let mut params = vec![n as u32];
-        params.extend([beta1, beta2, eps, weight_decay].map(|x| (x as f32).to_bits()));
-        params.extend([0; 3]);
-        let mut operands = vec![Some(Operand::Read(0)), Some(Operand::Read(1))];
-        operands.extend((0..4).map(|i| Some(Operand::Write(i))));
-        vec![Launch {
-            source: Source::new(shader!("adamw")),
-            operands,
-            params,
-            grid: Grid::items(Extent::Fixed(n), 256),
-            flops: 0,
-        }]
+        let kernel = Kernel::new(shader!("adamw")).read(0).read(1);
+        let kernel = (0..4).fold(kernel, Kernel::write);
+        let params = AdamwParams {
+            n: n as u32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            eps: eps as f32,
+            weight_decay: weight_decay as f32,
+        };
+        vec![kernel.params(params).items(n, 256)]
     }
 }

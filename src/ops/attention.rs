@@ -6,11 +6,11 @@
 //! recomputed.
 
 use crate::cpu::{Float, Io, MatMut, MatRef, for_blocks3, gemm, math};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::gpu::{Shader, Tuning};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Numbers of a tile of keys or values: two such tiles and their rows' statistics are all that a
 /// workgroup keeps, within the 16 KiB that every device has.
@@ -28,6 +28,18 @@ struct Attention {
     heads: usize,
     head_dim: usize,
     causal: bool,
+}
+
+params! {
+    struct AttentionParams {
+        length: u32,
+        heads: u32,
+        /// Of queries or keys in a sequence.
+        blocks: u32,
+        scale: f32,
+        /// Workgroups.
+        total: u32,
+    }
 }
 
 impl Graph {
@@ -62,7 +74,7 @@ impl Graph {
             head_dim,
             causal,
         };
-        self.push(op, &[qkv], &[o, lse], &[], Extent::Fixed(rows));
+        self.push(op, &[qkv], &[o, lse], &[], Extent::Fixed(rows))?;
         Ok(o)
     }
 }
@@ -147,28 +159,20 @@ impl Attention {
         });
     }
 
-    fn params(&self, tuning: &crate::gpu::Tuning) -> (Vec<u32>, usize) {
+    fn params(&self, tuning: &Tuning) -> AttentionParams {
         let blocks = self.length.div_ceil(tuning.attention_rows as usize);
-        let total = self.batch * self.heads * blocks;
-        let scale = self.scale::<f32>().to_bits();
-        (
-            vec![
-                self.length as u32,
-                self.heads as u32,
-                blocks as u32,
-                scale,
-                total as u32,
-                0,
-                0,
-                0,
-            ],
-            total,
-        )
+        AttentionParams {
+            length: self.length as u32,
+            heads: self.heads as u32,
+            blocks: blocks as u32,
+            scale: self.scale::<f32>(),
+            total: (self.batch * self.heads * blocks) as u32,
+        }
     }
 
-    fn source(&self, shader: crate::gpu::Shader, tuning: &crate::gpu::Tuning) -> Source {
+    fn kernel(&self, shader: Shader, tuning: &Tuning) -> Kernel {
         let head_dim = self.head_dim as u32;
-        Source::new(shader)
+        Kernel::new(shader)
             .flag("CAUSAL", self.causal)
             .constant("VECTORS", head_dim / 4)
             .constant("ROWS", tuning.attention_rows)
@@ -216,24 +220,22 @@ impl Op for Attention {
             &[dqkv],
             &[delta],
             extent,
-        );
-        b.pass(0, dqkv);
+        )?;
+        b.pass(0, dqkv)?;
         Ok(())
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
-        let (params, total) = self.params(lower.tuning);
-        vec![Launch {
-            source: self.source(shader!("attention"), lower.tuning),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Write(0)),
-                Some(Operand::Write(1)),
-            ],
-            params,
-            grid: Grid::groups(total),
-            flops: 2 * self.product_flops(),
-        }]
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        let params = self.params(lower.tuning);
+        vec![
+            self.kernel(shader!("attention"), lower.tuning)
+                .read(0)
+                .write(0)
+                .write(1)
+                .params(params)
+                .groups(params.total as usize)
+                .flops(2 * self.product_flops()),
+        ]
     }
 }
 
@@ -327,36 +329,38 @@ impl Op for AttentionBackward {
         "attention_backward"
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let op = &self.0;
-        let (params, total) = op.params(lower.tuning);
+        let params = op.params(lower.tuning);
         let heads = op.batch * op.length * op.heads;
         let shader = shader!("attention_backward");
-        let source = op.source(shader, lower.tuning);
-        let read = |i: usize| Some(Operand::Read(i));
-        let pass = |flag: &'static str, entry, delta: Option<Operand>, products| Launch {
-            source: source.clone().entry(entry).flag(flag, true),
-            operands: vec![read(0), read(3), read(2), delta, Some(Operand::Write(0))],
-            params: params.clone(),
-            grid: Grid::groups(total),
-            flops: products * op.product_flops(),
+        let pass = |flag: &'static str, entry, delta: bool, products| {
+            op.kernel(shader, lower.tuning)
+                .entry(entry)
+                .flag(flag, true)
+                .read(0)
+                .read(3)
+                .read(2)
+                .temp_read_if(delta, 0)
+                .write(0)
+                .params(params)
+                .groups(params.total as usize)
+                .flops(products * op.product_flops())
         };
-        let mut delta_params = params.clone();
-        delta_params[4] = heads as u32;
+        let total = heads as u32;
         vec![
-            Launch {
-                source: Source::new(shader)
-                    .entry("delta_rows")
-                    .flag("DELTA", true)
-                    .constant("VECTORS", op.head_dim as u32 / 4),
-                operands: vec![read(1), read(3), Some(Operand::Temp(0))],
-                params: delta_params,
-                grid: Grid::items(Extent::Fixed(heads), 64),
-                flops: 0,
-            },
-            pass("DQ", "dq", Some(Operand::TempRead(0)), 3),
-            pass("DK", "dkv", Some(Operand::TempRead(0)), 3),
-            pass("DV", "dkv", None, 2),
+            Kernel::new(shader)
+                .entry("delta_rows")
+                .flag("DELTA", true)
+                .constant("VECTORS", op.head_dim as u32 / 4)
+                .read(1)
+                .read(3)
+                .temp(0)
+                .params(AttentionParams { total, ..params })
+                .items(heads, 64),
+            pass("DQ", "dq", true, 3),
+            pass("DK", "dkv", true, 3),
+            pass("DV", "dkv", false, 2),
         ]
     }
 }

@@ -4,11 +4,10 @@
 //! over the positions up to it: the last row of causal attention over the whole sequence.
 
 use crate::cpu::{Float, Io, for_rows2, math};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Invocations that share a head.
 const THREADS: usize = 128;
@@ -21,6 +20,15 @@ struct CachedAttention {
     length: usize,
     heads: usize,
     head_dim: usize,
+}
+
+params! {
+    struct CachedParams {
+        length: u32,
+        heads: u32,
+        batch: u32,
+        scale: f32,
+    }
 }
 
 impl Graph {
@@ -58,7 +66,7 @@ impl Graph {
             head_dim: width / heads,
         };
         let extent = Extent::Fixed(batch);
-        self.push(op, &[qkv, positions], &[cache, o], &[scores], extent);
+        self.push(op, &[qkv, positions], &[cache, o], &[scores], extent)?;
         Ok(o)
     }
 }
@@ -114,49 +122,42 @@ impl Op for CachedAttention {
         "cached_attention"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[1]
+    fn role(&self, input: usize) -> Role {
+        if input == 1 {
+            Role::Index
+        } else {
+            Role::Number
+        }
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
-        let params = vec![
-            self.length as u32,
-            self.heads as u32,
-            self.batch as u32,
-            (1.0 / (self.head_dim as f32).sqrt()).to_bits(),
-        ];
-        let shader = shader!("cached_attention");
-        let launch = |source: Source, operands, grid, flops| Launch {
-            source: source.constant("HEAD_DIM", self.head_dim as u32),
-            operands,
-            params: params.clone(),
-            grid,
-            flops,
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+        let params = CachedParams {
+            length: self.length as u32,
+            heads: self.heads as u32,
+            batch: self.batch as u32,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
         };
-        let rows = Extent::Fixed(self.batch * 2 * self.width());
+        let kernel = || {
+            Kernel::new(shader!("cached_attention"))
+                .constant("HEAD_DIM", self.head_dim as u32)
+                .params(params)
+                .read(0)
+                .read(1)
+        };
         vec![
-            launch(
-                Source::new(shader).entry("append").flag("APPEND", true),
-                vec![
-                    Some(Operand::Read(0)),
-                    Some(Operand::Read(1)),
-                    Some(Operand::Write(0)),
-                ],
-                Grid::items(rows, THREADS),
-                0,
-            ),
-            launch(
-                Source::new(shader).entry("attend").flag("ATTEND", true),
-                vec![
-                    Some(Operand::Read(0)),
-                    Some(Operand::Read(1)),
-                    Some(Operand::WriteRead(0)),
-                    Some(Operand::Write(1)),
-                    Some(Operand::Temp(0)),
-                ],
-                Grid::groups(self.batch * self.heads),
-                (4 * self.batch * self.length * self.width()) as u64,
-            ),
+            kernel()
+                .entry("append")
+                .flag("APPEND", true)
+                .write(0)
+                .items(self.batch * 2 * self.width(), THREADS),
+            kernel()
+                .entry("attend")
+                .flag("ATTEND", true)
+                .write_read(0)
+                .write(1)
+                .temp(0)
+                .groups(self.batch * self.heads)
+                .flops((4 * self.batch * self.length * self.width()) as u64),
         ]
     }
 }

@@ -8,13 +8,14 @@
 use std::cmp::Ordering;
 
 use crate::cpu::{Float, Io, for_each_row, math};
-use crate::device::program::{Extent, Step};
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
+use crate::gpu::Grid;
+use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::ops::ROWS;
 use crate::ops::head_loss::aligned_chunk;
+use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
-use crate::{shader, twin};
+use crate::{params, shader, twin};
 
 /// Reads logits and row numbers; writes tokens, probabilities, entropies and totals.
 #[derive(Clone, Debug)]
@@ -24,6 +25,24 @@ struct Categorical {
     base: usize,
     most: usize,
 }
+
+params! {
+    struct CategoricalParams {
+        vocab: u32,
+        mask_index: u32,
+        base: u32,
+        most: u32,
+    }
+}
+
+/// Key of a step's draws.
+pub const DRAW_KEY: Scalar<[u32; 2]> = Scalar::key("draw_key");
+/// What logits are multiplied with, so that temperature 1 changes no bit; 0: take the most probable token.
+pub const INVERSE_TEMPERATURE: Scalar<f64> = Scalar::float("inverse_temperature", 1.0);
+/// Draw among the most probable tokens only; 0: among all.
+pub const TOP_K: Scalar<u32> = Scalar::uint("top_k", 0);
+/// Draw among the most probable tokens with this share of the tempered probability.
+pub const TOP_P: Scalar<f64> = Scalar::float("top_p", 1.0);
 
 /// What [`Graph::categorical`] makes, `[rows]` each.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +90,7 @@ impl Graph {
         let chunk = aligned_chunk(chunk);
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
-            let extent = Extent::Rows { base, max: most };
+            let extent = Extent::counted(ROWS, base, most);
             let hidden = self.view(hidden, base * width, &[most, width])?;
             let logits = self.linear_rows("logits", hidden, weight, Some(bias), extent)?;
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
@@ -93,7 +112,7 @@ impl Graph {
                 &outs,
                 &[],
                 extent,
-            );
+            )?;
         }
         Ok(Draws {
             tokens,
@@ -131,7 +150,7 @@ impl Categorical {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (logits, numbers, n) = (io.read(0), io.read_uint(1), self.vocab);
         let (step, rows, mask) = (io.step, io.rows, self.mask_index as usize);
-        let inverse = F::of(step.inverse_temperature());
+        let inverse = F::of(step.get(INVERSE_TEMPERATURE));
         let tokens = io.write_uint(0);
         let outs = [io.write(1), io.write(2), io.write(3)].map(|out| &mut out[..rows]);
         for_each_row(&mut tokens[..rows], outs, |row, token, outs| {
@@ -149,8 +168,8 @@ impl Categorical {
             let least = self.least(z, top, step);
             let (mut chosen, mut best) = (0, F::LOWEST);
             for v in (0..n).filter(|&v| v != mask && z[v] >= least) {
-                let score = if step.temperature > 0.0 {
-                    let words = threefry2x32(step.draw_key, [v as u32, numbers[row]]);
+                let score = if inverse > F::ZERO {
+                    let words = threefry2x32(step.get(DRAW_KEY), [v as u32, numbers[row]]);
                     let score = (z[v] - top) * inverse;
                     // most tokens lose whatever their mantissa is
                     if score - log_exponential_floor(words) < best {
@@ -174,11 +193,12 @@ impl Categorical {
 
     /// The least logit that may win, by sorting; the kernel finds the same one by bisection.
     fn least<F: Float>(&self, z: &[F], top: F, step: &Step) -> F {
-        let most = match step.top_k as usize {
+        let most = match step.get(TOP_K) as usize {
             0 => z.len(),
             k => k,
         };
-        if step.temperature == 0.0 || (most >= z.len() - 1 && step.top_p >= 1.0) {
+        let (inverse, top_p) = (step.get(INVERSE_TEMPERATURE), step.get(TOP_P));
+        if inverse == 0.0 || (most >= z.len() - 1 && top_p >= 1.0) {
             return F::LOWEST;
         }
         let live = (0..z.len()).filter(|&v| v != self.mask_index as usize);
@@ -188,9 +208,9 @@ impl Categorical {
             let least = kept[most - 1];
             kept.truncate(kept.partition_point(|&x| x >= least));
         }
-        let inverse = F::of(step.inverse_temperature());
+        let inverse = F::of(inverse);
         let weight = |&x: &F| ((x - top) * inverse).exp().f64();
-        let need = step.top_p * kept.iter().map(weight).sum::<f64>();
+        let need = top_p * kept.iter().map(weight).sum::<f64>();
         let mut mass = 0.0;
         let enough = kept.iter().position(|x| {
             mass += weight(x);
@@ -207,31 +227,35 @@ impl Op for Categorical {
         "categorical"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[1]
+    fn scalars(&self) -> Vec<Declared> {
+        let (key, top_k) = (DRAW_KEY.declared, TOP_K.declared);
+        vec![key, top_k, INVERSE_TEMPERATURE.declared, TOP_P.declared]
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn role(&self, input: usize) -> Role {
+        if input == 1 {
+            Role::Index
+        } else {
+            Role::Number
+        }
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let threads = lower.row_threads(self.vocab);
-        vec![Launch {
-            source: Source::new(shader!("categorical")).constant("THREADS", threads),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-                Some(Operand::Write(1)),
-                Some(Operand::Write(2)),
-                Some(Operand::Write(3)),
-            ],
-            params: vec![
-                self.vocab as u32,
-                self.mask_index,
-                self.base as u32,
-                self.most as u32,
-            ],
-            grid: Grid::items(lower.extent(), 1),
-            flops: 0,
-        }]
+        let params = CategoricalParams {
+            vocab: self.vocab as u32,
+            mask_index: self.mask_index,
+            base: self.base as u32,
+            most: self.most as u32,
+        };
+        let kernel = Kernel::new(shader!("categorical")).constant("THREADS", threads);
+        let kernel = kernel.counted(lower.extent()).read(0).read(1);
+        vec![
+            (0..4)
+                .fold(kernel, Kernel::write)
+                .params(params)
+                .grid(Grid::items(lower.extent(), 1)),
+        ]
     }
 }
 

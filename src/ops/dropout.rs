@@ -2,8 +2,11 @@
 //! pass and both executors draw the same.
 
 use crate::cpu::Float;
-use crate::device::program::Step;
+use crate::program::{Scalar, Step};
 use crate::rng::threefry2x32;
+
+/// Key of a micro-step's dropout masks.
+pub const DROPOUT_KEY: Scalar<[u32; 2]> = Scalar::key("dropout_key");
 
 /// Dropout at one place of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,7 +36,7 @@ impl Dropout {
 
     pub(crate) fn mask<F: Float>(self, step: &Step) -> Mask<F> {
         Mask {
-            key: step.dropout_key,
+            key: step.get(DROPOUT_KEY),
             site: self.site,
             threshold: self.threshold(),
             scale: F::of(1.0 / (1.0 - self.p)),

@@ -1,11 +1,10 @@
 //! Elementwise operations: SiLU and the small ones that backward rules and the trainer need.
 
 use crate::cpu::{Float, Io, for_rows, math};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Reads x (and u), writes y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,25 +21,37 @@ pub(crate) enum Elementwise {
     Zero,
 }
 
+params! {
+    struct ElementwiseParams {
+        n: u32,
+    }
+}
+
 impl Graph {
     /// `y = x sigmoid(x)`, of x's shape.
-    pub fn silu(&mut self, name: &str, x: Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for indices.
+    pub fn silu(&mut self, name: &str, x: Tensor) -> Result<Tensor> {
         let shape = self.shape(x).to_vec();
         let y = self.activation(name, &shape);
         let n = self.len(x);
-        self.push(Elementwise::Silu, &[x], &[y], &[], Extent::Fixed(n));
-        y
+        self.push(Elementwise::Silu, &[x], &[y], &[], Extent::Fixed(n))?;
+        Ok(y)
     }
 
     /// Sets every element of `y` to 0.
-    pub fn zero(&mut self, y: Tensor) {
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn zero(&mut self, y: Tensor) -> Result<()> {
         let n = self.len(y);
-        self.push(Elementwise::Zero, &[], &[y], &[], Extent::Fixed(n));
+        self.push(Elementwise::Zero, &[], &[y], &[], Extent::Fixed(n))
     }
 
-    pub(crate) fn add_in_place(&mut self, x: Tensor, y: Tensor) {
+    pub(crate) fn add_in_place(&mut self, x: Tensor, y: Tensor) -> Result<()> {
         let n = self.len(y);
-        self.push(Elementwise::Add, &[x], &[y], &[], Extent::Fixed(n));
+        self.push(Elementwise::Add, &[x], &[y], &[], Extent::Fixed(n))
     }
 }
 
@@ -110,12 +121,12 @@ impl Op for Elementwise {
                 &[dx],
                 &[],
                 extent,
-            );
+            )?;
         }
         Ok(())
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let n = lower.write_len(0);
         let (flag, accumulate) = match self {
             Self::Silu => ("SILU", false),
@@ -124,18 +135,15 @@ impl Op for Elementwise {
             Self::Add => ("ADD", false),
             Self::Zero => ("ZERO", false),
         };
-        vec![Launch {
-            source: Source::new(shader!("elementwise"))
+        vec![
+            Kernel::new(shader!("elementwise"))
                 .flag(flag, true)
-                .flag("ACCUMULATE", accumulate),
-            operands: vec![
-                (*self != Self::Zero).then_some(Operand::Read(0)),
-                matches!(self, Self::SiluBackward { .. }).then_some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: vec![n as u32],
-            grid: Grid::items(Extent::Fixed(n), 256),
-            flops: 0,
-        }]
+                .flag("ACCUMULATE", accumulate)
+                .read_if(*self != Self::Zero, 0)
+                .read_if(matches!(self, Self::SiluBackward { .. }), 1)
+                .write(0)
+                .params(ElementwiseParams { n: n as u32 })
+                .items(n, 256),
+        ]
     }
 }

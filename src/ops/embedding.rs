@@ -2,11 +2,11 @@
 //! segments that the host sorts when it builds the batch.
 
 use crate::cpu::{Float, Io, for_rows};
-use crate::device::program::Extent;
 use crate::error::{Error, Result};
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::gpu::Grid;
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::program::{Declared, Extent, Scalar};
+use crate::{params, shader, twin};
 
 /// Rows that one GPU invocation sums.
 const PART: usize = 256;
@@ -126,14 +126,31 @@ impl Graph {
             &[x],
             &[],
             Extent::Fixed(rows),
-        );
+        )?;
         Ok(x)
     }
 }
 
-fn params(rows: usize, width: usize) -> Vec<u32> {
-    vec![rows as u32, width as u32, width.div_ceil(64) as u32, 0]
+params! {
+    struct EmbeddingParams {
+        rows: u32,
+        width: u32,
+        /// Of 64 columns.
+        tiles: u32,
+    }
 }
+
+impl EmbeddingParams {
+    fn new(rows: usize, width: usize) -> Self {
+        let [rows, width, tiles] = [rows, width, width.div_ceil(64)].map(|n| n as u32);
+        Self { rows, width, tiles }
+    }
+}
+
+/// Parts of the embedding gradient's segments.
+pub const PARTS: Scalar<u32> = Scalar::uint("parts", 0);
+/// Distinct tokens in the batch.
+pub const SEGMENTS: Scalar<u32> = Scalar::uint("segments", 0);
 
 impl Embedding {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
@@ -153,8 +170,12 @@ impl Op for Embedding {
         "embedding"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[0]
+    fn role(&self, input: usize) -> Role {
+        if input == 0 {
+            Role::Index
+        } else {
+            Role::Number
+        }
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
@@ -172,25 +193,22 @@ impl Op for Embedding {
             };
             let reads = [dx, s.order, s.parts, s.segments];
             b.graph
-                .push(op, &reads, &[dtable], &[partials], Extent::Fixed(self.rows));
+                .push(op, &reads, &[dtable], &[partials], Extent::Fixed(self.rows))?;
         }
         Ok(())
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
-        vec![Launch {
-            source: Source::new(shader!("embedding"))
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+        vec![
+            Kernel::new(shader!("embedding"))
                 .entry("gather")
-                .flag("GATHER", true),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: params(self.rows, self.width),
-            grid: Grid::items(Extent::Fixed(self.rows * self.width), 256),
-            flops: 0,
-        }]
+                .flag("GATHER", true)
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(EmbeddingParams::new(self.rows, self.width))
+                .items(self.rows * self.width, 256),
+        ]
     }
 }
 
@@ -210,7 +228,10 @@ impl EmbeddingBackward {
             io.read_uint(3),
         );
         let (dtable, n) = (io.write(0), self.width);
-        for segment in segments.chunks_exact(3).take(io.step.segments as usize) {
+        for segment in segments
+            .chunks_exact(3)
+            .take(io.step.get(SEGMENTS) as usize)
+        {
             let row = &mut dtable[segment[0] as usize * n..][..n];
             let (first, count) = (segment[1] as usize, segment[2] as usize);
             for part in parts[2 * first..2 * (first + count)].chunks_exact(2) {
@@ -230,33 +251,42 @@ impl Op for EmbeddingBackward {
         "embedding_backward"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[1, 2, 3]
+    fn role(&self, input: usize) -> Role {
+        if input == 0 {
+            Role::Number
+        } else {
+            Role::Index
+        }
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
-        let source = Source::new(shader!("embedding"));
-        let grid = |extent| Grid {
-            extent,
+    fn scalars(&self) -> Vec<Declared> {
+        vec![PARTS.declared, SEGMENTS.declared]
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        let kernel = || Kernel::new(shader!("embedding"));
+        let params = EmbeddingParams::new(self.rows, self.width);
+        let grid = |scalar, most| Grid {
+            extent: Extent::counted(scalar, 0, most),
             per_group: 1,
             repeat: self.width.div_ceil(64),
         };
-        let read = |i: usize| Some(Operand::Read(i));
+        let partial = kernel().entry("partial").flag("PARTIAL", true);
+        let finish = kernel().entry("finish").flag("FINISH", true);
         vec![
-            Launch {
-                source: source.clone().entry("partial").flag("PARTIAL", true),
-                operands: vec![read(0), read(1), read(2), Some(Operand::Temp(0))],
-                params: params(self.rows, self.width),
-                grid: grid(Extent::Parts),
-                flops: 0,
-            },
-            Launch {
-                source: source.entry("finish").flag("FINISH", true),
-                operands: vec![Some(Operand::TempRead(0)), read(3), Some(Operand::Write(0))],
-                params: params(self.rows, self.width),
-                grid: grid(Extent::Segments),
-                flops: 0,
-            },
+            partial
+                .read(0)
+                .read(1)
+                .read(2)
+                .temp(0)
+                .params(params)
+                .grid(grid(PARTS, lower.read_len(2) / 2)),
+            finish
+                .temp_read(0)
+                .read(3)
+                .write(0)
+                .params(params)
+                .grid(grid(SEGMENTS, lower.read_len(3) / 3)),
         ]
     }
 }

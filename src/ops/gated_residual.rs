@@ -2,13 +2,13 @@
 //! `dbranch = gate * d * dy`, `dgate = sum over a sample's rows of dy * d * branch`, `dx = dy`.
 
 use crate::cpu::{Float, Io, for_rows2, sum_rows};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Launch, Lower, Op, Operand, Tensor};
-use crate::ops::layer_norm::{BLOCK, modulation_target};
-use crate::ops::linear::Residual;
-use crate::{shader, twin};
+use crate::graph::{Backward, Kernel, Lower, Op, Tensor};
+use crate::ops::DROPOUT_KEY;
+use crate::ops::epilogue::Residual;
+use crate::ops::modulation::{BLOCK, modulation_target};
+use crate::program::{Declared, Extent};
+use crate::{params, shader, twin};
 
 /// Reads dy, branch and modulation; writes dbranch and adds to d modulation.
 #[derive(Clone, Debug)]
@@ -16,6 +16,23 @@ pub(super) struct GatedResidualBackward {
     residual: Residual,
     rows: usize,
     width: usize,
+}
+
+params! {
+    struct GatedParams {
+        width: u32,
+        group_rows: u32,
+        /// Of one group.
+        blocks: u32,
+        groups: u32,
+        mod_stride: u32,
+        gate_column: u32,
+        threshold: u32,
+        keep_scale: f32,
+        site: u32,
+        /// Of 64 columns.
+        tiles: u32,
+    }
 }
 
 impl GatedResidualBackward {
@@ -46,7 +63,7 @@ impl GatedResidualBackward {
             ));
         }
         b.graph
-            .push(op, &reads, &writes, &temps, Extent::Fixed(rows));
+            .push(op, &reads, &writes, &temps, Extent::Fixed(rows))?;
         Ok(dbranch)
     }
 
@@ -103,50 +120,48 @@ impl Op for GatedResidualBackward {
         "gated_residual_backward"
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+    fn scalars(&self) -> Vec<Declared> {
+        vec![DROPOUT_KEY.declared]
+    }
+
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
         let (gate, dropout) = (self.residual.modulation.as_ref(), self.residual.dropout);
         let (group_rows, stride, column) =
             gate.map_or((self.rows, 0, 0), |g| (g.sample_rows, g.stride, g.column));
         let groups = self.rows / group_rows;
         let (blocks, tiles) = (group_rows.div_ceil(BLOCK), self.width.div_ceil(64));
-        let sizes = [self.width, group_rows, blocks, groups, stride, column];
-        let mut params: Vec<u32> = sizes.iter().map(|&x| x as u32).collect();
-        params.extend([
-            dropout.threshold(),
-            dropout.scale().to_bits(),
-            dropout.site,
-            tiles as u32,
-            0,
-            0,
-        ]);
-        let source = Source::new(shader!("gated_residual"));
-        let mut launches = vec![Launch {
-            source: source
-                .clone()
+        let params = GatedParams {
+            width: self.width as u32,
+            group_rows: group_rows as u32,
+            blocks: blocks as u32,
+            groups: groups as u32,
+            mod_stride: stride as u32,
+            gate_column: column as u32,
+            threshold: dropout.threshold(),
+            keep_scale: dropout.scale(),
+            site: dropout.site,
+            tiles: tiles as u32,
+        };
+        let gated = gate.is_some();
+        let mut kernels = vec![
+            Kernel::new(shader!("gated_residual"))
                 .entry("partial")
-                .flag("GATE", gate.is_some())
+                .flag("GATE", gated)
                 .flag("DROPOUT", dropout.p > 0.0)
-                .constant("BLOCK", BLOCK as u32),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                gate.map(|_| Operand::Read(2)),
-                Some(Operand::Write(0)),
-                gate.map(|_| Operand::Temp(0)),
-            ],
-            params: params.clone(),
-            grid: Grid::groups(groups * blocks * tiles),
-            flops: 0,
-        }];
-        if gate.is_some() {
-            launches.push(Launch {
-                source: source.entry("finish").flag("FINISH", true),
-                operands: vec![Some(Operand::TempRead(0)), Some(Operand::Write(1))],
-                params,
-                grid: Grid::groups(groups * tiles),
-                flops: 0,
-            });
+                .constant("BLOCK", BLOCK as u32)
+                .read(0)
+                .read(1)
+                .read_if(gated, 2)
+                .write(0)
+                .temp_if(gated, 0)
+                .params(params)
+                .groups(groups * blocks * tiles),
+        ];
+        if gated {
+            let finish = Kernel::new(shader!("gated_residual")).entry("finish");
+            let finish = finish.flag("FINISH", true).temp_read(0).write(1);
+            kernels.push(finish.params(params).groups(groups * tiles));
         }
-        launches
+        kernels
     }
 }

@@ -2,10 +2,10 @@
 //! gradients are finite; over whole slabs of the arena.
 
 use crate::cpu::{Float, Io, for_rows, math};
-use crate::device::program::{Arena, Extent};
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::error::Result;
+use crate::graph::{GRADS, Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Most workgroups of a slab.
 const GROUPS: usize = 256;
@@ -18,11 +18,27 @@ struct GradNorm {
     clip: f64,
 }
 
+params! {
+    struct GradNormParams {
+        /// Elements of the slab; partials in all.
+        n: u32,
+        /// Elements of a workgroup.
+        share: u32,
+        /// Where the slab's partials begin.
+        first: u32,
+        /// 0: no clipping.
+        clip: f32,
+    }
+}
+
 impl Graph {
     /// `[4]`: norm, clip factor, 1 if every gradient is finite, unused. `clip` 0: no clipping.
-    pub fn grad_norm(&mut self, clip: f64) -> Tensor {
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn grad_norm(&mut self, clip: f64) -> Result<Tensor> {
         let slabs: Vec<_> = (0..self.layout().slabs().len())
-            .map(|i| self.slab(Arena::Grads, i))
+            .map(|i| self.slab(GRADS, i))
             .collect();
         let stats = self.activation("grad_norm", &[4]);
         let partials = self.activation("norm partials", &[slabs.len() * GROUPS, 2]);
@@ -32,8 +48,8 @@ impl Graph {
             &[stats],
             &[partials],
             Extent::Fixed(1),
-        );
-        stats
+        )?;
+        Ok(stats)
     }
 }
 
@@ -77,32 +93,33 @@ impl Op for GradNorm {
         "grad_norm"
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let slabs = lower.read_count();
-        let source =
-            || Source::new(shader!("grad_norm")).constant("THREADS", lower.tuning.row_threads);
-        let mut launches: Vec<Launch> = (0..slabs)
+        let kernel =
+            || Kernel::new(shader!("grad_norm")).constant("THREADS", lower.tuning.row_threads);
+        let mut kernels: Vec<_> = (0..slabs)
             .map(|i| {
                 let n = lower.read_len(i);
                 let share = n
                     .div_ceil(GROUPS)
                     .next_multiple_of(lower.tuning.row_threads as usize);
-                Launch {
-                    source: source().entry("partial"),
-                    operands: vec![Some(Operand::Read(i)), Some(Operand::Temp(0))],
-                    params: vec![n as u32, share as u32, (i * GROUPS) as u32, 0],
-                    grid: Grid::groups(GROUPS),
-                    flops: 0,
-                }
+                let params = GradNormParams {
+                    n: n as u32,
+                    share: share as u32,
+                    first: (i * GROUPS) as u32,
+                    clip: 0.0,
+                };
+                let kernel = kernel().entry("partial").read(i).temp(0);
+                kernel.params(params).groups(GROUPS)
             })
             .collect();
-        launches.push(Launch {
-            source: source().entry("finish").flag("FINISH", true),
-            operands: vec![Some(Operand::TempRead(0)), Some(Operand::Write(0))],
-            params: vec![(slabs * GROUPS) as u32, 0, 0, (self.clip as f32).to_bits()],
-            grid: Grid::groups(1),
-            flops: 0,
-        });
-        launches
+        let params = GradNormParams {
+            n: (slabs * GROUPS) as u32,
+            clip: self.clip as f32,
+            ..GradNormParams::default()
+        };
+        let finish = kernel().entry("finish").flag("FINISH", true);
+        kernels.push(finish.temp_read(0).write(0).params(params));
+        kernels
     }
 }

@@ -6,12 +6,12 @@
 //! schedule's weight, the attention mask and the mean over tokens (the reference's is over all
 //! tokens, masked or not).
 
-use crate::device::program::Extent;
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
-use crate::ops::RowLoss;
 use crate::ops::matmul::{Form, Matmul};
-use crate::ops::row_loss::{COEFFICIENTS, HeadLossRows};
+use crate::ops::row_loss::{COEFFICIENTS, RowLosses};
+use crate::ops::{ROWS, RowLoss};
+use crate::program::Extent;
 
 /// Operands of [`Graph::head_loss`].
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Graph {
         let chunk = aligned_chunk(head.chunk);
         for base in (0..rows).step_by(chunk) {
             let max = chunk.min(rows - base);
-            let extent = Extent::Rows { base, max };
+            let extent = Extent::counted(ROWS, base, max);
             let hidden = self.view(head.hidden, base * width, &[max, width])?;
             let targets = self.view(head.targets, base, &[max])?;
             let weights = self.view(head.weights, base, &[max])?;
@@ -94,7 +94,7 @@ impl Graph {
             if let Some(c) = head.coefficients {
                 reads.push(self.view(c, base * COEFFICIENTS, &[max, COEFFICIENTS])?);
             }
-            let op = HeadLossRows {
+            let op = RowLosses {
                 loss,
                 vocab,
                 mask_index,
@@ -102,7 +102,7 @@ impl Graph {
                 most: max,
                 gradient,
             };
-            self.push(op, &reads, &[logits, part], &[], extent);
+            self.push(op, &reads, &[logits, part], &[], extent)?;
             if !gradient {
                 continue;
             }
@@ -111,22 +111,17 @@ impl Graph {
                 let writes: Vec<_> = [dw].into_iter().chain(db).collect();
                 let mut dw = Matmul::new(Form::Tn, vocab, width, max);
                 (dw.accumulate, dw.column_sum) = (true, db.is_some());
-                self.push(dw, &[logits, hidden], &writes, &[], extent);
+                self.push(dw, &[logits, hidden], &writes, &[], extent)?;
             }
             if let Some((dhidden, _)) = dhidden {
                 let dhidden = self.view(dhidden, base * width, &[max, width])?;
                 let dh = Matmul::new(Form::Nn, max, width, vocab);
-                self.push(dh, &[logits, head.weight], &[dhidden], &[], extent);
+                self.push(dh, &[logits, head.weight], &[dhidden], &[], extent)?;
             }
         }
         // the gradients are complete: the backward walk must not look behind the row losses
         self.detach(nll);
-        let loss = self.weighted_sum(
-            "loss",
-            nll,
-            head.weights,
-            Extent::Rows { base: 0, max: rows },
-        )?;
+        let loss = self.weighted_sum("loss", nll, head.weights, Extent::counted(ROWS, 0, rows))?;
         Ok([loss, nll])
     }
 }

@@ -3,33 +3,22 @@
 //! Backward, with dY the gradient of the product's own output: `dX = dY W`, `dW += dY^T X`,
 //! `db += sum over rows of dY`.
 
-use crate::device::program::Extent;
-use crate::error::{Error, Result};
+use crate::cpu::{Float, Io};
+use crate::error::Result;
 use crate::graph::{Backward, Graph, Tensor};
+use crate::graph::{Kernel, Lower, Op};
 use crate::ops::elementwise::Elementwise;
+use crate::ops::epilogue::{Epilogue, Residual};
 use crate::ops::gated_residual::GatedResidualBackward;
 use crate::ops::matmul::{Form, Matmul};
 use crate::ops::{Dropout, Modulation};
+use crate::program::Declared;
+use crate::program::Extent;
+use crate::twin;
 
-/// What happens to the product before it is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Epilogue {
-    /// Nothing.
-    None,
-    /// Stores u = product and gelu(u).
-    Gelu,
-    /// Stores branch = product and x + gate * dropout(branch).
-    Residual(Residual),
-}
-
-/// A gated residual: `x + gate * dropout(branch)`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Residual {
-    /// Where the gate stands; `None`: the gate is 1.
-    pub(crate) modulation: Option<Modulation>,
-    /// Dropout of the branch.
-    pub(crate) dropout: Dropout,
-}
+/// A product in its forward form, with the backward rule; operands are those of [`Matmul`].
+#[derive(Clone, Debug)]
+struct Linear(Matmul);
 
 impl Graph {
     /// `y [rows, n] = x [rows, k] w [n, k]^T + bias [n]`.
@@ -161,22 +150,43 @@ impl Graph {
         if epilogue != Epilogue::None {
             writes.push(self.activation(name, &[rows, n]));
         }
-        let op = Matmul {
+        let op = Linear(Matmul {
             bias: bias.is_some(),
             epilogue,
             ..Matmul::new(Form::Nt, rows, n, k)
-        };
-        self.push(op, &reads, &writes, &[], extent);
+        });
+        self.push(op, &reads, &writes, &[], extent)?;
         Ok([y, *writes.last().unwrap_or(&y)])
     }
 }
 
-pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
-    if op.form != Form::Nt {
-        return Err(Error::Internal(
-            "only the forward form of a product has a gradient".into(),
-        ));
+impl Linear {
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        self.0.run(io);
     }
+}
+
+twin!(Linear);
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn scalars(&self) -> Vec<Declared> {
+        self.0.scalars()
+    }
+
+    fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
+        backward(&self.0, b)
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        self.0.kernels(lower)
+    }
+}
+
+fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
     let (rows, n, k) = (op.m, op.n, op.k);
     let (x, w) = (b.read(0), b.read(1));
     let at = 2 + usize::from(op.bias);
@@ -191,13 +201,13 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
                 &[dy],
                 &[],
                 Extent::Fixed(rows * n),
-            );
+            )?;
             dy
         }
         Epilogue::Residual(r) => {
             let (dy, branch) = (b.dy(1)?, b.write(0));
             let dbranch = GatedResidualBackward::push(b, r, dy, branch, at + 1, rows, n)?;
-            b.pass(at, dy);
+            b.pass(at, dy)?;
             dbranch
         }
     };
@@ -214,7 +224,7 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
             writes.push(db);
         }
         let extent = b.extent();
-        b.graph.push(product, &[dy, x], &writes, &[], extent);
+        b.graph.push(product, &[dy, x], &writes, &[], extent)?;
     }
     if let Some((dx, accumulate)) = b.target(0) {
         let product = Matmul {
@@ -222,7 +232,7 @@ pub(super) fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
             ..Matmul::new(Form::Nn, rows, k, n)
         };
         let extent = b.extent();
-        b.graph.push(product, &[dy, w], &[dx], &[], extent);
+        b.graph.push(product, &[dy, w], &[dx], &[], extent)?;
     }
     Ok(())
 }

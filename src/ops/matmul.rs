@@ -1,11 +1,12 @@
 //! Matrix product in its three forms, with the epilogues of [`super::linear`].
 
 use crate::cpu::{Float, Io, MatMut, MatRef, for_rows, for_rows2, gemm, math};
-use crate::device::program::Extent;
-use crate::gpu::{Grid, MatmulTile, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::ops::linear::Epilogue;
-use crate::{shader, twin};
+use crate::gpu::{Grid, MatmulTile};
+use crate::graph::{Graph, Kernel, Lower, Op, Tensor};
+use crate::ops::epilogue::Epilogue;
+use crate::ops::{DROPOUT_KEY, Modulation};
+use crate::program::{Declared, Extent};
+use crate::{params, shader, twin};
 
 /// Which operands are stored transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,23 @@ pub(crate) struct Matmul {
     pub(crate) accumulate: bool,
     /// Adds the sums over k of A to the last output: the gradient of a bias.
     pub(crate) column_sum: bool,
+}
+
+params! {
+    struct MatmulParams {
+        m: u32,
+        n: u32,
+        k: u32,
+        tiles_n: u32,
+        base: u32,
+        /// Row r takes its gate from row r / sample_rows of the modulation.
+        sample_rows: u32,
+        mod_stride: u32,
+        gate_column: u32,
+        threshold: u32,
+        keep_scale: f32,
+        site: u32,
+    }
 }
 
 impl Graph {
@@ -63,7 +81,7 @@ impl Graph {
             &[c],
             &[],
             Extent::Fixed(rows),
-        );
+        )?;
         Ok(c)
     }
 }
@@ -83,7 +101,7 @@ impl Matmul {
         }
     }
 
-    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+    pub(super) fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (m, k) = match self.form {
             Form::Tn => (self.m, io.rows),
             _ => (io.rows, self.k),
@@ -187,16 +205,16 @@ impl Op for Matmul {
         "matmul"
     }
 
-    fn backward(&self, b: &mut Backward<'_>) -> crate::Result<()> {
-        crate::ops::linear::backward(self, b)
+    fn scalars(&self) -> Vec<Declared> {
+        vec![DROPOUT_KEY.declared]
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let tile = self.tile(lower);
         let tiles_n = self.n.div_ceil(tile.n as usize);
         let dynamic = match lower.extent() {
-            Extent::Rows { base, .. } => Some(base),
-            _ => None,
+            Extent::Counted { base, .. } => Some(base),
+            Extent::Fixed(_) => None,
         };
         let residual = match &self.epilogue {
             Epilogue::Residual(r) => Some(r),
@@ -205,7 +223,8 @@ impl Op for Matmul {
         let gate = residual.and_then(|r| r.modulation.as_ref());
         let second = self.epilogue != Epilogue::None;
         let tn = self.form == Form::Tn;
-        let source = Source::new(shader!("matmul"))
+        let dropped = residual.is_some_and(|r| r.dropout.p > 0.0);
+        let kernel = Kernel::new(shader!("matmul"))
             .flag("A_T", tn)
             .flag("B_T", self.form == Form::Nt)
             .flag("BIAS", self.bias)
@@ -213,7 +232,8 @@ impl Op for Matmul {
             .flag("SECOND", second)
             .flag("RESIDUAL", residual.is_some())
             .flag("GATE", gate.is_some())
-            .flag("DROPOUT", residual.is_some_and(|r| r.dropout.p > 0.0))
+            .flag("DROPOUT", dropped)
+            .flag("STEP", dropped || dynamic.is_some())
             .flag("ACCUMULATE", self.accumulate)
             .flag("COLUMN_SUM", self.column_sum)
             .flag("EIGHT_M", tile.thread_m == 8)
@@ -228,40 +248,47 @@ impl Op for Matmul {
             .constant("THREAD_N", tile.thread_n);
         let at = 2 + usize::from(self.bias);
         let dropout = residual.map(|r| r.dropout).unwrap_or_default();
-        let sizes = [self.m, self.n, self.k, tiles_n, dynamic.unwrap_or(0)];
-        let gates = gate.map_or([self.m.max(1), 0, 0], |g| {
-            [g.sample_rows, g.stride, g.column]
+        let place = gate.copied().unwrap_or(Modulation {
+            sample_rows: self.m.max(1),
+            stride: 0,
+            column: 0,
         });
-        let mut params: Vec<u32> = sizes.iter().chain(&gates).map(|&x| x as u32).collect();
-        params.extend([
-            dropout.threshold(),
-            dropout.scale().to_bits(),
-            dropout.site,
-            0,
-        ]);
-        vec![Launch {
-            source,
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                self.bias.then_some(Operand::Read(2)),
-                residual.map(|_| Operand::Read(at)),
-                gate.map(|_| Operand::Read(at + 1)),
-                Some(Operand::Write(0)),
-                second.then_some(Operand::Write(1)),
-                self.column_sum.then_some(Operand::Write(1)),
-            ],
-            params,
-            grid: Grid {
-                extent: if tn {
-                    Extent::Fixed(self.m)
-                } else {
-                    lower.extent()
-                },
-                per_group: tile.m as usize,
-                repeat: tiles_n,
+        let params = MatmulParams {
+            m: self.m as u32,
+            n: self.n as u32,
+            k: self.k as u32,
+            tiles_n: tiles_n as u32,
+            base: dynamic.unwrap_or(0) as u32,
+            sample_rows: place.sample_rows as u32,
+            mod_stride: place.stride as u32,
+            gate_column: place.column as u32,
+            threshold: dropout.threshold(),
+            keep_scale: dropout.scale(),
+            site: dropout.site,
+        };
+        let grid = Grid {
+            extent: if tn {
+                Extent::Fixed(self.m)
+            } else {
+                lower.extent()
             },
-            flops: 2 * (self.m * self.n * self.k) as u64,
-        }]
+            per_group: tile.m as usize,
+            repeat: tiles_n,
+        };
+        vec![
+            kernel
+                .counted(lower.extent())
+                .read(0)
+                .read(1)
+                .read_if(self.bias, 2)
+                .read_if(residual.is_some(), at)
+                .read_if(gate.is_some(), at + 1)
+                .write(0)
+                .write_if(second, 1)
+                .write_if(self.column_sum, 1)
+                .params(params)
+                .grid(grid)
+                .flops(2 * (self.m * self.n * self.k) as u64),
+        ]
     }
 }

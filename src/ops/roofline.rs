@@ -2,17 +2,24 @@
 //! figures as a fraction of these, measured in the same run.
 
 use crate::cpu::{Float, Io, for_rows};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Reads x, writes y of the same size; `rounds` 0: a copy.
 #[derive(Clone, Debug)]
 struct Roofline {
     n: usize,
     rounds: usize,
+}
+
+params! {
+    struct RooflineParams {
+        /// vec4 of y.
+        n: u32,
+        rounds: u32,
+    }
 }
 
 impl Graph {
@@ -30,7 +37,7 @@ impl Graph {
             "a multiple of 64 elements",
         )?;
         let y = self.activation("roofline", &[n]);
-        self.push(Roofline { n, rounds }, &[x], &[y], &[], Extent::Fixed(n));
+        self.push(Roofline { n, rounds }, &[x], &[y], &[], Extent::Fixed(n))?;
         Ok(y)
     }
 }
@@ -60,14 +67,20 @@ impl Op for Roofline {
         "roofline"
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
         let per_invocation = if self.rounds > 0 { 16 } else { 4 };
-        vec![Launch {
-            source: Source::new(shader!("roofline")).flag("MULTIPLY_ADD", self.rounds > 0),
-            operands: vec![Some(Operand::Read(0)), Some(Operand::Write(0))],
-            params: vec![(self.n / 4) as u32, self.rounds as u32, 0, 0],
-            grid: Grid::items(Extent::Fixed(self.n / per_invocation), 256),
-            flops: 2 * (self.n * self.rounds) as u64,
-        }]
+        let params = RooflineParams {
+            n: (self.n / 4) as u32,
+            rounds: self.rounds as u32,
+        };
+        vec![
+            Kernel::new(shader!("roofline"))
+                .flag("MULTIPLY_ADD", self.rounds > 0)
+                .read(0)
+                .write(0)
+                .params(params)
+                .items(self.n / per_invocation, 256)
+                .flops(2 * (self.n * self.rounds) as u64),
+        ]
     }
 }

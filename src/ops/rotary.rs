@@ -3,11 +3,10 @@
 //! `y1 = x1 cos - x2 sin`, `y2 = x2 cos + x1 sin`; the backward pass is the inverse rotation.
 
 use crate::cpu::{Float, Io, for_rows};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Reads qkv `[rows, 3, heads, head_dim]` and the table; writes the rotated qkv.
 #[derive(Clone, Debug)]
@@ -17,6 +16,16 @@ struct Rotary {
     heads: usize,
     head_dim: usize,
     inverse: bool,
+}
+
+params! {
+    struct RotaryParams {
+        /// rows * 3 * heads * half_dim
+        pairs: u32,
+        heads: u32,
+        half_dim: u32,
+        length: u32,
+    }
 }
 
 /// Frequencies of the pairs, `10000^(-2i / head_dim)`, in f32 as the published checkpoints carry them.
@@ -74,7 +83,7 @@ impl Graph {
             head_dim: 2 * half,
             inverse: false,
         };
-        self.push(op, &[qkv, table], &[y], &[], Extent::Fixed(rows));
+        self.push(op, &[qkv, table], &[y], &[], Extent::Fixed(rows))?;
         Ok(y)
     }
 }
@@ -128,25 +137,27 @@ impl Op for Rotary {
             &[dx],
             &[],
             extent,
-        );
-        b.pass(0, dx);
+        )?;
+        b.pass(0, dx)?;
         Ok(())
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
         let pairs = self.rows * 3 * self.heads * self.head_dim / 2;
-        vec![Launch {
-            source: Source::new(shader!("rotary")).flag("INVERSE", self.inverse),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: [pairs, self.heads, self.head_dim / 2, self.length]
-                .map(|x| x as u32)
-                .to_vec(),
-            grid: Grid::items(Extent::Fixed(pairs), 256),
-            flops: 0,
-        }]
+        let params = RotaryParams {
+            pairs: pairs as u32,
+            heads: self.heads as u32,
+            half_dim: self.head_dim as u32 / 2,
+            length: self.length as u32,
+        };
+        vec![
+            Kernel::new(shader!("rotary"))
+                .flag("INVERSE", self.inverse)
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(params)
+                .items(pairs, 256),
+        ]
     }
 }

@@ -15,9 +15,9 @@
 //!   c2 = c1 (log c1 - 1) (reference `_score_entropy`, whose factor sigma' is part of w).
 
 use crate::cpu::{Float, Io, for_rows2, math};
-use crate::gpu::{Grid, Source};
-use crate::graph::{Launch, Lower, Op, Operand};
-use crate::{shader, twin};
+use crate::gpu::Grid;
+use crate::graph::{Kernel, Lower, Op, Role};
+use crate::{params, shader, twin};
 
 /// Coefficients of a row.
 pub const COEFFICIENTS: usize = 4;
@@ -34,6 +34,17 @@ pub enum RowLoss {
     Sedd,
 }
 
+params! {
+    struct RowLossParams {
+        vocab: u32,
+        mask_index: u32,
+        /// First row of the chunk.
+        base: u32,
+        /// Rows of a full chunk.
+        most: u32,
+    }
+}
+
 impl RowLoss {
     /// Whether rows come with coefficients.
     pub fn has_coefficients(self) -> bool {
@@ -43,7 +54,7 @@ impl RowLoss {
 
 /// Reads targets, weights and coefficients `[rows, 4]` if any; updates logits; writes nll.
 #[derive(Clone, Debug)]
-pub(super) struct HeadLossRows {
+pub(super) struct RowLosses {
     pub(super) loss: RowLoss,
     pub(super) vocab: usize,
     pub(super) mask_index: u32,
@@ -107,7 +118,7 @@ impl<F: Float> Row<F> {
     }
 }
 
-impl HeadLossRows {
+impl RowLosses {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (targets, weights, n) = (io.read_uint(0), io.read(1), self.vocab);
         let coefficients = match self.loss {
@@ -140,41 +151,44 @@ impl HeadLossRows {
     }
 }
 
-twin!(HeadLossRows);
+twin!(RowLosses);
 
-impl Op for HeadLossRows {
+impl Op for RowLosses {
     fn name(&self) -> &'static str {
-        "head_loss"
+        "row_loss"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[0]
+    fn role(&self, input: usize) -> Role {
+        if input == 0 {
+            Role::Index
+        } else {
+            Role::Number
+        }
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let threads = lower.row_threads(self.vocab);
-        vec![Launch {
-            source: Source::new(shader!("head_loss"))
+        let params = RowLossParams {
+            vocab: self.vocab as u32,
+            mask_index: self.mask_index,
+            base: self.base as u32,
+            most: self.most as u32,
+        };
+        vec![
+            Kernel::new(shader!("row_loss"))
                 .flag("GRADIENT", self.gradient)
                 .flag("D3PM", self.loss == RowLoss::D3pm)
                 .flag("SEDD", self.loss == RowLoss::Sedd)
                 .flag("COEFFICIENTS", self.loss.has_coefficients())
-                .constant("THREADS", threads),
-            operands: vec![
-                Some(Operand::Read(0)),
-                self.gradient.then_some(Operand::Read(1)),
-                self.loss.has_coefficients().then_some(Operand::Read(2)),
-                Some(Operand::Write(0)),
-                Some(Operand::Write(1)),
-            ],
-            params: vec![
-                self.vocab as u32,
-                self.mask_index,
-                self.base as u32,
-                self.most as u32,
-            ],
-            grid: Grid::items(lower.extent(), 1),
-            flops: 0,
-        }]
+                .constant("THREADS", threads)
+                .counted(lower.extent())
+                .read(0)
+                .read_if(self.gradient, 1)
+                .read_if(self.loss.has_coefficients(), 2)
+                .write(0)
+                .write(1)
+                .params(params)
+                .grid(Grid::items(lower.extent(), 1)),
+        ]
     }
 }

@@ -1,11 +1,10 @@
 //! The SUBS parameterisation: row log-softmax without the mask, and carry-over of unmasked tokens.
 
 use crate::cpu::{Float, Io, for_rows, math};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 const NEG_INFINITY: f64 = -1e6;
 
@@ -15,6 +14,14 @@ struct Subs {
     rows: usize,
     vocab: usize,
     mask_index: u32,
+}
+
+params! {
+    struct SubsParams {
+        rows: u32,
+        vocab: u32,
+        mask_index: u32,
+    }
 }
 
 impl Graph {
@@ -55,7 +62,7 @@ impl Graph {
             &[y],
             &[],
             Extent::Fixed(rows),
-        );
+        )?;
         Ok(y)
     }
 }
@@ -89,22 +96,29 @@ impl Op for Subs {
         "subs"
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[1]
+    fn role(&self, input: usize) -> Role {
+        if input == 1 {
+            Role::Index
+        } else {
+            Role::Number
+        }
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let threads = lower.row_threads(self.vocab);
-        vec![Launch {
-            source: Source::new(shader!("subs")).constant("THREADS", threads),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: vec![self.rows as u32, self.vocab as u32, self.mask_index, 0],
-            grid: Grid::groups(self.rows),
-            flops: 0,
-        }]
+        let params = SubsParams {
+            rows: self.rows as u32,
+            vocab: self.vocab as u32,
+            mask_index: self.mask_index,
+        };
+        vec![
+            Kernel::new(shader!("subs"))
+                .constant("THREADS", threads)
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(params)
+                .groups(self.rows),
+        ]
     }
 }

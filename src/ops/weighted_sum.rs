@@ -1,16 +1,21 @@
 //! `y = sum of x w`: the last node of a loss. Its gradient is `dx = w`, as d y = 1.
 
 use crate::cpu::{Float, Io};
-use crate::device::program::Extent;
 use crate::error::{Error, Result};
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::program::Extent;
+use crate::{params, shader, twin};
 
 /// Reads x and w; writes y `[1]`.
 #[derive(Clone, Debug)]
 struct WeightedSum {
     n: usize,
+}
+
+params! {
+    struct SumParams {
+        n: u32,
+    }
 }
 
 impl Graph {
@@ -33,7 +38,7 @@ impl Graph {
             &format!("{n} elements"),
         )?;
         let y = self.activation(name, &[1]);
-        self.push(WeightedSum { n }, &[x, w], &[y], &[], extent);
+        self.push(WeightedSum { n }, &[x, w], &[y], &[], extent)?;
         Ok(y)
     }
 }
@@ -60,26 +65,23 @@ impl Op for WeightedSum {
         let w = b.read(1);
         if let Some((dx, accumulate)) = b.target(0) {
             if !accumulate {
-                b.graph.zero(dx);
+                b.graph.zero(dx)?;
             }
-            b.graph.add_in_place(w, dx);
+            b.graph.add_in_place(w, dx)?;
         }
         Ok(())
     }
 
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Launch> {
-        vec![Launch {
-            source: Source::new(shader!("weighted_sum"))
-                .flag("DYNAMIC", !matches!(lower.extent(), Extent::Fixed(_)))
-                .constant("THREADS", lower.tuning.row_threads),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: vec![self.n as u32, 0, 0, 0],
-            grid: Grid::groups(1),
-            flops: 0,
-        }]
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        vec![
+            Kernel::new(shader!("weighted_sum"))
+                .flag("DYNAMIC", lower.extent().scalar().is_some())
+                .constant("THREADS", lower.tuning.row_threads)
+                .counted(lower.extent())
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(SumParams { n: self.n as u32 }),
+        ]
     }
 }

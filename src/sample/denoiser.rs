@@ -3,11 +3,14 @@
 use std::future::Future;
 
 use crate::config::{ModelKind, Parameterization};
-use crate::device::program::{Arena, Step};
 use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
+use crate::graph::FORWARD;
+use crate::graph::PARAMS;
 use crate::graph::Session;
 use crate::model::{Decoder, DrawGraph, Model, check_tokens, time_rows};
+use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
+use crate::program::Step;
 
 /// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].
 #[derive(Clone, Debug, PartialEq)]
@@ -168,14 +171,17 @@ impl Denoiser for Model {
             return Err(misfit("rows", format!("rows below {size}"), rows.len()));
         }
         check_tokens(xt, self.vocab_size())?;
-        let step = Step {
-            rows: rows.len() as u32,
-            draw_key: options.key,
-            temperature: options.temperature,
-            top_k: options.top_k,
-            top_p: options.top_p,
-            ..Step::default()
+        let inverse_temperature = if options.temperature > 0.0 {
+            1.0 / options.temperature
+        } else {
+            0.0
         };
+        let step = Step::default()
+            .with(ROWS, rows.len() as u32)
+            .with(DRAW_KEY, options.key)
+            .with(INVERSE_TEMPERATURE, inverse_temperature)
+            .with(TOP_K, options.top_k)
+            .with(TOP_P, options.top_p);
         if self.autoregressive() {
             return next_tokens(self, xt, size / batch, rows, step).await;
         }
@@ -188,20 +194,15 @@ impl Denoiser for Model {
                 let mut g = DrawGraph::new(&self.backbone, batch, key[1])?;
                 let d = g.draws;
                 let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
-                let session = Session::new(
-                    &self.device,
-                    &mut g.graph,
-                    &self.storage,
-                    Arena::Params,
-                    &outputs,
-                )
-                .await?;
+                let session =
+                    Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)
+                        .await?;
                 slot.insert((key, g, session))
             }
         };
         graph.trunk.write(session, xt, &time)?;
         session.write_uint(graph.list.rows, rows)?;
-        let results = session.run(&mut self.storage, &step, false).await?;
+        let results = session.run(&mut self.storage, &step, &[FORWARD]).await?;
         Ok(draws(results, rows.len(), size))
     }
 }

@@ -2,11 +2,14 @@
 
 use crate::config::OptimConfig;
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::error::{Error, Result};
+use crate::graph::PARAMS;
+use crate::graph::{BACKWARD, FORWARD, UPDATE};
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, TrainGraph};
 use crate::ops::{AdamwConfig, RowLoss};
+use crate::ops::{PARTS, ROWS, SEGMENTS};
+use crate::program::Step;
 use crate::train::Batch;
 
 /// What a run of the training graph reports.
@@ -60,8 +63,7 @@ impl TrainSession {
         let mut graph =
             TrainGraph::new(backbone, row_loss, batch, length, chunk, optim.clip, adamw)?;
         let outputs = [graph.loss, graph.stats];
-        let session =
-            Session::new(device, &mut graph.graph, storage, Arena::Params, &outputs).await?;
+        let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;
         Ok(Self { graph, session })
     }
 
@@ -101,10 +103,11 @@ impl TrainSession {
             s.write_uint(t.parts, &segments.parts)?;
             s.write_uint(t.segments, &segments.segments)?;
         }
-        step.rows = noised.rows.len() as u32;
-        step.parts = segments.part_count();
-        step.segments = segments.segment_count();
-        let results = s.run(storage, &step, update).await?;
+        step.set(ROWS, noised.rows.len() as u32);
+        step.set(PARTS, segments.part_count());
+        step.set(SEGMENTS, segments.segment_count());
+        let phases = &[FORWARD, BACKWARD, UPDATE][..if update { 3 } else { 2 }];
+        let results = s.run(storage, &step, phases).await?;
         Ok(StepOutcome {
             loss: results[0],
             grad_norm: results[1],

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use crate::config::TrainConfig;
 use crate::data::Corpus;
 use crate::device::Device;
-use crate::device::program::Arena;
 use crate::error::{Error, Result};
+use crate::graph::PARAMS;
 use crate::graph::{Key, Layout};
 use crate::io::checkpoint::{
     self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, read_text, write_bytes,
 };
 use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::model::{read_weights, write_weights};
+use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::train::Trainer;
 use crate::train::trainer::Progress;
 
@@ -42,8 +43,8 @@ impl Trainer {
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         // everything is read from the device before a file is touched
         let head_dim = self.config.model.head_dim();
-        let params = self.storage.read(Arena::Params).await?;
-        let ema = self.storage.read(Arena::Ema).await?;
+        let params = self.storage.read(PARAMS).await?;
+        let ema = self.storage.read(ops::EMA).await?;
         let config = self.config.to_toml()?;
         let Progress {
             step,
@@ -63,8 +64,8 @@ impl Trainer {
             best,
         };
         let layout = &self.backbone.layout;
-        let mut moments = self.storage.read(Arena::M).await?;
-        moments.extend(self.storage.read(Arena::V).await?);
+        let mut moments = self.storage.read(ADAM_M).await?;
+        moments.extend(self.storage.read(ADAM_V).await?);
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
@@ -128,15 +129,12 @@ impl Trainer {
         let mut trainer = Self::assemble(device, config, corpus, at).await?;
         let layout = trainer.backbone.layout.clone();
         let storage = &mut trainer.storage;
-        storage.fill(
-            Arena::Params,
-            &read_weights(&checkpoint.join(MODEL), &layout)?,
-        )?;
-        storage.fill(Arena::Ema, &read_weights(&checkpoint.join(EMA), &layout)?)?;
+        storage.fill(PARAMS, &read_weights(&checkpoint.join(MODEL), &layout)?)?;
+        storage.fill(ops::EMA, &read_weights(&checkpoint.join(EMA), &layout)?)?;
         let mut m = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
         let v = m.split_off(layout.keys().len());
-        storage.fill(Arena::M, &m)?;
-        storage.fill(Arena::V, &v)?;
+        storage.fill(ADAM_M, &m)?;
+        storage.fill(ADAM_V, &v)?;
         let here = (device.info().name.clone(), crate::cpu::threads());
         if here != (state.device.clone(), state.threads) {
             log::warn!(

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::config::{ModelKind, TrainConfig};
 use crate::data::{Blocks, Corpus, Loader, Prefetch};
 use crate::device::Device;
-use crate::device::program::{Arena, Step};
 use crate::diffusion::{Clean, Objective, attention_mask};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
+use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
 use crate::model::{Backbone, Model, initialise, unmodulated};
+use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use crate::ops::{EMA, TRAINING};
+use crate::program::Step;
 use crate::progress::StepStats;
 use crate::rng::{Rng, Stream, stream_key};
 use crate::train::{Batch, TrainSession, ema_decay, learning_rate};
@@ -64,7 +67,7 @@ impl Trainer {
         initialise(
             &trainer.backbone,
             &mut trainer.storage,
-            &[Arena::Params, Arena::Ema],
+            &[PARAMS, EMA],
             seed,
         )?;
         Ok(trainer)
@@ -87,8 +90,8 @@ impl Trainer {
         {
             return refuse("its tokenizer is another one".to_owned());
         }
-        let theirs = model.storage.read(Arena::Params).await?;
-        let mut weights = self.storage.read(Arena::Params).await?;
+        let theirs = model.storage.read(PARAMS).await?;
+        let mut weights = self.storage.read(PARAMS).await?;
         let conditioned = model.config().kind == ModelKind::Dit;
         for (weights, key) in weights.iter_mut().zip(self.backbone.layout.keys()) {
             let same = |other: &Key| other.key == key.key && other.shape == key.shape;
@@ -105,8 +108,8 @@ impl Trainer {
                 }
             }
         }
-        self.storage.fill(Arena::Params, &weights)?;
-        self.storage.fill(Arena::Ema, &weights)
+        self.storage.fill(PARAMS, &weights)?;
+        self.storage.fill(EMA, &weights)
     }
 
     /// Everything but the weights, which are 0.
@@ -124,7 +127,7 @@ impl Trainer {
         }
         let objective = Objective::new(&config.model, &config.noise, &config.objective)?;
         let backbone = Backbone::new(&config.model, device.slab_limit())?;
-        let storage = Storage::new(device, &backbone.layout, &Arena::ALL).await?;
+        let storage = Storage::new(device, &backbone.layout, &TRAINING).await?;
         let batch = config.training.batch;
         let session = TrainSession::new(
             device,
@@ -178,7 +181,7 @@ impl Trainer {
         self.session
             .graph
             .graph
-            .report(self.device.class(), Arena::ALL.len())
+            .report(self.device.class(), &TRAINING)
     }
 
     /// Parameters of the model.
@@ -199,14 +202,13 @@ impl Trainer {
         let (mut loss, mut norm, mut finite) = (0.0, 0.0, true);
         for (j, batch) in batches.iter().enumerate() {
             let micro = k * batches.len() as u64 + j as u64;
-            let step = Step {
-                dropout_key: stream_key(self.config.seed, Stream::Dropout, micro),
-                lr,
-                bias1: 1.0 - optim.beta1.powf(n),
-                bias2: 1.0 - optim.beta2.powf(n),
-                ema_decay: ema_decay(training.ema, k + 1),
-                ..Step::default()
-            };
+            let key = stream_key(self.config.seed, Stream::Dropout, micro);
+            let step = Step::default()
+                .with(DROPOUT_KEY, key)
+                .with(LR, lr)
+                .with(BIAS1, 1.0 - optim.beta1.powf(n))
+                .with(BIAS2, 1.0 - optim.beta2.powf(n))
+                .with(EMA_DECAY, ema_decay(training.ema, k + 1));
             let last = j + 1 == batches.len();
             let outcome = self
                 .session
@@ -264,7 +266,7 @@ impl Trainer {
                     &self.backbone,
                     &self.objective,
                     &self.storage,
-                    Arena::Ema,
+                    EMA,
                     batch,
                     model.length,
                 );
@@ -289,10 +291,9 @@ impl Trainer {
     /// # Errors
     /// What the device refuses.
     pub async fn model(&self) -> Result<Model> {
-        let mut storage =
-            Storage::new(&self.device, &self.backbone.layout, &[Arena::Params]).await?;
-        let weights = self.storage.read(Arena::Ema).await?;
-        storage.fill(Arena::Params, &weights)?;
+        let mut storage = Storage::new(&self.device, &self.backbone.layout, &[PARAMS]).await?;
+        let weights = self.storage.read(EMA).await?;
+        storage.fill(PARAMS, &weights)?;
         let mut model = Model::from_parts(&self.device, self.backbone.clone(), storage);
         model.tokenizer = Some(self.corpus.tokenizer.clone());
         model.noise = self.config.noise.clone();

@@ -1,11 +1,11 @@
 //! Devices that are not there or too small.
 
 use mdlm::config::ModelConfig;
-use mdlm::device::program::Arena;
 use mdlm::device::{AdapterChoice, Device};
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
 use mdlm::ops::RowLoss;
+use mdlm::ops::TRAINING;
 use mdlm::train::TrainSession;
 use pollster::block_on;
 
@@ -75,7 +75,7 @@ fn what_is_too_large_is_refused_before_anything_is_allocated() {
 
     let long = small(1 << 16);
     let backbone = Backbone::new(&long, device.slab_limit()).unwrap();
-    let storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
+    let storage = block_on(Storage::new(device, &backbone.layout, &TRAINING)).unwrap();
     let before = created();
     let optim = config(1).optim;
     let session = TrainSession::new(

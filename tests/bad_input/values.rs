@@ -4,10 +4,11 @@ use std::fs;
 
 use mdlm::config::{DataConfig, ModelConfig, SampleConfig, TrainConfig};
 use mdlm::data::{Blocks, Corpus, Tokenizer};
-use mdlm::device::program::{Arena, Step};
 use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
 use mdlm::ops::RowLoss;
+use mdlm::ops::TRAINING;
+use mdlm::program::Step;
 use mdlm::progress::Silent;
 use mdlm::sample::Canvas;
 use mdlm::train::{TrainSession, Trainer};
@@ -191,7 +192,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     }
 
     let backbone = Backbone::new(&model, device.slab_limit()).unwrap();
-    let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL)).unwrap();
+    let mut storage = block_on(Storage::new(device, &backbone.layout, &TRAINING)).unwrap();
     let optim = config(1).optim;
     for (size, length) in [(0, 4), (2, 0), (2, 5)] {
         let session = TrainSession::new(

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::Executor;
 use super::close::{DIFFERENCES, Kernel, Report};
-use mdlm::device::program::{Arena, Extent, Step};
 use mdlm::error::Result;
+use mdlm::graph::FORWARD;
+use mdlm::graph::{GRADS, PARAMS};
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
+use mdlm::ops::{DRAW_KEY, DROPOUT_KEY};
+use mdlm::program::{Extent, Step};
 use mdlm::rng::{Rng, Stream};
 use pollster::block_on;
 
@@ -30,11 +33,9 @@ pub struct Case {
 
 impl Case {
     pub fn new(name: impl Into<String>) -> Self {
-        let step = Step {
-            dropout_key: [11, 12],
-            draw_key: [13, 14],
-            ..Step::default()
-        };
+        let step = Step::default()
+            .with(DROPOUT_KEY, [11, 12])
+            .with(DRAW_KEY, [13, 14]);
         Self {
             name: name.into(),
             step,
@@ -222,11 +223,10 @@ impl Running {
         if let (Some(loss), true) = (loss, gradient) {
             g.backward(loss).unwrap();
         }
-        let arenas = [Arena::Params, Arena::Grads];
+        let arenas = [PARAMS, GRADS];
         let mut storage = block_on(Storage::new(device, &layout, &arenas)).unwrap();
         let kept: Vec<_> = outputs.iter().map(|o| o.tensor).chain(loss).collect();
-        let mut session =
-            block_on(Session::new(device, &mut g, &storage, Arena::Params, &kept)).unwrap();
+        let mut session = block_on(Session::new(device, &mut g, &storage, PARAMS, &kept)).unwrap();
         for (name, _, role) in &case.tensors {
             match role {
                 Role::Param(_) => {}
@@ -248,7 +248,7 @@ impl Running {
     }
 
     fn run(&mut self, step: &Step) -> Vec<f64> {
-        let result = block_on(self.session.run(&mut self.storage, step, false));
+        let result = block_on(self.session.run(&mut self.storage, step, &[FORWARD]));
         result.unwrap().to_vec()
     }
 
@@ -266,7 +266,7 @@ impl Running {
             });
             rest = later;
         }
-        let grads = block_on(self.storage.read(Arena::Grads)).unwrap();
+        let grads = block_on(self.storage.read(GRADS)).unwrap();
         for (key, elements) in self.storage.layout().keys().iter().zip(grads) {
             results.push(Value {
                 name: format!("d {}", key.key),
@@ -280,7 +280,7 @@ impl Running {
 
 /// Uploads the parameters, one element of one of them replaced.
 fn write(case: &Case, storage: &mut Storage, changed: Option<(&str, usize, f64)>) {
-    let written = storage.write(Arena::Params, |_, key| {
+    let written = storage.write(PARAMS, |_, key| {
         let mut params = case.params();
         let (_, _, values) = params.find(|p| p.0 == key.key).unwrap();
         let mut values = values.to_vec();

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mdlm::config::ModelConfig;
-use mdlm::device::program::Extent;
 use mdlm::gpu::{DeviceClass, Source};
 use mdlm::graph::{Graph, Layout, Tensor};
+use mdlm::ops::Norm;
 use mdlm::ops::{Dropout, Form};
+use mdlm::program::Extent;
 
 use crate::graphs::{build, configs, purposes};
 
@@ -80,8 +81,8 @@ fn operations() -> Graph {
     let some = Dropout { p: 0.1, site: 0 };
     let mut y = x;
     for (bias, dropout) in [(None, none), (Some(b), none), (None, some), (Some(b), some)] {
-        let n = g.layer_norm("n", y, b, None).unwrap();
-        let s = g.silu("s", n);
+        let n = g.norm("n", y, Norm::layer(b).modulated(None)).unwrap();
+        let s = g.silu("s", n).unwrap();
         let [_, r] = g
             .linear_residual(["branch", "r"], s, w, bias, n, None, dropout)
             .unwrap();
@@ -89,7 +90,7 @@ fn operations() -> Graph {
         y = g.linear("y", u, w, bias).unwrap();
     }
     // a second reader of one input, whose gradient is then added to
-    let s = g.silu("s", y);
+    let s = g.silu("s", y).unwrap();
     let [_, y] = g
         .linear_residual(["branch", "r"], s, w, None, y, None, none)
         .unwrap();

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
-use mdlm::device::program::Arena;
+use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
+use mdlm::ops::{EMA, TRAINING};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -150,10 +151,10 @@ pub async fn load(
 /// As [`load`], for another model of the same sizes.
 pub async fn load_as(device: &Device, params: &Fixture, model: ModelConfig) -> (Backbone, Storage) {
     let backbone = Backbone::new(&model, device.slab_limit()).unwrap();
-    let mut storage = Storage::new(device, &backbone.layout, &Arena::ALL)
+    let mut storage = Storage::new(device, &backbone.layout, &TRAINING)
         .await
         .unwrap();
-    for arena in [Arena::Params, Arena::Ema] {
+    for arena in [PARAMS, EMA] {
         storage
             .write(arena, |_, key| {
                 Ok(params.get(short(&key.key)).unwrap().to_vec())

@@ -3,12 +3,15 @@
 
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Step};
 use mdlm::diffusion::{Clean, Objective, q_xt};
 use mdlm::error::Result;
+use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
 use mdlm::ops::RowLoss;
+use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
+use mdlm::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use mdlm::program::Step;
 use mdlm::rng::{Rng, Stream, stream_key};
 use mdlm::train::{Batch, StepOutcome, TrainSession};
 use pollster::block_on;
@@ -60,8 +63,8 @@ impl Training {
     /// Parameters in slabs of at most `limit` elements, the output head in chunks of 64 rows.
     pub fn new(device: &Device, config: &ModelConfig, batch: usize, limit: usize) -> Result<Self> {
         let backbone = Backbone::new(config, limit.min(device.slab_limit()))?;
-        let mut storage = block_on(Storage::new(device, &backbone.layout, &Arena::ALL))?;
-        for arena in [Arena::Params, Arena::Ema] {
+        let mut storage = block_on(Storage::new(device, &backbone.layout, &TRAINING))?;
+        for arena in [PARAMS, EMA] {
             let mut index = 0;
             let keys = backbone.layout.keys();
             storage.write(arena, |_, key| {
@@ -100,14 +103,12 @@ impl Training {
     pub fn run(&mut self, k: u64, update: bool) -> Result<StepOutcome> {
         let batch = self.batch(k);
         let (n, optim) = (k as i32 + 1, OptimConfig::default());
-        let step = Step {
-            dropout_key: stream_key(3, Stream::Dropout, k),
-            lr: 1e-2,
-            bias1: 1.0 - optim.beta1.powi(n),
-            bias2: 1.0 - optim.beta2.powi(n),
-            ema_decay: 0.9,
-            ..Step::default()
-        };
+        let step = Step::default()
+            .with(DROPOUT_KEY, stream_key(3, Stream::Dropout, k))
+            .with(LR, 1e-2)
+            .with(BIAS1, 1.0 - optim.beta1.powi(n))
+            .with(BIAS2, 1.0 - optim.beta2.powi(n))
+            .with(EMA_DECAY, 0.9);
         block_on(self.session.run(&mut self.storage, &batch, step, update))
     }
 
@@ -130,7 +131,7 @@ impl Training {
 
     /// Every arena but the gradients.
     pub fn state(&self) -> Vec<Vec<Vec<f64>>> {
-        [Arena::Params, Arena::M, Arena::V, Arena::Ema]
+        [PARAMS, ADAM_M, ADAM_V, EMA]
             .map(|arena| block_on(self.storage.read(arena)).unwrap())
             .into()
     }

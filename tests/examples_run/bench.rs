@@ -110,7 +110,7 @@ fn kernels_have_a_line_each() {
         "attention",
         "attention_and_backward",
         "cached_attention",
-        "layer_norm",
+        "norm",
         "rotary",
         "silu",
         "gated_residual_and_backward",

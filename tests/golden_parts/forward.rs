@@ -5,9 +5,12 @@ use crate::common::close::Report;
 use crate::common::fixtures::{Fixture, load, load_as};
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Step};
+use mdlm::graph::FORWARD;
+use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Session, Storage, Tensor};
 use mdlm::model::{Backbone, LogitsGraph, time_rows};
+use mdlm::ops::Norm;
+use mdlm::program::Step;
 
 /// Repeats the single row that a model without time conditioning computes.
 fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
@@ -33,14 +36,14 @@ async fn forward(
 ) -> Forward {
     let length = xt.len() / sigma.len();
     let mut graph = LogitsGraph::new(backbone, sigma.len(), length, true).unwrap();
-    let mut session = Session::new(device, &mut graph.graph, &storage, Arena::Params, &[])
+    let mut session = Session::new(device, &mut graph.graph, &storage, PARAMS, &[])
         .await
         .unwrap();
     let time = time_rows(&backbone.config, sigma.iter().copied());
     graph.trunk.write(&mut session, xt, &time).unwrap();
     let mut storage = storage;
     session
-        .run(&mut storage, &Step::default(), false)
+        .run(&mut storage, &Step::default(), &[FORWARD])
         .await
         .unwrap();
     Forward {
@@ -89,13 +92,15 @@ async fn norm_alone(
         None => backbone.params.norm_final,
     };
     let weight = g.param(weight);
-    let y = g.layer_norm("norm", input, weight, None).unwrap();
-    let mut session = Session::new(device, &mut g, storage, Arena::Params, &[y])
+    let y = g
+        .norm("norm", input, Norm::layer(weight).modulated(None))
+        .unwrap();
+    let mut session = Session::new(device, &mut g, storage, PARAMS, &[y])
         .await
         .unwrap();
     session.write(input, x).unwrap();
     session
-        .run(storage, &Step::default(), false)
+        .run(storage, &Step::default(), &[FORWARD])
         .await
         .unwrap()
         .to_vec()

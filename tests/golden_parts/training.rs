@@ -7,10 +7,13 @@ use crate::common::training::subs_batch;
 use mdlm::config::{
     ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, TrainConfig,
 };
-use mdlm::device::program::{Arena, Step};
 use mdlm::diffusion::{Clean, Objective};
 use mdlm::graph::Storage;
+use mdlm::graph::{GRADS, PARAMS};
 use mdlm::ops::RowLoss;
+use mdlm::ops::{ADAM_M, ADAM_V, EMA};
+use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm::program::Step;
 use mdlm::train::{Batch, TrainSession, ema_decay, learning_rate};
 use serde_json::Value;
 
@@ -167,7 +170,7 @@ const WITH_GRADIENTS: [&str; 4] = [
 ];
 
 fn clear_gradients(storage: &mut Storage) {
-    let written = storage.write(Arena::Grads, |_, key| Ok(vec![0.0; key.len()]));
+    let written = storage.write(GRADS, |_, key| Ok(vec![0.0; key.len()]));
     written.unwrap();
 }
 
@@ -244,7 +247,7 @@ async fn compare_gradients(
     golden: &Fixture,
 ) {
     let (mut all, mut all_golden) = (vec![], vec![]);
-    let grads = storage.read(Arena::Grads).await.unwrap();
+    let grads = storage.read(GRADS).await.unwrap();
     for (key, got) in storage.layout().keys().iter().zip(grads) {
         let Some(golden) = golden.get(short(&key.key)) else {
             continue;
@@ -322,13 +325,11 @@ async fn train(executor: Executor, name: &str) {
         )
         .unwrap();
         let n = k as i32 + 1;
-        let step = Step {
-            lr: learning_rate(&optim, 1_000_000, k as u64),
-            bias1: 1.0 - optim.beta1.powi(n),
-            bias2: 1.0 - optim.beta2.powi(n),
-            ema_decay: ema_decay(hyper("ema_decay"), n as u64),
-            ..Step::default()
-        };
+        let step = Step::default()
+            .with(LR, learning_rate(&optim, 1_000_000, k as u64))
+            .with(BIAS1, 1.0 - optim.beta1.powi(n))
+            .with(BIAS2, 1.0 - optim.beta2.powi(n))
+            .with(EMA_DECAY, ema_decay(hyper("ema_decay"), n as u64));
         let outcome = session
             .run(&mut storage, &b, step.clone(), true)
             .await
@@ -337,7 +338,7 @@ async fn train(executor: Executor, name: &str) {
         for (name, got, bound) in [
             ("loss", outcome.loss, executor.bound(3e-5)),
             ("grad_norm", outcome.grad_norm, executor.bound(1e-5)),
-            ("lr", step.lr, 1e-6),
+            ("lr", step.get(LR), 1e-6),
         ] {
             if let Some(golden) = fixture.get(name) {
                 let error = if golden[k] == 0.0 {
@@ -350,12 +351,12 @@ async fn train(executor: Executor, name: &str) {
         }
     }
     for (arena, prefix) in [
-        (Arena::Params, "params"),
-        (Arena::Ema, "ema"),
-        (Arena::M, "adam_m"),
-        (Arena::V, "adam_v"),
+        (PARAMS, "params"),
+        (EMA, "ema"),
+        (ADAM_M, "adam_m"),
+        (ADAM_V, "adam_v"),
     ] {
-        let moments = matches!(arena, Arena::M | Arena::V);
+        let moments = matches!(arena, ADAM_M | ADAM_V);
         let (mut got_all, mut golden_all) = (vec![], vec![]);
         let values = storage.read(arena).await.unwrap();
         for (key, got) in storage.layout().keys().iter().zip(values) {

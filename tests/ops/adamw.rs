@@ -5,9 +5,13 @@ use std::sync::Arc;
 use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use crate::common::{EXECUTORS, Executor};
-use mdlm::device::program::{Arena, Step};
+use mdlm::graph::{FORWARD, UPDATE};
+use mdlm::graph::{GRADS, PARAMS};
 use mdlm::graph::{Graph, Layout, Session, Storage};
 use mdlm::ops::AdamwConfig;
+use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
+use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm::program::{Arena, Step};
 use pollster::block_on;
 
 const CONFIG: AdamwConfig = AdamwConfig {
@@ -18,16 +22,14 @@ const CONFIG: AdamwConfig = AdamwConfig {
 };
 const CLIP: f64 = 3.0;
 const SIZES: [usize; 4] = [1, 257, 66, 1031];
-const ARENAS: [Arena; 4] = [Arena::Params, Arena::M, Arena::V, Arena::Ema];
+const ARENAS: [Arena; 4] = [PARAMS, ADAM_M, ADAM_V, EMA];
 
 fn step(k: i32) -> Step {
-    Step {
-        lr: 0.05 / f64::from(k),
-        bias1: 1.0 - CONFIG.beta1.powi(k),
-        bias2: 1.0 - CONFIG.beta2.powi(k),
-        ema_decay: 0.7,
-        ..Step::default()
-    }
+    Step::default()
+        .with(LR, 0.05 / f64::from(k))
+        .with(BIAS1, 1.0 - CONFIG.beta1.powi(k))
+        .with(BIAS2, 1.0 - CONFIG.beta2.powi(k))
+        .with(EMA_DECAY, 0.7)
 }
 
 fn gradient(k: i32, tensor: usize) -> Vec<f64> {
@@ -50,11 +52,11 @@ impl Optimiser {
         let layout = Arc::new(layout.finish(|name| name.parse().unwrap()));
         assert_eq!(layout.slabs().len(), 2);
         let mut g = Graph::new(layout.clone());
-        g.begin_update();
-        let stats = g.grad_norm(CLIP);
+        g.begin_phase(UPDATE);
+        let stats = g.grad_norm(CLIP).unwrap();
         g.adamw(stats, CONFIG).unwrap();
-        let mut storage = block_on(Storage::new(device, &layout, &Arena::ALL)).unwrap();
-        for arena in [Arena::Params, Arena::Ema] {
+        let mut storage = block_on(Storage::new(device, &layout, &TRAINING)).unwrap();
+        for arena in [PARAMS, EMA] {
             storage
                 .write(arena, |_, key| {
                     Ok(random(key.offset as u64, key.len(), 1.0))
@@ -62,7 +64,7 @@ impl Optimiser {
                 .unwrap();
         }
         let outputs = [stats];
-        let session = Session::new(device, &mut g, &storage, Arena::Params, &outputs);
+        let session = Session::new(device, &mut g, &storage, PARAMS, &outputs);
         Self {
             session: block_on(session).unwrap(),
             storage,
@@ -70,14 +72,18 @@ impl Optimiser {
     }
 
     fn update(&mut self, k: i32, change: impl Fn(usize, &mut Vec<f64>)) {
-        let written = self.storage.write(Arena::Grads, |_, key| {
+        let written = self.storage.write(GRADS, |_, key| {
             let tensor = key.key.parse().unwrap();
             let mut values = gradient(k, tensor);
             change(tensor, &mut values);
             Ok(values)
         });
         written.unwrap();
-        block_on(self.session.run(&mut self.storage, &step(k), true)).unwrap();
+        block_on(
+            self.session
+                .run(&mut self.storage, &step(k), &[FORWARD, UPDATE]),
+        )
+        .unwrap();
     }
 
     fn read(&self, arena: Arena) -> Vec<Vec<f64>> {
@@ -87,7 +93,7 @@ impl Optimiser {
 
 /// The update as the papers write it, in f64.
 fn reference(steps: i32) -> [Vec<Vec<f64>>; 4] {
-    let start = Optimiser::new(Executor::CpuF64).read(Arena::Params);
+    let start = Optimiser::new(Executor::CpuF64).read(PARAMS);
     let zero: Vec<Vec<f64>> = SIZES.iter().map(|&n| vec![0.0; n]).collect();
     let [mut p, mut m, mut v, mut ema] = [start.clone(), zero.clone(), zero, start];
     for k in 1..=steps {
@@ -107,10 +113,10 @@ fn reference(steps: i32) -> [Vec<Vec<f64>>; 4] {
                 let g = clip * grads[i][j];
                 m[i][j] = beta1 * m[i][j] + (1.0 - beta1) * g;
                 v[i][j] = beta2 * v[i][j] + (1.0 - beta2) * g * g;
-                let (m_hat, v_hat) = (m[i][j] / s.bias1, v[i][j] / s.bias2);
-                p[i][j] -= s.lr * weight_decay * p[i][j];
-                p[i][j] -= s.lr * m_hat / (v_hat.sqrt() + eps);
-                ema[i][j] = s.ema_decay * ema[i][j] + (1.0 - s.ema_decay) * p[i][j];
+                let (m_hat, v_hat) = (m[i][j] / s.get(BIAS1), v[i][j] / s.get(BIAS2));
+                p[i][j] -= s.get(LR) * weight_decay * p[i][j];
+                p[i][j] -= s.get(LR) * m_hat / (v_hat.sqrt() + eps);
+                ema[i][j] = s.get(EMA_DECAY) * ema[i][j] + (1.0 - s.get(EMA_DECAY)) * p[i][j];
             }
         }
     }
@@ -134,7 +140,7 @@ fn four_steps() {
                 report.relative_to_max(&format!("{arena:?}.{i}"), got, exact, bound);
             }
         }
-        let grads = optimiser.read(Arena::Grads);
+        let grads = optimiser.read(GRADS);
         assert!(grads.iter().flatten().all(|&g| g == 0.0), "cleared");
         report.finish();
     }

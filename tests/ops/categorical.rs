@@ -1,8 +1,10 @@
 //! Draws of tokens: the same ones on every executor.
 
-use super::masked_rows::list;
+use super::gather_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
+use mdlm::ops::ROWS;
+use mdlm::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
 const OPTIONS: [(f64, u32, f64); 8] = [
@@ -34,9 +36,15 @@ fn draws_are_equal() {
                     "{listed} of {rows}, width {width}, vocabulary {vocab}, temperature \
                      {temperature}, top-k {top_k}, top-p {top_p}"
                 ));
-                case.step.rows = listed as u32;
-                (case.step.temperature, case.step.top_k, case.step.top_p) =
-                    (temperature, top_k, top_p);
+                case.step.set(ROWS, listed as u32);
+                let inverse = if temperature > 0.0 {
+                    1.0 / temperature
+                } else {
+                    0.0
+                };
+                case.step.set(INVERSE_TEMPERATURE, inverse);
+                case.step.set(TOP_K, top_k);
+                case.step.set(TOP_P, top_p);
                 let mask_index = (vocab / 2) as u32;
                 case.input("hidden", &[rows, width], 1.0)
                     .input("w", &[vocab, width], 2.0)

@@ -12,7 +12,7 @@ fn silu() {
             let mut case = Case::new(format!("{n} up to {scale}"));
             case.param("x", &[n], scale);
             suite.check(&case, 1, &|g, t, _| {
-                let y = g.silu("y", t["x"]);
+                let y = g.silu("y", t["x"])?;
                 Ok(Made::new(g, &[y]))
             });
         }
@@ -28,7 +28,7 @@ fn silu_of_a_shared_input() {
     case.param("x", &[17, 17], 1.0).param("w", &[17, 17], 1.0);
     suite.check(&case, 64, &|g, t, _| {
         let u = g.linear("u", t["x"], t["w"], None)?;
-        let a = g.silu("a", u);
+        let a = g.silu("a", u)?;
         let none = Dropout::default();
         let [_, y] = g.linear_residual(["b", "y"], a, t["w"], None, u, None, none)?;
         Ok(Made::new(g, &[y]))
@@ -44,8 +44,8 @@ fn zero() {
         let mut case = Case::new(format!("{n}"));
         case.input("x", &[n], 1.0);
         suite.check(&case, 1, &|g, t, _| {
-            let y = g.silu("y", t["x"]);
-            g.zero(y);
+            let y = g.silu("y", t["x"])?;
+            g.zero(y)?;
             Ok(Made::new(g, &[y]).without_gradient())
         });
     }

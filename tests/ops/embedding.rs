@@ -2,6 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
+use mdlm::ops::{PARTS, SEGMENTS};
 use mdlm::ops::{SegmentInputs, Segments, embedding_segments};
 use mdlm::rng::{Rng, Stream};
 
@@ -11,7 +12,8 @@ fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize)
     let rows = ids.len();
     let distinct = rows.min(vocab);
     let mut case = Case::new(format!("{name}: {rows} of {vocab}, width {width}"));
-    (case.step.parts, case.step.segments) = (s.part_count(), s.segment_count());
+    case.step.set(PARTS, s.part_count());
+    case.step.set(SEGMENTS, s.segment_count());
     case.param("table", &[vocab, width], 1.0)
         .uint("ids", &[rows], ids)
         .uint("order", &[rows], &s.order)

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use crate::common::{EXECUTORS, Executor};
-use mdlm::device::program::{Arena, Step};
+use mdlm::graph::FORWARD;
+use mdlm::graph::{GRADS, PARAMS};
 use mdlm::graph::{Graph, Layout, Session, Storage};
+use mdlm::program::Step;
 use pollster::block_on;
 
 /// [norm, clip factor, finite] of gradients laid out in slabs of at most `limit` elements.
@@ -18,16 +20,14 @@ fn stats(executor: Executor, limit: usize, grads: &[Vec<f64>], clip: f64) -> [f6
     }
     let layout = Arc::new(layout.finish(|name| name.parse().unwrap()));
     let mut g = Graph::new(layout.clone());
-    let stats = g.grad_norm(clip);
-    let mut storage = block_on(Storage::new(device, &layout, &[Arena::Grads])).unwrap();
+    let stats = g.grad_norm(clip).unwrap();
+    let mut storage = block_on(Storage::new(device, &layout, &[GRADS])).unwrap();
     let of = |key: &str| grads[key.parse::<usize>().unwrap()].clone();
-    storage
-        .write(Arena::Grads, |_, key| Ok(of(&key.key)))
-        .unwrap();
+    storage.write(GRADS, |_, key| Ok(of(&key.key))).unwrap();
     let outputs = [stats];
-    let session = Session::new(device, &mut g, &storage, Arena::Params, &outputs);
+    let session = Session::new(device, &mut g, &storage, PARAMS, &outputs);
     let mut session = block_on(session).unwrap();
-    let stats = block_on(session.run(&mut storage, &Step::default(), false)).unwrap();
+    let stats = block_on(session.run(&mut storage, &Step::default(), &[FORWARD])).unwrap();
     [stats[0], stats[1], stats[2]]
 }
 

@@ -1,8 +1,9 @@
 //! The output head with the loss on listed rows, in chunks.
 
-use super::masked_rows::list;
+use super::gather_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
+use mdlm::ops::ROWS;
 use mdlm::ops::{HeadLoss, RowList, RowLoss};
 use mdlm::rng::{Rng, Stream};
 
@@ -27,7 +28,7 @@ fn check(suite: &mut Suite, size: Size) {
     let mut case = Case::new(format!(
         "{row_loss:?}, {listed} of {rows}, width {width}, vocabulary {vocab}, chunks of {chunk}"
     ));
-    case.step.rows = listed as u32;
+    case.step.set(ROWS, listed as u32);
     // the mask is not always the last token
     let mask_index = (vocab / 2) as u32;
     let mut rng = Rng::new(7, Stream::Shuffle, vocab as u64);
@@ -49,7 +50,7 @@ fn check(suite: &mut Suite, size: Size) {
             row_of: t["row_of"],
         };
         let [loss, nll] = {
-            let hidden = g.masked_rows("hidden", t["x"], rows)?;
+            let hidden = g.gather_rows("hidden", t["x"], rows)?;
             g.head_loss(&HeadLoss {
                 loss: row_loss,
                 coefficients: row_loss.has_coefficients().then(|| t["coefficients"]),

@@ -2,9 +2,10 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::device::program::Extent;
 use mdlm::graph::Graph;
+use mdlm::ops::ROWS;
 use mdlm::ops::{Dropout, Form, Modulation};
+use mdlm::program::Extent;
 use mdlm::rng::{Rng, Stream};
 
 /// [rows, n, k]: single, prime, a tile, one more and one less than a tile, longer than a tile.
@@ -185,7 +186,7 @@ fn dynamic_rows() {
     for base in [0, 64] {
         for listed in [0, 1, 40, 65, 70, 134, 200] {
             let mut case = Case::new(format!("{listed} rows from {base}"));
-            case.step.rows = listed;
+            case.step.set(ROWS, listed);
             let live = (listed as usize).saturating_sub(base).min(rows);
             let list: Vec<u32> = (0..rows as u32).collect();
             let row_of: Vec<u32> = (0..rows as u32)
@@ -201,8 +202,8 @@ fn dynamic_rows() {
                     rows: t["rows"],
                     row_of: t["row_of"],
                 };
-                let x = g.masked_rows("listed", t["x"], list)?;
-                let extent = Extent::Rows { base, max: rows };
+                let x = g.gather_rows("listed", t["x"], list)?;
+                let extent = Extent::counted(ROWS, base, rows);
                 let y = g.linear_rows("y", x, t["w"], Some(t["b"]), extent)?;
                 Ok(Made::new(g, &[y]).first(&[live * n]))
             });

@@ -2,7 +2,8 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::device::program::Extent;
+use mdlm::ops::ROWS;
+use mdlm::program::Extent;
 
 #[test]
 fn fixed_and_dynamic() {
@@ -16,10 +17,10 @@ fn fixed_and_dynamic() {
         });
         for listed in [0, 1, n / 2, n, n + 9] {
             let mut case = Case::new(format!("{listed} of {n}"));
-            case.step.rows = listed as u32;
+            case.step.set(ROWS, listed as u32);
             case.input("x", &[n], 1.0).input("w", &[n], 1.0);
             suite.check(&case, n, &|g, t, _| {
-                let y = g.weighted_sum("y", t["x"], t["w"], Extent::Rows { base: 0, max: n })?;
+                let y = g.weighted_sum("y", t["x"], t["w"], Extent::counted(ROWS, 0, n))?;
                 Ok(Made::new(g, &[y]).without_gradient())
             });
         }

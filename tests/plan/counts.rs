@@ -7,6 +7,7 @@ use crate::common::close::Report;
 use crate::common::training::{Training, model};
 use mdlm::config::ModelConfig;
 use mdlm::gpu::DeviceClass;
+use mdlm::ops::TRAINING;
 
 #[test]
 fn steps_create_nothing_and_submit_once() {
@@ -43,7 +44,10 @@ fn planned_bytes_are_those_allocated() {
     let training = Training::new(&device, &config, 4, usize::MAX).unwrap();
     let allocated = context.counters.bytes.load(Ordering::Relaxed) - before;
     let graph = &training.session.graph.graph;
-    let planned = graph.report(DeviceClass::Portable, 5).unwrap().total_bytes;
+    let planned = graph
+        .report(DeviceClass::Portable, &TRAINING)
+        .unwrap()
+        .total_bytes;
     let excess = allocated as f64 / planned as f64 - 1.0;
     println!("{planned} bytes planned, {allocated} allocated");
     assert!(excess.abs() < 0.02, "{planned} {allocated}");

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use crate::common::graphs::{Purpose, build, configs, purposes};
-use mdlm::device::program::{BufferId, BufferSpec, Slot};
 use mdlm::gpu::{DeviceClass, Tuning};
-use mdlm::graph::{Graph, Plan};
+use mdlm::graph::{Graph, PARAMS, Plan};
+use mdlm::ops::TRAINING;
+use mdlm::program::{BufferId, BufferSpec, Slot};
 
 /// An operand of a step, and whether it is written.
 type Access = (Slot, bool);
@@ -62,7 +63,7 @@ fn lives(shared: &Program, apart: &Program) -> HashMap<usize, Life> {
         assert_eq!(now.len(), tensors.len());
         let written = |id| tensors.iter().any(|&(s, write)| s.buffer == id && write);
         for (&(slot, write), &(tensor, _)) in now.iter().zip(tensors) {
-            assert_eq!((slot.len, slot.dtype), (tensor.len, tensor.dtype));
+            assert_eq!((slot.len, slot.element), (tensor.len, tensor.element));
             let BufferId::Local(id) = tensor.buffer else {
                 assert_eq!(slot, tensor, "arenas are not pooled");
                 continue;
@@ -170,18 +171,21 @@ fn sharing_saves_memory() {
 fn report_adds_up() {
     for config in configs() {
         for purpose in purposes(&config) {
-            let arenas = if purpose == Purpose::Train { 5 } else { 1 };
+            let arenas = match purpose {
+                Purpose::Train => &TRAINING[..],
+                _ => &[PARAMS],
+            };
             let graph = build(&config, purpose, 3, 50);
             let class = DeviceClass::Portable;
             let report = graph.report(class, arenas).unwrap();
             let plan = Plan::new(&graph, true).unwrap();
             let program = plan.lower_gpu(&graph, &Tuning::of(class)).unwrap();
-            let buffers: u64 = program.buffers.iter().map(|b| 4 * b.len as u64).sum();
-            let slabs: usize = graph.layout().slabs().iter().sum();
+            let buffers: u64 = program.buffers.iter().map(|b| b.element.bytes(b.len)).sum();
+            let slabs: usize = graph.layout().slabs().iter().map(|s| s.len).sum();
             assert_eq!(report.dispatches, program.dispatches.len());
             assert!(report.nodes > 0 && report.nodes <= report.dispatches);
             assert_eq!(report.shared_bytes + report.input_bytes, buffers);
-            assert_eq!(report.arena_bytes, (4 * arenas * slabs) as u64);
+            assert_eq!(report.arena_bytes, (4 * arenas.len() * slabs) as u64);
             assert_eq!(report.total_bytes, buffers + report.arena_bytes);
             assert!(report.shared_bytes < report.activation_bytes);
             let flops: u64 = program.dispatches.iter().map(|d| d.flops).sum();

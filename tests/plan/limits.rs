@@ -8,10 +8,12 @@ use crate::common::graphs::{Purpose, build};
 use crate::common::training::model;
 use mdlm::config::ModelConfig;
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Dtype};
 use mdlm::error::{Error, Result};
+use mdlm::graph::{GRADS, PARAMS};
 use mdlm::graph::{Graph, Layout, Session, Storage};
 use mdlm::model::Backbone;
+use mdlm::ops::EMA;
+use mdlm::program::Element;
 use pollster::block_on;
 
 fn small() -> wgpu::Limits {
@@ -43,8 +45,8 @@ fn session(device: &Device, name: &str, n: usize) -> Result<Session> {
     let storage = block_on(Storage::new(device, &layout, &[])).unwrap();
     let mut g = Graph::new(layout);
     let x = g.input(name, &[n]);
-    let y = g.silu("y", x);
-    block_on(Session::new(device, &mut g, &storage, Arena::Params, &[y]))
+    let y = g.silu("y", x).unwrap();
+    block_on(Session::new(device, &mut g, &storage, PARAMS, &[y]))
 }
 
 #[test]
@@ -122,19 +124,18 @@ fn arenas_that_are_missing_are_named() {
     for executor in EXECUTORS {
         let device = executor.shared();
         let backbone = Backbone::new(&config, device.slab_limit()).unwrap();
-        let mut storage =
-            block_on(Storage::new(device, &backbone.layout, &[Arena::Params])).unwrap();
+        let mut storage = block_on(Storage::new(device, &backbone.layout, &[PARAMS])).unwrap();
         let mut g = build(&config, Purpose::Train, 1, 8);
-        let session = block_on(Session::new(device, &mut g, &storage, Arena::Params, &[]));
+        let session = block_on(Session::new(device, &mut g, &storage, PARAMS, &[]));
         for problem in [
             session.err().unwrap(),
-            storage.write(Arena::Grads, |_, _| Ok(vec![])).unwrap_err(),
-            block_on(storage.read(Arena::Grads)).unwrap_err(),
+            storage.write(GRADS, |_, _| Ok(vec![])).unwrap_err(),
+            block_on(storage.read(GRADS)).unwrap_err(),
         ] {
             assert!(problem.to_string().contains("no arena Grads"), "{problem}");
         }
         let mut g = build(&config, Purpose::Eval, 1, 8);
-        let session = block_on(Session::new(device, &mut g, &storage, Arena::Ema, &[]));
+        let session = block_on(Session::new(device, &mut g, &storage, EMA, &[]));
         let problem = session.err().unwrap().to_string();
         assert!(problem.contains("no arena Ema"), "{problem}");
     }
@@ -148,17 +149,17 @@ fn uploads_that_do_not_fit_are_refused() {
         let storage = block_on(Storage::new(device, &layout, &[])).unwrap();
         let mut g = Graph::new(layout);
         let (x, ids) = (g.input("x", &[5]), g.input_uint("ids", &[3]));
-        let y = g.silu("y", x);
+        let y = g.silu("y", x).unwrap();
         let mask = g.subs("z", y, ids, 0);
         assert!(mask.is_err(), "a vector is no matrix");
         let table = g.constant("table", &[2, 1], vec![0.0; 2]);
         let rows = g.embedding("rows", ids, table, None).unwrap();
         let outputs = [y, rows];
-        let session = Session::new(device, &mut g, &storage, Arena::Params, &outputs);
+        let session = Session::new(device, &mut g, &storage, PARAMS, &outputs);
         let mut session = block_on(session).unwrap();
         session.write(x, &[0.0; 5]).unwrap();
         session.write_uint(ids, &[0; 2]).unwrap();
-        let named = |result: Result<()>, tensor: &str, dtype: Dtype| match result {
+        let named = |result: Result<()>, tensor: &str, element: Element| match result {
             Err(Error::Shape {
                 op: "write",
                 tensor: t,
@@ -166,13 +167,13 @@ fn uploads_that_do_not_fit_are_refused() {
                 ..
             }) => {
                 assert_eq!(t, tensor);
-                assert!(expected.contains(&format!("{dtype:?}")), "{expected}");
+                assert!(expected.contains(&format!("{element:?}")), "{expected}");
             }
             other => panic!("{executor:?}, {tensor}: {other:?}"),
         };
-        named(session.write(x, &[0.0; 6]), "x", Dtype::Float);
-        named(session.write_uint(ids, &[0; 4]), "ids", Dtype::Uint);
-        named(session.write(ids, &[0.0]), "ids", Dtype::Uint);
-        named(session.write_uint(x, &[0]), "x", Dtype::Float);
+        named(session.write(x, &[0.0; 6]), "x", Element::F32);
+        named(session.write_uint(ids, &[0; 4]), "ids", Element::U32);
+        named(session.write(ids, &[0.0]), "ids", Element::U32);
+        named(session.write_uint(x, &[0]), "x", Element::F32);
     }
 }

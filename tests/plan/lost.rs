@@ -3,8 +3,8 @@
 use crate::common::Executor;
 use crate::common::training::{Training, model};
 use mdlm::device::Device;
-use mdlm::device::program::Arena;
 use mdlm::error::{Error, Result};
+use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use pollster::block_on;
 
@@ -39,11 +39,11 @@ fn check(executor: Executor) {
     training.step(0).unwrap();
     destroy(&device);
     lost(
-        block_on(training.storage.read(Arena::Params)),
+        block_on(training.storage.read(PARAMS)),
         "a read of the weights",
     );
     lost(training.run(1, false), "a later step");
-    let arenas = [Arena::Params];
+    let arenas = [PARAMS];
     let storage = Storage::new(&device, &training.backbone.layout, &arenas);
     lost(block_on(storage), "a further allocation");
 }

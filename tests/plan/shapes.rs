@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use mdlm::device::Device;
-use mdlm::device::program::{Arena, Extent};
 use mdlm::error::{Error, Result};
+use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
+use mdlm::ops::Norm;
 use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
+use mdlm::program::Extent;
 use pollster::block_on;
 
 /// Where a case's inputs are made by shape.
@@ -141,13 +143,13 @@ fn layer_norm() {
         column: 4,
     };
     let case = |culprit: &str, x: &[usize], w: &[usize], m: &[usize], place: Modulation| {
-        check("layer_norm", culprit, |t| {
+        check("norm", culprit, |t| {
             let (x, w, m) = (
                 t.floats("x", x),
                 t.floats("w", w),
                 t.floats("modulation", m),
             );
-            t.g.layer_norm("y", x, w, Some((m, place)))
+            t.g.norm("y", x, Norm::layer(w).modulated(Some((m, place))))
         });
     };
     case("x", &[4, 4], &[3], &[2, 10], place);
@@ -190,7 +192,7 @@ fn rows_and_losses() {
                 rows: t.ids("rows", &[rows]),
                 row_of: t.ids("row_of", &[row_of]),
             };
-            t.g.masked_rows("y", x, list)
+            t.g.gather_rows("y", x, list)
         });
     }
     for (culprit, hidden, w, b, n, mask_index) in [
@@ -257,18 +259,18 @@ fn rows_and_losses() {
     });
 }
 
-/// Numbers where integers belong, and the other way round, are found when the graph is planned.
+/// Numbers where integers belong, and the other way round, are found when the node is pushed.
 #[test]
 fn types() {
     let plan = |t: Builder, y: Tensor| -> Result<Session> {
         let (device, mut g) = (Device::cpu(), t.g);
         let layout = g.layout().clone();
         let storage = block_on(Storage::new(&device, &layout, &[]))?;
-        block_on(Session::new(&device, &mut g, &storage, Arena::Params, &[y]))
+        block_on(Session::new(&device, &mut g, &storage, PARAMS, &[y]))
     };
     check("silu", "ids", |t| {
         let x = t.ids("ids", &[4]);
-        let y = t.g.silu("y", x);
+        let y = t.g.silu("y", x)?;
         plan(std::mem::replace(t, empty()), y)
     });
     check("embedding", "ids", |t| {
@@ -287,7 +289,7 @@ fn types() {
             rows: t.floats("rows", &[4]),
             row_of: t.ids("row_of", &[4]),
         };
-        let y = t.g.masked_rows("y", x, list)?;
+        let y = t.g.gather_rows("y", x, list)?;
         plan(std::mem::replace(t, empty()), y)
     });
 }

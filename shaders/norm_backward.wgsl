@@ -1,26 +1,18 @@
-// Backward pass of layer_norm.wgsl, in three entry points.
+// Backward pass of norm.wgsl, in three entry points.
 //
-// rows: one row a workgroup. dn = dy w (1 + scale); dx (+)= rstd (dn - mean(dn) - n mean(dn n)).
+// rows: one row a workgroup. dn = dy w (1 + scale); dx (+)= rstd (dn - mean(dn) - n mean(dn n)), without
+// mean(dn) if not CENTRED.
 // columns: a workgroup takes BLOCK rows of one sample and 64 columns, one column an invocation, and
 // writes the block's S1 = sum of dy and S2 = sum of dy n to `partials` [blocks, 2, width].
 // finish: one column an invocation, over all samples in order: d shift += S1, d scale += w S2,
-// dw += sum over samples of (1 + scale) S2.
+// dw += sum over samples of (1 + scale) S2; with BIAS db += S1.
 
 const THREADS: u32 = 256u;
 const BLOCK: u32 = 64u;
 
-struct Params {
-  rows: u32,
-  width: u32,
-  sample_rows: u32,
-  mod_stride: u32,
-  shift_column: u32,
-  scale_column: u32,
-  blocks: u32, // of one sample
-  tiles: u32, // of 64 columns
-}
+//#params
 
-//#include step
+//#include grid
 //#if ROWS
 //#include reduce
 
@@ -59,7 +51,11 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     sum += dn;
     dot += dn * (x[base + d] - mean) * rstd;
   }
+  //#if CENTRED
   let mean_dn = reduce_sum(lane, sum) / f32(p.width);
+  //#else
+  let mean_dn = 0.0;
+  //#endif
   let mean_dot = reduce_sum(lane, dot) / f32(p.width);
   for (var d = lane; d < p.width; d += THREADS) {
     let n = (x[base + d] - mean) * rstd;
@@ -111,6 +107,9 @@ fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 //#if MODULATED
 @group(0) @binding(4) var<storage, read_write> dmod: array<f32>;
 //#endif
+//#if BIAS
+@group(0) @binding(4) var<storage, read_write> dbias: array<f32>;
+//#endif
 @group(0) @binding(5) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
@@ -135,6 +134,9 @@ fn finish(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     dw += (1.0 + modulation[m + p.scale_column + col]) * s2;
     //#else
     dw += s2;
+    //#endif
+    //#if BIAS
+    dbias[col] += s1;
     //#endif
   }
   dweight[col] += dw;

@@ -1,11 +1,10 @@
-//! Gathering listed rows (the masked ones) and scattering their gradient back.
+//! Gathering listed rows and scattering their gradient back.
 
 use crate::cpu::{Float, Io, for_rows};
-use crate::device::program::Extent;
 use crate::error::Result;
-use crate::gpu::{Grid, Source};
-use crate::graph::{Backward, Graph, Launch, Lower, Op, Operand, Tensor};
-use crate::{shader, twin};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::program::{Extent, Scalar};
+use crate::{params, shader, twin};
 
 /// Mark of a row that is not listed in [`RowList::row_of`].
 pub const NOT_LISTED: u32 = u32::MAX;
@@ -13,7 +12,7 @@ pub const NOT_LISTED: u32 = u32::MAX;
 /// Host inputs that say which rows are listed.
 #[derive(Clone, Copy, Debug)]
 pub struct RowList {
-    /// Row numbers; the first `step.rows` count.
+    /// Row numbers; the first [`ROWS`] count.
     pub rows: Tensor,
     /// Position of each row in the list, or [`NOT_LISTED`]; only the backward pass reads it.
     pub row_of: Tensor,
@@ -21,12 +20,22 @@ pub struct RowList {
 
 /// Forward: reads x and rows. Scatter: reads x and row_of.
 #[derive(Clone, Debug)]
-struct MaskedRows {
+struct GatherRows {
     rows: usize,
     width: usize,
     scatter: Option<Tensor>,
     backward: bool,
 }
+
+params! {
+    struct GatherParams {
+        rows: u32,
+        width: u32,
+    }
+}
+
+/// Listed rows: masked rows in training, revealed rows in sampling.
+pub const ROWS: Scalar<u32> = Scalar::uint("rows", 0);
 
 impl Graph {
     /// Inputs for a list of up to `rows` rows.
@@ -41,14 +50,14 @@ impl Graph {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
-    pub fn masked_rows(&mut self, name: &str, x: Tensor, list: RowList) -> Result<Tensor> {
+    pub fn gather_rows(&mut self, name: &str, x: Tensor, list: RowList) -> Result<Tensor> {
         let &[rows, width] = self.shape(x) else {
-            return Err(self.misfit("masked_rows", x, "[rows, width]"));
+            return Err(self.misfit("gather_rows", x, "[rows, width]"));
         };
-        self.expect("masked_rows", list.rows, &[rows])?;
-        self.expect("masked_rows", list.row_of, &[rows])?;
+        self.expect("gather_rows", list.rows, &[rows])?;
+        self.expect("gather_rows", list.row_of, &[rows])?;
         let y = self.activation(name, &[rows, width]);
-        let op = MaskedRows {
+        let op = GatherRows {
             rows,
             width,
             scatter: Some(list.row_of),
@@ -59,13 +68,13 @@ impl Graph {
             &[x, list.rows],
             &[y],
             &[],
-            Extent::Rows { base: 0, max: rows },
-        );
+            Extent::counted(ROWS, 0, rows),
+        )?;
         Ok(y)
     }
 }
 
-impl MaskedRows {
+impl GatherRows {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (x, list, n) = (io.read(0), io.read_uint(1), self.width);
         for_rows(&mut io.write(0)[..io.rows * n], n, |first, y| {
@@ -79,19 +88,23 @@ impl MaskedRows {
     }
 }
 
-twin!(MaskedRows);
+twin!(GatherRows);
 
-impl Op for MaskedRows {
+impl Op for GatherRows {
     fn name(&self) -> &'static str {
         if self.backward {
-            "masked_rows_backward"
+            "gather_rows_backward"
         } else {
-            "masked_rows"
+            "gather_rows"
         }
     }
 
-    fn integers(&self) -> &'static [usize] {
-        &[1]
+    fn role(&self, input: usize) -> Role {
+        if input == 1 {
+            Role::Index
+        } else {
+            Role::Number
+        }
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
@@ -104,22 +117,25 @@ impl Op for MaskedRows {
             ..self.clone()
         };
         b.graph
-            .push(op, &[dy, row_of], &[dx], &[], Extent::Fixed(self.rows));
-        b.pass(0, dx);
+            .push(op, &[dy, row_of], &[dx], &[], Extent::Fixed(self.rows))?;
+        b.pass(0, dx)?;
         Ok(())
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Launch> {
-        vec![Launch {
-            source: Source::new(shader!("masked_rows")).flag("SCATTER", self.backward),
-            operands: vec![
-                Some(Operand::Read(0)),
-                Some(Operand::Read(1)),
-                Some(Operand::Write(0)),
-            ],
-            params: vec![self.rows as u32, self.width as u32, 0, 0],
-            grid: Grid::items(Extent::Fixed(self.rows * self.width), 256),
-            flops: 0,
-        }]
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        let params = GatherParams {
+            rows: self.rows as u32,
+            width: self.width as u32,
+        };
+        vec![
+            Kernel::new(shader!("gather_rows"))
+                .flag("SCATTER", self.backward)
+                .counted(lower.extent())
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(params)
+                .items(self.rows * self.width, 256),
+        ]
     }
 }

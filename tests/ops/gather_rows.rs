@@ -2,6 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
+use mdlm::ops::ROWS;
 use mdlm::ops::{NOT_LISTED, RowList};
 use mdlm::rng::{Rng, Stream};
 
@@ -18,11 +19,11 @@ pub(super) fn list(rows: usize, listed: usize) -> (Vec<u32>, Vec<u32>) {
 
 #[test]
 fn none_one_some_all() {
-    let mut suite = Suite::new("masked_rows", Kernel::Copy);
+    let mut suite = Suite::new("gather_rows", Kernel::Copy);
     for (rows, width) in [(1, 1), (7, 3), (65, 130), (300, 17)] {
         for listed in [0, 1, rows / 2, rows] {
             let mut case = Case::new(format!("{listed} of {rows}x{width}"));
-            case.step.rows = listed as u32;
+            case.step.set(ROWS, listed as u32);
             let (order, row_of) = list(rows, listed);
             case.param("x", &[rows, width], 1.0)
                 .uint("rows", &[rows], &order)
@@ -32,7 +33,7 @@ fn none_one_some_all() {
                     rows: t["rows"],
                     row_of: t["row_of"],
                 };
-                let y = g.masked_rows("y", t["x"], list)?;
+                let y = g.gather_rows("y", t["x"], list)?;
                 Ok(Made::new(g, &[y]).first(&[listed * width]))
             });
         }

@@ -9,13 +9,9 @@
 const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
 
-struct Params {
-  vocab: u32,
-  mask_index: u32,
-  base: u32, // first row of the chunk
-  most: u32, // rows of a full chunk
-}
+//#params
 
+//#include grid
 //#include step
 //#include reduce
 //#if D3PM
@@ -45,7 +41,7 @@ fn counts(v: u32) -> bool {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group_index(group);
-  if (row >= rows_from(p.base, p.most)) {
+  if (row >= counted_from(counted(), p.base, p.most)) {
     return;
   }
   let begin = row * p.vocab;

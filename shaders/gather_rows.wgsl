@@ -1,16 +1,14 @@
 // Rows of a [rows, width] tensor by number, one element an invocation.
-// Forward: y[i] = x[rows[i]] for the step's listed rows.
+// Forward: y[i] = x[rows[i]] for the listed rows.
 // SCATTER (backward): y[row] = x[row_of[row]] where the row is listed, 0 elsewhere; row_of is the
 // inverse list, with 0xffffffff for rows that are not listed.
 
-struct Params {
-  rows: u32,
-  width: u32,
-  reserved0: u32,
-  reserved1: u32,
-}
+//#params
 
+//#include grid
+//#if !SCATTER
 //#include step
+//#endif
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> list: array<u32>;
@@ -32,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   y[i] = value;
   //#else
-  if (row >= rows_from(0u, p.rows)) {
+  if (row >= counted_from(counted(), 0u, p.rows)) {
     return;
   }
   y[i] = x[list[row] * p.width + i % p.width];

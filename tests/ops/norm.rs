@@ -2,6 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
+use mdlm::ops::Norm;
 use mdlm::ops::{Dropout, Modulation};
 
 /// [samples, rows of each, width]. A width of 2 is left out: its rows differ from ±1 by the
@@ -26,13 +27,13 @@ fn case([samples, sample_rows, width]: [usize; 3]) -> Case {
 
 #[test]
 fn plain() {
-    let mut suite = Suite::new("layer_norm", Kernel::Norm);
+    let mut suite = Suite::new("norm", Kernel::Norm);
     for shape @ [samples, sample_rows, width] in SHAPES {
         suite.check(
             &case(shape),
             width.max(samples * sample_rows),
             &|g, t, _| {
-                let y = g.layer_norm("y", t["x"], t["w"], None)?;
+                let y = g.norm("y", t["x"], Norm::layer(t["w"]).modulated(None))?;
                 Ok(Made::new(g, &[y]))
             },
         );
@@ -42,7 +43,7 @@ fn plain() {
 
 #[test]
 fn modulated() {
-    let mut suite = Suite::new("layer_norm, modulated", Kernel::Norm);
+    let mut suite = Suite::new("norm, modulated", Kernel::Norm);
     for shape @ [samples, sample_rows, width] in SHAPES {
         let mut case = case(shape);
         let (stride, column) = (5 * width + 3, 2 * width + 1);
@@ -53,7 +54,11 @@ fn modulated() {
             column,
         };
         suite.check(&case, width.max(samples * sample_rows), &|g, t, _| {
-            let y = g.layer_norm("y", t["x"], t["w"], Some((t["modulation"], m)))?;
+            let y = g.norm(
+                "y",
+                t["x"],
+                Norm::layer(t["w"]).modulated(Some((t["modulation"], m))),
+            )?;
             Ok(Made::new(g, &[y]))
         });
     }
@@ -63,7 +68,7 @@ fn modulated() {
 /// Two norms of one input, modulated by two places of one tensor: both gradients accumulate.
 #[test]
 fn shared_input() {
-    let mut suite = Suite::new("layer_norm, twice", Kernel::Norm);
+    let mut suite = Suite::new("norm, twice", Kernel::Norm);
     let (samples, sample_rows, width) = (3, 11, 13);
     let mut case = case([samples, sample_rows, width]);
     let stride = 4 * width;
@@ -80,8 +85,8 @@ fn shared_input() {
                 },
             ))
         };
-        let a = g.layer_norm("a", t["x"], t["w"], at(0))?;
-        let b = g.layer_norm("b", t["x"], t["w"], at(2 * width))?;
+        let a = g.norm("a", t["x"], Norm::layer(t["w"]).modulated(at(0)))?;
+        let b = g.norm("b", t["x"], Norm::layer(t["w"]).modulated(at(2 * width)))?;
         let none = Dropout::default();
         let [_, y] = g.linear_residual(["u", "y"], a, t["v"], None, b, None, none)?;
         Ok(Made::new(g, &[y]))
@@ -92,9 +97,9 @@ fn shared_input() {
 /// More rows than one dimension of a grid holds workgroups.
 #[test]
 fn folded_grid() {
-    let mut suite = Suite::new("layer_norm, folded grid", Kernel::Norm);
+    let mut suite = Suite::new("norm, folded grid", Kernel::Norm);
     suite.check(&case([1, 32771, 3]), 32771, &|g, t, _| {
-        let y = g.layer_norm("y", t["x"], t["w"], None)?;
+        let y = g.norm("y", t["x"], Norm::layer(t["w"]).modulated(None))?;
         Ok(Made::new(g, &[y]))
     });
     suite.finish();

@@ -1,0 +1,174 @@
+//! Buffers and parameter arenas in main memory.
+
+use super::Float;
+use super::io::View;
+use crate::error::{Error, ON_CPU, Result};
+use crate::program::{Arena, BufferSpec, Element, Slab, Slot};
+
+/// A buffer: numbers in the executor's own type, indices, or numbers at rest in 16 bits.
+pub(super) enum Buffer<F> {
+    Number(Vec<F>),
+    Uint(Vec<u32>),
+    Half(Element, Vec<u16>),
+}
+
+impl<F: Float> Buffer<F> {
+    /// A buffer of a program. What a program computes is kept as numbers, rounded to their element.
+    pub(super) fn new(spec: &BufferSpec) -> Result<Self> {
+        let constant = spec.constant.as_ref();
+        Ok(match (spec.element, constant) {
+            (Element::U32, None) => Self::Uint(zeroed(&spec.name, spec.len)?),
+            (Element::U32, Some(data)) => Self::Uint(data.iter().map(|&x| x as u32).collect()),
+            (_, None) => Self::Number(zeroed(&spec.name, spec.len)?),
+            (_, Some(data)) => Self::Number(data.iter().map(|&x| F::of(x)).collect()),
+        })
+    }
+
+    fn at_rest(name: &str, element: Element, len: usize) -> Result<Self> {
+        Ok(match element {
+            Element::F16 | Element::Bf16 => Self::Half(element, zeroed(name, len)?),
+            Element::U32 => Self::Uint(zeroed(name, len)?),
+            Element::F32 => Self::Number(zeroed(name, len)?),
+        })
+    }
+
+    pub(super) fn view(&self, slot: &Slot) -> View<'_, F> {
+        let range = slot.range();
+        match self {
+            Self::Number(x) => View::Number(&x[range]),
+            Self::Uint(x) => View::Uint(&x[range]),
+            Self::Half(element, x) => View::Half(*element, &x[range]),
+        }
+    }
+
+    pub(super) fn write(&mut self, offset: usize, data: &[f64]) {
+        match self {
+            Self::Number(x) => set(&mut x[offset..], data, F::of),
+            Self::Uint(x) => set(&mut x[offset..], data, |x| x as u32),
+            Self::Half(element, x) => {
+                let element = *element;
+                set(&mut x[offset..], data, |x| element.pack(x as f32));
+            }
+        }
+    }
+
+    /// Appends elements to `out`.
+    pub(super) fn read(&self, range: std::ops::Range<usize>, out: &mut Vec<f64>) {
+        match self {
+            Self::Number(x) => out.extend(x[range].iter().map(|x| x.f64())),
+            Self::Uint(x) => out.extend(x[range].iter().map(|&x| f64::from(x))),
+            Self::Half(element, x) => {
+                out.extend(x[range].iter().map(|&x| f64::from(element.unpack(x))))
+            }
+        }
+    }
+}
+
+fn set<T>(to: &mut [T], from: &[f64], f: impl Fn(f64) -> T) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = f(from);
+    }
+}
+
+/// Parameter arenas in main memory.
+#[derive(Default)]
+pub struct Memory<F> {
+    arenas: Vec<(Arena, Vec<Buffer<F>>)>,
+}
+
+impl<F: Float> Memory<F> {
+    /// Allocates `slabs`, zeroed, for each of `arenas`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] that names the arena.
+    pub fn new(slabs: &[Slab], arenas: &[Arena]) -> Result<Self> {
+        let make = |&arena: &Arena| {
+            let name = format!("arena {}", arena.name);
+            let slab = |s: &Slab| Buffer::at_rest(&name, s.element_in(arena), s.len);
+            Ok((arena, slabs.iter().map(slab).collect::<Result<_>>()?))
+        };
+        let arenas = arenas.iter().map(make).collect::<Result<_>>()?;
+        Ok(Self { arenas })
+    }
+
+    /// A slab. That the arena is there is checked when a session is made.
+    pub(super) fn slab(&self, arena: Arena, slab: usize) -> &Buffer<F> {
+        match self.arenas.iter().find(|(a, _)| *a == arena) {
+            Some((_, slabs)) => &slabs[slab],
+            None => unreachable!("arenas are checked when a session is made"),
+        }
+    }
+
+    pub(super) fn slab_mut(&mut self, arena: Arena, slab: usize) -> &mut Buffer<F> {
+        match self.arenas.iter_mut().find(|(a, _)| *a == arena) {
+            Some((_, slabs)) => &mut slabs[slab],
+            None => unreachable!("arenas are checked when a session is made"),
+        }
+    }
+
+    /// Overwrites a slab from its beginning.
+    pub fn write(&mut self, arena: Arena, slab: usize, data: &[f64]) {
+        self.slab_mut(arena, slab).write(0, data);
+    }
+
+    /// Copies a slab of `len` elements.
+    pub fn read(&self, arena: Arena, slab: usize, len: usize) -> Vec<f64> {
+        let mut out = Vec::with_capacity(len);
+        self.slab(arena, slab).read(0..len, &mut out);
+        out
+    }
+}
+
+/// Zeros, or an error where the system has no memory for them.
+fn zeroed<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    let none = || Error::OutOfMemory {
+        what: format!("{what} {ON_CPU}"),
+        bytes,
+    };
+    // a system may promise memory that it does not have, and end the program when it is used
+    if bytes > 1 << 20 && available().is_some_and(|available| bytes > available) {
+        return Err(none());
+    }
+    let mut data = Vec::new();
+    data.try_reserve_exact(len).map_err(|_| none())?;
+    data.resize(len, T::default());
+    Ok(data)
+}
+
+/// Bytes that the system can still give, where it says so.
+fn available() -> Option<u64> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let free = |key| {
+        memory
+            .lines()
+            .find_map(|line| number(line.strip_prefix(key)?))
+    };
+    let free = 1024 * (free("MemAvailable:")? + free("SwapFree:").unwrap_or(0));
+    // what a container may use
+    let group = |file| number(&std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?);
+    let left = group("memory.max").zip(group("memory.current"));
+    Some(left.map_or(free, |(most, used)| free.min(most.saturating_sub(used))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_an_error() {
+        let slab = Slab {
+            len: 1 << 60,
+            element: Element::F32,
+        };
+        let error = Memory::<f32>::new(&[slab], &[Arena::f32("ema")])
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), "out_of_memory");
+        assert!(error.to_string().contains("arena ema"), "{error}");
+    }
+}

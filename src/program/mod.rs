@@ -1,0 +1,179 @@
+//! What an executor runs: buffers, places in them, and the values that change from run to run. Plain
+//! data, shared by both executors and free of any operation's meaning.
+
+mod element;
+mod params;
+mod scalars;
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+pub use element::Element;
+pub use params::Words;
+pub use scalars::{Declared, Kind, Scalar, Scalars, Step, Value};
+
+/// One of the parallel arenas that parameters lie in; all have the same layout. Whoever needs one declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Arena {
+    /// Name, as in labels and errors.
+    pub name: &'static str,
+    /// Type of its elements; `None`: what the layout says of each parameter.
+    pub element: Option<Element>,
+}
+
+impl Arena {
+    /// An arena whose elements are those of the layout.
+    pub const fn of_layout(name: &'static str) -> Self {
+        let element = None;
+        Self { name, element }
+    }
+
+    /// An arena of f32, whatever the parameters are.
+    pub const fn f32(name: &'static str) -> Self {
+        let element = Some(Element::F32);
+        Self { name, element }
+    }
+}
+
+/// A buffer of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BufferId {
+    /// A slab of an arena; owned by the storage.
+    Arena(Arena, usize),
+    /// A buffer of the program's own.
+    Local(usize),
+}
+
+/// A range of elements in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Type of the elements.
+    pub element: Element,
+}
+
+impl Slot {
+    /// The elements, as a range in the buffer.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len
+    }
+
+    /// Bytes of its elements.
+    pub fn bytes(&self) -> u64 {
+        self.element.bytes(self.len)
+    }
+
+    /// Bytes in front of it.
+    pub fn first_byte(&self) -> u64 {
+        self.element.size() as u64 * self.offset as u64
+    }
+}
+
+/// A slab of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slab {
+    /// Number of elements.
+    pub len: usize,
+    /// Type of the elements in arenas that follow the layout.
+    pub element: Element,
+}
+
+impl Slab {
+    /// Type of its elements in an arena.
+    pub fn element_in(&self, arena: Arena) -> Element {
+        arena.element.unwrap_or(self.element)
+    }
+
+    /// Bytes that it takes in an arena.
+    pub fn bytes_in(&self, arena: Arena) -> u64 {
+        self.element_in(arena).bytes(self.len)
+    }
+}
+
+/// A buffer of the program's own.
+#[derive(Clone, Debug)]
+pub struct BufferSpec {
+    /// Name of the tensor it was made for: the largest that it will hold.
+    pub name: String,
+    /// Number of elements.
+    pub len: usize,
+    /// Type of the elements.
+    pub element: Element,
+    /// Contents set once, for tables made on the host.
+    pub constant: Option<Vec<f64>>,
+}
+
+/// A count that may be known only when a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Always the same.
+    Fixed(usize),
+    /// `clamp(scalar - base, 0, most)`.
+    Counted {
+        /// The scalar that counts.
+        scalar: Declared,
+        /// What earlier nodes take care of.
+        base: usize,
+        /// Most of this node.
+        most: usize,
+    },
+}
+
+impl Extent {
+    /// What a scalar counts from `base` on, `most` at most.
+    pub const fn counted(scalar: Scalar<u32>, base: usize, most: usize) -> Self {
+        Self::Counted {
+            scalar: scalar.declared,
+            base,
+            most,
+        }
+    }
+
+    /// The count in this step.
+    pub fn get(self, step: &Step) -> usize {
+        match self {
+            Self::Fixed(n) => n,
+            Self::Counted { scalar, base, most } => {
+                step.count(scalar).saturating_sub(base).min(most)
+            }
+        }
+    }
+
+    /// The scalar that it depends on.
+    pub fn scalar(self) -> Option<Declared> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Counted { scalar, .. } => Some(scalar),
+        }
+    }
+}
+
+/// A part of a program that can be run by itself, for instance `backward` or `update`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Phase(pub &'static str);
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// The ranges of `phases` that `wanted` names, in the program's order.
+pub(crate) fn selected(
+    phases: &[(Phase, Range<usize>)],
+    wanted: &[Phase],
+) -> Result<Vec<Range<usize>>> {
+    if let Some(missing) = wanted.iter().find(|w| phases.iter().all(|(p, _)| p != *w)) {
+        return Err(Error::Internal(format!(
+            "the program has no phase {missing}"
+        )));
+    }
+    let of = |(phase, range): &(Phase, Range<usize>)| wanted.contains(phase).then(|| range.clone());
+    Ok(phases.iter().filter_map(of).collect())
+}
