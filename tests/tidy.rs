@@ -1,9 +1,15 @@
-//! The repository's own rules: layers, sizes, words that must not appear, links that must lead somewhere.
+//! The repository's own rules: layers, circles, sizes, words that must not appear, links that must lead somewhere.
 
 #![allow(clippy::unwrap_used)] // a test that unwraps still says what failed and where
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod tidy {
+    pub mod modules;
+    pub mod paths;
+    pub mod text;
+}
+
+use tidy::modules::Modules;
+use tidy::text::{File, files, root, words};
 
 /// Modules of `src/`; each uses its own layer and those above it.
 const LAYERS: [&[&str]; 11] = [
@@ -20,118 +26,8 @@ const LAYERS: [&[&str]; 11] = [
     &["web"],
 ];
 
-/// Folders that hold no text of ours.
-const SKIPPED: [&str; 6] = [".git", "target", "runs", "corpora", "golden", "cases"];
 const TEXT: [&str; 9] = ["rs", "wgsl", "toml", "md", "html", "css", "js", "sh", "yml"];
 const MAX_LINES: usize = 500;
-
-struct File {
-    path: PathBuf,
-    text: String,
-}
-
-impl File {
-    /// Path below the root, with `/`.
-    fn name(&self) -> String {
-        let path = self.path.strip_prefix(root()).unwrap();
-        path.to_string_lossy().replace('\\', "/")
-    }
-
-    fn at(&self, line: usize, problem: &str) -> String {
-        format!("{}:{line}: {problem}", self.name())
-    }
-
-    /// The Rust code with comments and test modules blanked, so that line numbers stay.
-    fn code(&self) -> String {
-        let mut code = String::new();
-        let mut previous = "";
-        let mut in_tests = false;
-        for line in self.text.lines() {
-            // Formatted code closes a module of the top level with a lone brace.
-            in_tests |=
-                previous == "#[cfg(test)]" && line.starts_with("mod ") && line.ends_with('{');
-            let comment = line.trim_start().starts_with("//");
-            if !in_tests && !comment {
-                code.push_str(line.split(" // ").next().unwrap_or_default());
-            }
-            code.push('\n');
-            in_tests &= line != "}";
-            previous = line;
-        }
-        code
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Files below `folder` whose extension is one of `extensions`.
-fn files(folder: &str, extensions: &[&str]) -> Vec<File> {
-    let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy();
-            let extension = path.extension().unwrap_or_default().to_string_lossy();
-            if path.is_dir() {
-                if !SKIPPED.contains(&&*name) {
-                    folders.push(path);
-                }
-            } else if extensions.contains(&&*extension) || path.ends_with(".ci/run") {
-                let text = fs::read_to_string(&path).unwrap();
-                found.push(File { path, text });
-            }
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(!found.is_empty(), "nothing to check in {folder}");
-    found
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-}
-
-/// The first names of all paths that begin with `crate::`, groups in braces included, with their lines.
-fn crate_names(code: &str) -> Vec<(usize, &str)> {
-    let mut names = Vec::new();
-    for (offset, prefix) in code.match_indices("crate::") {
-        let rest = &code[offset + prefix.len()..];
-        let firsts = match rest.strip_prefix('{') {
-            Some(group) => group_names(group),
-            None => words(rest).take(1).collect(),
-        };
-        names.extend(firsts.into_iter().map(|name| (line_of(code, offset), name)));
-    }
-    names
-}
-
-/// `a, c` of `a::b, c::{d, e}}`.
-fn group_names(group: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut expected = true;
-    for (offset, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => expected = true,
-            _ if expected && !c.is_whitespace() => {
-                names.extend(words(&group[offset..]).next());
-                expected = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
 
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
@@ -143,28 +39,49 @@ fn report(problems: Vec<String>) {
 
 #[test]
 fn modules_use_only_the_layers_before_them() {
+    let modules = Modules::read();
     let mut problems = Vec::new();
-    for file in files("src", &["rs"]) {
-        let name = file.name();
-        let module = words(&name["src/".len()..]).next().unwrap();
-        if name == "src/lib.rs" {
+    for (index, file) in modules.files.iter().enumerate() {
+        let Some(module) = modules.module(index).first() else {
             continue;
-        }
-        let own = layer(module).unwrap_or_else(|| panic!("{name}: its module has no layer"));
-        let code = file.code();
-        for (line, used) in crate_names(&code) {
-            if layer(used).is_some_and(|used| used > own) {
-                problems.push(file.at(line, &format!("{module} must not use {used}")));
+        };
+        let own =
+            layer(module).unwrap_or_else(|| panic!("{}: its module has no layer", file.name()));
+        for path in modules.paths(index) {
+            // other paths begin with a name that one of these has brought
+            if !["crate", "super"].contains(&path.names[0]) {
+                continue;
             }
-            if used.starts_with(char::is_uppercase) && !["Error", "Result"].contains(&used) {
-                problems.push(file.at(line, &format!("name the module of {used}, not the root")));
+            let used = modules.place(index, &path).unwrap();
+            let Some(first) = used.first() else {
+                continue;
+            };
+            if layer(first).is_some_and(|used| used > own) {
+                problems.push(file.at(path.line, &format!("{module} must not use {first}")));
             }
-        }
-        for (offset, _) in code.match_indices("super::super") {
-            problems.push(file.at(line_of(&code, offset), "write this path from crate::"));
+            if first.starts_with(char::is_uppercase) && !["Error", "Result"].contains(&&**first) {
+                let problem = format!("name the module of {first}, not the root");
+                problems.push(file.at(path.line, &problem));
+            }
+            if path.names.starts_with(&["super", "super"]) {
+                problems.push(file.at(path.line, "write this path from crate::"));
+            }
         }
     }
     report(problems);
+}
+
+#[test]
+fn files_use_each_other_in_one_direction() {
+    let modules = Modules::read();
+    let name = |file: usize| modules.files[file].name();
+    let chain = |circle: Vec<(usize, usize)>| {
+        let steps = circle
+            .iter()
+            .map(|&(file, line)| format!("{}:{line} -> ", name(file)));
+        steps.chain([name(circle[0].0)]).collect()
+    };
+    report(modules.circles().into_iter().map(chain).collect());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Configurations: plain fields with the reference's names, unknown keys refused, every value
 //! checked by `validate()` with the key in the error.
 
+mod limits;
 mod model;
 mod noise;
 mod overlay;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::{MAX_INTEGER, check, check_range};
+use super::limits::{MAX_INTEGER, check, check_range};
 use crate::error::{Error, Result};
 
 /// How to sample: which positions a step fills (`sampler` and its options), and what with

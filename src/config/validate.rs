@@ -1,48 +1,16 @@
 //! The limits of the training sections; model, noise, objective and sampling check themselves.
 
+use super::limits::{MAX_INTEGER, check, check_range};
 use super::{DataConfig, LrSchedule, NoiseKind, OptimConfig, TrainConfig, TrainingConfig};
 use crate::error::{Error, Result};
 
-/// Largest integer that TOML can hold; seeds and counts stay below it so that they can be saved.
-pub(super) const MAX_INTEGER: u64 = i64::MAX as u64;
-
 /// Most tokens of an optimiser step.
 const MAX_TOKENS: u64 = 1 << 28;
-
-/// Checks `value` with `holds`; a NaN holds nothing.
-pub(super) fn check(
-    key: &str,
-    value: f64,
-    holds: impl FnOnce(f64) -> bool,
-    problem: &str,
-) -> Result<()> {
-    if value.is_finite() && holds(value) {
-        return Ok(());
-    }
-    Err(Error::config(key, value, problem))
-}
 
 /// A value as the kernels see it; infinite ones are no value.
 fn single(x: f64) -> f32 {
     let x = x as f32;
     if x.is_finite() { x } else { f32::NAN }
-}
-
-/// Checks that a count lies in a range.
-pub(super) fn check_range(
-    key: &str,
-    value: u64,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let (low, high) = range.into_inner();
-    Err(Error::config(
-        key,
-        value,
-        format!("must be in {low}..={high}"),
-    ))
 }
 
 impl DataConfig {

@@ -1,7 +1,7 @@
 //! Text of ids: of all of them, of each where it stands, and of one for people to read.
 
-use super::corpus::SEPARATOR;
 use super::special::Special;
+use super::split::SEPARATOR;
 use super::text8;
 use super::tokenizer::{Kind, Tokenizer};
 

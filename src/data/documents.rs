@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::corpus::SEPARATOR;
+use super::split::SEPARATOR;
 use crate::error::{Error, Result};
 use crate::io::text;
 

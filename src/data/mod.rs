@@ -24,6 +24,7 @@ mod documents;
 mod huggingface;
 mod loader;
 mod oniguruma;
+mod origin;
 mod pack;
 #[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
 mod parquet;
@@ -31,12 +32,13 @@ mod prefetch;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 mod special;
+mod split;
 mod text8;
 mod tokenizer;
 mod unigram;
 
 pub use blocks::Blocks;
-pub use corpus::{Corpus, SEPARATOR, split_documents, split_held_out};
+pub use corpus::Corpus;
 #[cfg(not(target_arch = "wasm32"))]
 pub use documents::Documents;
 pub use loader::Loader;
@@ -45,6 +47,7 @@ pub use prefetch::Prefetch;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::EvalData;
 pub use special::SpecialNames;
+pub use split::{SEPARATOR, split_documents, split_held_out};
 pub use tokenizer::Tokenizer;
 pub use unigram::Unigram;
 

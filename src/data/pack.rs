@@ -1,9 +1,9 @@
 //! From documents to blocks: wrapped, as the reference's `wrap` does, or a block a document.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use super::blocks::Blocks;
+use super::origin::in_text;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Flow, Observer};
@@ -185,10 +185,7 @@ impl Job<'_> {
             }
         }
         if blocks == 0 {
-            return Err(Error::corpus(
-                Path::new("text"),
-                self.too_short(inner, all, longest),
-            ));
+            return Err(in_text(self.too_short(inner, all, longest)));
         }
         Ok(())
     }
@@ -257,6 +254,8 @@ fn part(numbers: &[u32], start: usize, count: usize) -> &[u32] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::progress::Silent;
 

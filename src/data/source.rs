@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::blocks::Blocks;
-use super::corpus::{held_out_of, split_text};
 use super::documents::Documents;
 use super::pack::{Job, Packing};
+use super::split::{held_out_of, split_text};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataConfig, Detokenizer};
 use crate::error::{Error, Result};

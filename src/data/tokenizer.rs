@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::huggingface::HuggingFace;
+use super::origin::{TOKENIZER, in_text};
 use super::special::{Special, SpecialNames};
 use super::text8;
 use crate::error::{Error, Result};
@@ -89,7 +90,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Corpus`], also for a name that no token has.
     pub fn from_json_named(bytes: &[u8], names: &SpecialNames) -> Result<Self> {
-        let problem = |p: String| Error::corpus(Path::new("tokenizer.json"), p);
+        let problem = |p: String| Error::corpus(Path::new(TOKENIZER), p);
         let bytes = keyed::without_mark(bytes);
         let json: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|e| problem(format!("not JSON: {e}")))?;
@@ -169,7 +170,7 @@ impl Tokenizer {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file_named(path: &Path, names: &SpecialNames) -> Result<Self> {
         let bytes = crate::io::read::read_unpacked(path, MAX_FILE_BYTES)?;
-        Self::from_json_named(&bytes, names).map_err(|e| super::corpus::with_path(e, path))
+        Self::from_json_named(&bytes, names).map_err(|e| super::origin::with_path(e, path))
     }
 
     #[cfg(target_arch = "wasm32")]
@@ -314,10 +315,6 @@ impl fmt::Debug for Tokenizer {
             .field("special", &self.special)
             .finish()
     }
-}
-
-fn in_text(problem: String) -> Error {
-    Error::corpus(Path::new("text"), problem)
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ mod write;
 pub use precision::Precision;
 pub use read::read_bytes;
 #[cfg(not(target_arch = "wasm32"))]
-pub use read::read_file;
-#[cfg(not(target_arch = "wasm32"))]
-pub use shards::{index_of, read_index};
+pub use shards::{index_of, read_file, read_index};
 #[cfg(not(target_arch = "wasm32"))]
 pub use write::write_file;
 pub use write::write_to;

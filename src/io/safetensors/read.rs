@@ -12,27 +12,7 @@ use crate::error::{Error, Result};
 /// Tensors named in an error, of each kind of difference.
 const NAMED: usize = 8;
 
-/// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
-/// `optional` names may be there too and are passed over; anything else is an error. Where the file is
-/// missing, its index (see [`super::index_of`]) may name several that hold its tensors.
-///
-/// # Errors
-/// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`].
-#[cfg(not(target_arch = "wasm32"))]
-pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
-    let index = super::index_of(path);
-    if !path.exists() {
-        if index.is_file() {
-            return super::shards::read_shards(&index, expected, optional);
-        }
-        if let Some(error) = super::shards::elsewhere(path) {
-            return Err(error);
-        }
-    }
-    read_one(path, expected, optional)
-}
-
-/// As [`read_file`], of this file alone.
+/// Reads the `expected` tensors of this very file, as [`super::read_file`] says.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn read_one(
     path: &Path,

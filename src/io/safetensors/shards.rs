@@ -1,4 +1,4 @@
-//! Weights in several files, which an index `model.safetensors.index.json` lists.
+//! Weights on disk: in one file, or in several, which an index `model.safetensors.index.json` lists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,12 +42,27 @@ pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     }
 }
 
-/// As [`super::read_file`], of the files of an index: every tensor once, in the file that the index names.
-pub(super) fn read_shards(
-    index: &Path,
-    expected: &[TensorSpec],
-    optional: &[&str],
-) -> Result<Vec<Vec<f32>>> {
+/// Reads the `expected` tensors of a file, in that order, as f32 (F16 and BF16 are widened). The
+/// `optional` names may be there too and are passed over; anything else is an error. Where the file is
+/// missing, its index (see [`index_of`]) may name several that hold its tensors.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`].
+pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
+    let index = index_of(path);
+    if !path.exists() {
+        if index.is_file() {
+            return read_shards(&index, expected, optional);
+        }
+        if let Some(error) = elsewhere(path) {
+            return Err(error);
+        }
+    }
+    read_one(path, expected, optional)
+}
+
+/// As [`read_file`], of the files of an index: every tensor once, in the file that the index names.
+fn read_shards(index: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
     let map = read_index(index)?;
     let missing = expected.iter().filter(|spec| !map.contains_key(&spec.name));
     let missing: Vec<String> = missing.map(|spec| spec.name.clone()).collect();
@@ -75,7 +90,7 @@ pub(super) fn read_shards(
 }
 
 /// What lies where weights were looked for in vain.
-pub(super) fn elsewhere(path: &Path) -> Option<Error> {
+fn elsewhere(path: &Path) -> Option<Error> {
     let names = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
     let name = names
         .iter()

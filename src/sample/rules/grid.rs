@@ -1,7 +1,7 @@
 //! The reverse process on a uniform grid of t that ends at 0, where everything left is revealed
 //! (the reference stops at 1e-5 and fills the rest greedily).
 
-use super::{Plan, Rule, View, binomial, choose, grid_times};
+use super::plan::{Plan, Rule, View, binomial, choose, grid_times};
 use crate::diffusion::Schedule;
 use crate::rng::Rng;
 use crate::sample::Draw;

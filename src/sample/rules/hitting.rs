@@ -1,6 +1,6 @@
 //! One position after the other: at random times, or from left to right.
 
-use super::{Plan, Rule, View, choose};
+use super::plan::{Plan, Rule, View, choose};
 use crate::diffusion::Schedule;
 use crate::rng::Rng;
 

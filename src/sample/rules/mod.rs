@@ -6,68 +6,14 @@
 mod grid;
 mod hitting;
 mod order;
+mod plan;
 mod remask;
+
+pub use plan::binomial;
+pub(super) use plan::{Plan, Rule, View};
 
 use crate::config::{Parameterization, SampleConfig, SamplerKind};
 use crate::diffusion::Schedule;
-use crate::rng::Rng;
-use crate::sample::Draw;
-
-/// A canvas in a window, as a rule sees it; positions count from the window's beginning.
-pub(super) struct View<'a> {
-    /// Steps done in this window.
-    pub step: usize,
-    /// Diffusion time.
-    pub t: f64,
-    /// Masked positions, rising.
-    pub masked: &'a [usize],
-    /// Positions open in this window that hold a token, rising.
-    pub filled: &'a [usize],
-    /// Probability of each position's token when it was revealed; 1 where that was not here.
-    pub probability: &'a [f64],
-}
-
-impl View<'_> {
-    /// Share of the open positions that is masked.
-    fn share(&self) -> f64 {
-        self.masked.len() as f64 / (self.masked.len() + self.filled.len()).max(1) as f64
-    }
-}
-
-/// What a rule does in a step before it has seen any prediction.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Time that the network is told.
-    pub network_t: f64,
-    /// Masked positions at which to draw, rising.
-    pub rows: Vec<usize>,
-    /// Filled positions that become masks, rising.
-    pub remask: Vec<usize>,
-    /// Time after the step; `None`: the share that is masked then.
-    pub t: Option<f64>,
-}
-
-/// How a sampler chooses positions.
-pub(super) trait Rule: Send {
-    /// What to draw and what to mask again.
-    fn plan(&self, view: &View<'_>, rng: &mut Rng) -> Plan;
-
-    /// Which of the plan's draws are revealed, as rising indices.
-    fn choose(&self, view: &View<'_>, draws: &[Draw], rng: &mut Rng) -> Vec<usize> {
-        let _ = (view, rng);
-        (0..draws.len()).collect()
-    }
-
-    /// Steps of a window; 0: as many as it takes to fill it.
-    fn steps(&self) -> usize {
-        0
-    }
-
-    /// Whether it goes on with a canvas that is full.
-    fn remasks(&self) -> bool {
-        false
-    }
-}
 
 /// The rule of a configuration, for a model with this noise and parameterisation.
 pub(super) fn rule(
@@ -122,44 +68,5 @@ pub(super) fn rule(
             t_off: config.t_off,
             alpha_on: config.alpha_on,
         }),
-    }
-}
-
-/// Exact draw from Binomial(n, p), one trial after the other.
-pub fn binomial(rng: &mut Rng, n: usize, p: f64) -> usize {
-    (0..n).filter(|_| rng.uniform() < p).count()
-}
-
-/// Takes `count` of the candidates, uniformly, in rising order.
-fn choose(rng: &mut Rng, candidates: &[usize], count: usize) -> Vec<usize> {
-    let mut chosen = candidates.to_vec();
-    rng.shuffle(&mut chosen);
-    chosen.truncate(count);
-    chosen.sort_unstable();
-    chosen
-}
-
-/// Times before and after step `step` of a uniform grid from 1 to 0.
-fn grid_times(step: usize, steps: usize) -> (f64, f64) {
-    let time = |done: usize| 1.0 - done as f64 / steps as f64;
-    (time(step), time(step + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Stream;
-
-    #[test]
-    fn binomial_has_its_mean_and_variance() {
-        let mut rng = Rng::new(5, Stream::Reveal, 0);
-        let (n, p, draws) = (40, 0.3, 20_000);
-        let all: Vec<f64> = (0..draws)
-            .map(|_| binomial(&mut rng, n, p) as f64)
-            .collect();
-        let mean = all.iter().sum::<f64>() / draws as f64;
-        let var = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws as f64;
-        assert!((mean - 12.0).abs() < 0.1, "{mean}");
-        assert!((var - 8.4).abs() < 0.4, "{var}");
     }
 }

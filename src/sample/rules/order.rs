@@ -4,7 +4,7 @@
 //! They have no time of their own; a network that wants one is told the time at which as large a
 //! share of the tokens is masked as of the open positions.
 
-use super::{Plan, Rule, View};
+use super::plan::{Plan, Rule, View};
 use crate::diffusion::Schedule;
 use crate::rng::Rng;
 use crate::sample::Draw;

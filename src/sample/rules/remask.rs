@@ -3,7 +3,7 @@
 //! position is revealed with probability `(alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)`, which
 //! keeps the share of masks where the schedule wants it. Sigma is at most `(1 - alpha_s) / alpha_t`.
 
-use super::{Plan, Rule, View, grid_times};
+use super::plan::{Plan, Rule, View, grid_times};
 use crate::diffusion::Schedule;
 use crate::rng::Rng;
 
