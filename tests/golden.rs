@@ -14,7 +14,7 @@ use common::close::Report;
 use common::fixtures::Fixture;
 use forward::{autoregressive_forward, dit_forward, published_layout};
 use mdlm::config::{LrSchedule, NoiseConfig, NoiseKind, OptimConfig};
-use mdlm::diffusion::{Schedule, stratified};
+use mdlm::process::{Schedule, stratified};
 use mdlm::train::learning_rate;
 use sampling::{autoregressive_run, single_steps, whole_runs};
 use training::{autoregressive, losses_and_gradients, train_fast, train_ref};

@@ -3,11 +3,11 @@
 use mdlm::blocking::wait;
 use mdlm::config::{NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
-use mdlm::diffusion::{Clean, Objective};
 use mdlm::graph::FORWARD;
 use mdlm::graph::PARAMS;
 use mdlm::graph::{Session, Storage};
 use mdlm::model::{Backbone, LogitsGraph, time_rows};
+use mdlm::objective::{Clean, Objective};
 use mdlm::ops::RowLoss;
 use mdlm::ops::TRAINING;
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};

@@ -1,5 +1,6 @@
 //! The two number types of the twin.
 
+use super::gemm::{MatMut, MatRef};
 use crate::program::Element;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -54,9 +55,9 @@ pub trait Float:
     /// `read_dst = true` makes it `dst = beta * dst + alpha * lhs * rhs`; see [`super::gemm()`].
     #[doc(hidden)]
     fn gemm(
-        dst: &mut super::MatMut<'_, Self>,
-        lhs: super::MatRef<'_, Self>,
-        rhs: super::MatRef<'_, Self>,
+        dst: &mut MatMut<'_, Self>,
+        lhs: MatRef<'_, Self>,
+        rhs: MatRef<'_, Self>,
         accumulate: bool,
         alpha: Self,
         parallel: bool,
@@ -106,9 +107,9 @@ macro_rules! common {
             if self < other { self } else { other }
         }
         fn gemm(
-            dst: &mut super::MatMut<'_, Self>,
-            lhs: super::MatRef<'_, Self>,
-            rhs: super::MatRef<'_, Self>,
+            dst: &mut MatMut<'_, Self>,
+            lhs: MatRef<'_, Self>,
+            rhs: MatRef<'_, Self>,
             accumulate: bool,
             alpha: Self,
             parallel: bool,
@@ -160,6 +161,18 @@ impl Float for f32 {
         let scale = |k: i32| f32::from_bits(((k + 127) as u32) << 23);
         y * scale(half) * scale(bits - half)
     }
+}
+
+/// `dst = alpha * lhs * rhs`, or `dst += ...` with `accumulate`; on all threads if `parallel`.
+pub fn gemm<F: Float>(
+    mut dst: MatMut<'_, F>,
+    lhs: MatRef<'_, F>,
+    rhs: MatRef<'_, F>,
+    accumulate: bool,
+    alpha: F,
+    parallel: bool,
+) {
+    F::gemm(&mut dst, lhs, rhs, accumulate, alpha, parallel);
 }
 
 #[cfg(test)]

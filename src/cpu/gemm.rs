@@ -1,8 +1,6 @@
 //! Safe matrix product over the `gemm` crate: the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
-use super::Float;
-
 /// A matrix view: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, F> {
@@ -73,18 +71,6 @@ impl<'a, F> MatMut<'a, F> {
             row_stride,
         }
     }
-}
-
-/// `dst = alpha * lhs * rhs`, or `dst += ...` with `accumulate`; on all threads if `parallel`.
-pub fn gemm<F: Float>(
-    mut dst: MatMut<'_, F>,
-    lhs: MatRef<'_, F>,
-    rhs: MatRef<'_, F>,
-    accumulate: bool,
-    alpha: F,
-    parallel: bool,
-) {
-    F::gemm(&mut dst, lhs, rhs, accumulate, alpha, parallel);
 }
 
 pub(super) fn call<T: 'static + Copy + From<f32>>(

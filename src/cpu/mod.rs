@@ -10,8 +10,8 @@ mod memory;
 mod par;
 
 pub use executor::{Call, Cpu, Program, Twin};
-pub use float::Float;
-pub use gemm::{MatMut, MatRef, gemm};
+pub use float::{Float, gemm};
+pub use gemm::{MatMut, MatRef};
 pub use io::{Io, Weights};
 pub use memory::Memory;
 pub use par::{for_blocks3, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Device, DeviceInfo};
+use super::handle::{Backend, Device, DeviceInfo};
 use crate::error::{Error, Result};
 use crate::gpu::{Context, DeviceClass};
 
@@ -16,6 +16,34 @@ pub enum AdapterChoice {
     Index(usize),
     /// The best one whose name contains this text, whatever the case.
     Name(String),
+}
+
+impl Device {
+    /// Hardware GPU if there is one, else the CPU twin; never fails.
+    pub async fn auto() -> Self {
+        auto().await
+    }
+
+    /// A GPU: the first one, or by index or part of its name; software drivers count.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] with what was found, or what the driver refused.
+    pub async fn gpu(choice: &AdapterChoice) -> Result<Self> {
+        gpu(choice).await
+    }
+
+    /// What a `--device` flag says: `auto`, `gpu`, `cpu`, or part of an adapter's name.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`].
+    pub async fn parse(text: &str) -> Result<Self> {
+        match text {
+            "" | "auto" => Ok(Self::auto().await),
+            "cpu" => Ok(Self::cpu()),
+            "gpu" => Self::gpu(&AdapterChoice::Any).await,
+            name => Self::gpu(&AdapterChoice::Name(name.to_owned())).await,
+        }
+    }
 }
 
 async fn enumerate() -> Vec<wgpu::Adapter> {
@@ -95,7 +123,7 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
     ))
 }
 
-pub(super) async fn gpu(choice: &AdapterChoice) -> Result<Device> {
+async fn gpu(choice: &AdapterChoice) -> Result<Device> {
     let found = enumerate().await;
     let names = || {
         found
@@ -128,7 +156,7 @@ pub(super) async fn gpu(choice: &AdapterChoice) -> Result<Device> {
     open(adapter, "asked for").await
 }
 
-pub(super) async fn auto() -> Device {
+async fn auto() -> Device {
     let found = enumerate().await;
     let mut reason = "no hardware GPU found".to_owned();
     for adapter in &found {

@@ -18,7 +18,6 @@
 use crate::config::ModelConfig;
 use crate::data::Blocks;
 use crate::device::Device;
-use crate::diffusion::{Clean, Noised, Objective, attention_mask, mask_exactly};
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
@@ -28,7 +27,9 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, EvalGraph, Model, time_rows};
+use crate::objective::{Clean, Noised, Objective, attention_mask};
 use crate::ops::ROWS;
+use crate::process::mask_exactly;
 use crate::program::{Arena, Step};
 use crate::rng::{Rng, Stream};
 

@@ -1,16 +1,10 @@
 //! Reverse walk over the nodes: each op's own rule makes the gradients of its inputs, and
 //! gradients that meet are summed in place.
 
-use super::{GRADS, Graph, Origin, Tensor};
+use super::build::{Backward, Graph};
+use super::tensor::{GRADS, Origin, Tensor};
 use crate::error::{Error, Result};
 use crate::program::{Element, Extent};
-
-/// What a backward rule sees of its node, and where it puts gradients.
-pub struct Backward<'a> {
-    /// The graph, to append nodes to.
-    pub graph: &'a mut Graph,
-    node: usize,
-}
 
 impl Graph {
     /// Appends the backward pass of a scalar loss. Gradients of parameters are added to the

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use super::{Graph, Info, Lower, Operand, Origin, PARAMS, Tensor};
+use super::build::{Graph, Lower};
+use super::kernel::Operand;
+use super::tensor::{Info, Origin, PARAMS, Tensor};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};

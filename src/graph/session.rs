@@ -1,7 +1,9 @@
 //! A planned graph on a device, ready to run.
 
+use super::build::Graph;
 use super::storage::{Arenas, narrow, widen};
-use super::{Graph, Origin, PARAMS, Plan, Storage, Tensor};
+use super::tensor::{Origin, PARAMS, Tensor};
+use super::{Plan, Storage};
 use crate::cpu::Cpu;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};

@@ -29,7 +29,7 @@ pub struct Model {
     pub(crate) objective: ObjectiveConfig,
     pub(crate) draw: Option<([usize; 2], DrawGraph, Session)>,
     pub(crate) decoder: Option<Decoder>,
-    logits: Option<([usize; 2], LogitsGraph, Session)>,
+    pub(super) logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
 
 impl Model {
@@ -56,55 +56,6 @@ impl Model {
             decoder: None,
             logits: None,
         }
-    }
-
-    /// Loads a model from disk: one of our checkpoints (its moving average), a run's folder (the checkpoint
-    /// that [`crate::io::checkpoint::resolve`] takes), or a folder in the published layout.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] that names file and tensor, [`Error::Io`], or what the device refuses.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
-        use crate::config::TrainConfig;
-        use crate::io::checkpoint::{read_text, resolve};
-        use crate::model::{Description, describe, read_weights};
-
-        if path.join("config.json").is_file() {
-            let (described, names) = describe(path)?;
-            let (backbone, storage) = described.build_from(device, path).await?;
-            let path = path.join("tokenizer.json");
-            let tokenizer = match path.is_file() {
-                true => Some(Tokenizer::from_file_named(&path, &names)?),
-                false => None,
-            };
-            let fits = |tokenizer| fitting(&path, tokenizer, &backbone.config);
-            return Ok(Self {
-                tokenizer: tokenizer.map(fits).transpose()?,
-                noise: described.noise,
-                objective: described.objective,
-                ..Self::from_parts(device, backbone, storage)
-            });
-        }
-        let dir = resolve(path)?;
-        let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
-        let path = dir.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_file_named(&path, &(&config.data).into())?;
-        let tokenizer = fitting(&path, tokenizer, &config.model)?;
-        let described = Description {
-            model: config.model,
-            noise: config.noise,
-            objective: config.objective,
-        };
-        let weights = dir.join("ema.safetensors");
-        let (backbone, storage) = described
-            .build(device, |layout| read_weights(&weights, layout))
-            .await?;
-        Ok(Self {
-            tokenizer: Some(tokenizer),
-            noise: described.noise,
-            objective: described.objective,
-            ..Self::from_parts(device, backbone, storage)
-        })
     }
 
     /// What a graph over the model is built from.

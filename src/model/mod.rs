@@ -8,6 +8,8 @@ mod gpt2;
 mod graphs;
 mod handle;
 mod init;
+#[cfg(not(target_arch = "wasm32"))]
+mod load;
 mod params;
 mod published;
 mod time_embedding;

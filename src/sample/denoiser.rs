@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use crate::config::{ModelKind, Parameterization};
-use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::Session;
 use crate::model::{Decoder, DrawGraph, Model, check_tokens, time_rows};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
+use crate::process::Schedule;
 use crate::program::Step;
 
 /// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].

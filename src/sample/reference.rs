@@ -6,9 +6,9 @@
 //! [`crate::sample::Sampler`] for anything but comparison.
 
 use crate::config::{ModelKind, Parameterization};
-use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::process::Schedule;
 
 /// The end of the reference's grid of times.
 const EPS: f64 = 1e-5;

@@ -1,9 +1,9 @@
 //! A micro-batch, ready for upload.
 
 use crate::config::ModelConfig;
-use crate::diffusion::{Clean, Noised, Objective};
 use crate::error::Result;
 use crate::model::time_rows;
+use crate::objective::{Clean, Noised, Objective};
 use crate::ops::{Segments, embedding_segments};
 
 /// What one pass of the training graph uploads.

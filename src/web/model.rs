@@ -14,10 +14,10 @@ use super::error::{JsResult, thrown};
 use super::types::{Fragments, JsCanvas, ModelFiles, ModelInfo, Texts};
 use crate::config::{ModelKind, Parameterization};
 use crate::data::Tokenizer;
-use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
 use crate::model::{Model as Inner, Published};
+use crate::process::Schedule;
 use crate::sample::{Canvas, Denoiser, Draw, DrawOptions};
 
 /// Longest canvas, tokens; longer ones are no text that a page can show.

@@ -3,14 +3,15 @@
 
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
-use mdlm::diffusion::{Clean, Objective, q_xt};
 use mdlm::error::Result;
 use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
+use mdlm::objective::{Clean, Objective};
 use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
 use mdlm::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use mdlm::process::q_xt;
 use mdlm::program::Step;
 use mdlm::rng::{Rng, Stream, stream_key};
 use mdlm::train::{Batch, StepOutcome, TrainSession};

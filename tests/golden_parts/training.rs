@@ -7,9 +7,9 @@ use crate::common::training::subs_batch;
 use mdlm::config::{
     ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, TrainConfig,
 };
-use mdlm::diffusion::{Clean, Objective};
 use mdlm::graph::Storage;
 use mdlm::graph::{GRADS, PARAMS};
+use mdlm::objective::{Clean, Objective};
 use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA};
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};

@@ -132,12 +132,12 @@ fn arenas_that_are_missing_are_named() {
             storage.write(GRADS, |_, _| Ok(vec![])).unwrap_err(),
             block_on(storage.read(GRADS)).unwrap_err(),
         ] {
-            assert!(problem.to_string().contains("no arena Grads"), "{problem}");
+            assert!(problem.to_string().contains("no arena grads"), "{problem}");
         }
         let mut g = build(&config, Purpose::Eval, 1, 8);
         let session = block_on(Session::new(device, &mut g, &storage, EMA, &[]));
         let problem = session.err().unwrap().to_string();
-        assert!(problem.contains("no arena Ema"), "{problem}");
+        assert!(problem.contains("no arena ema"), "{problem}");
     }
 }
 

@@ -186,7 +186,7 @@ fn rows_and_losses() {
         ("rows", &[4, 3], 3, 4),
         ("row_of", &[4, 3], 4, 5),
     ] {
-        check("masked_rows", culprit, |t| {
+        check("gather_rows", culprit, |t| {
             let x = t.floats("x", x);
             let list = RowList {
                 rows: t.ids("rows", &[rows]),
@@ -283,7 +283,7 @@ fn types() {
         let y = t.g.subs("y", logits, xt, 0)?;
         plan(std::mem::replace(t, empty()), y)
     });
-    check("masked_rows", "rows", |t| {
+    check("gather_rows", "rows", |t| {
         let x = t.floats("x", &[4, 3]);
         let list = RowList {
             rows: t.floats("rows", &[4]),

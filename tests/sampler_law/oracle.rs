@@ -2,8 +2,8 @@
 //! masked position given the tokens elsewhere is known by the forward-backward recursions in f64.
 
 use mdlm::config::{NoiseConfig, Parameterization};
-use mdlm::diffusion::Schedule;
 use mdlm::error::Result;
+use mdlm::process::Schedule;
 use mdlm::rng::threefry2x32;
 use mdlm::sample::{Denoiser, Draw, DrawOptions};
 

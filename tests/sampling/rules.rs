@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use mdlm::config::{Parameterization, SampleConfig, SamplerKind};
-use mdlm::diffusion::Schedule;
 use mdlm::error::{Error, Result};
 use mdlm::model::Model;
+use mdlm::process::Schedule;
 use mdlm::sample::{Canvas, Denoiser, Draw, DrawOptions, Sampler, StepReport};
 use pollster::block_on;
 

@@ -2,7 +2,7 @@
 //! (the reference stops at 1e-5 and fills the rest greedily).
 
 use super::plan::{Plan, Rule, View, binomial, choose, grid_times};
-use crate::diffusion::Schedule;
+use crate::process::Schedule;
 use crate::rng::Rng;
 use crate::sample::Draw;
 

@@ -1,7 +1,7 @@
 //! One position after the other: at random times, or from left to right.
 
 use super::plan::{Plan, Rule, View, choose};
-use crate::diffusion::Schedule;
+use crate::process::Schedule;
 use crate::rng::Rng;
 
 /// The first-hitting sampler (Zheng et al. 2024): the reverse process in continuous time, without

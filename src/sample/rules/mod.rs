@@ -13,7 +13,7 @@ pub use plan::binomial;
 pub(super) use plan::{Plan, Rule, View};
 
 use crate::config::{Parameterization, SampleConfig, SamplerKind};
-use crate::diffusion::Schedule;
+use crate::process::Schedule;
 
 /// The rule of a configuration, for a model with this noise and parameterisation.
 pub(super) fn rule(

@@ -5,7 +5,7 @@
 //! share of the tokens is masked as of the open positions.
 
 use super::plan::{Plan, Rule, View};
-use crate::diffusion::Schedule;
+use crate::process::Schedule;
 use crate::rng::Rng;
 use crate::sample::Draw;
 

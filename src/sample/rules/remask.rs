@@ -4,7 +4,7 @@
 //! keeps the share of masks where the schedule wants it. Sigma is at most `(1 - alpha_s) / alpha_t`.
 
 use super::plan::{Plan, Rule, View, grid_times};
-use crate::diffusion::Schedule;
+use crate::process::Schedule;
 use crate::rng::Rng;
 
 /// How sigma is chosen.

@@ -10,9 +10,10 @@
 //! - autoregressive: 1, every token but the first being predicted.
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
-use crate::diffusion::{Noised, Schedule, q_xt, sample_times};
 use crate::error::{Error, Result};
+use crate::objective::Noised;
 use crate::ops::{COEFFICIENTS, RowLoss};
+use crate::process::{Schedule, q_xt, sample_times};
 use crate::rng::Rng;
 
 /// Largest t of the discrete-time loss (the reference's clamp).

@@ -1,51 +1,7 @@
-//! What an operation has to provide.
+//! A kernel launch, as an operation describes it.
 
-use std::fmt::Debug;
-
-use super::{Backward, Graph, Node, Tensor};
-use crate::cpu::Twin;
-use crate::error::{Error, Result};
-use crate::gpu::{Grid, Shader, Source, Tuning};
-use crate::program::{Declared, Extent, Words};
-
-/// What an operand of an operation holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Numbers in f32 (f64 on the f64 twin).
-    Number,
-    /// Numbers that may be stored in half precision, which the operation unpacks.
-    Weight,
-    /// Indices.
-    Index,
-}
-
-/// An operation: attributes, backward rule, GPU kernels and CPU twin. Its shape rule is the
-/// method of [`Graph`] that appends it.
-pub trait Op: Twin + Debug {
-    /// Name, as in errors and reports.
-    fn name(&self) -> &'static str;
-
-    /// What input `i` holds; checked when a node is pushed.
-    fn role(&self, _input: usize) -> Role {
-        Role::Number
-    }
-
-    /// The scalars that its kernels and its twin read, besides what it counts rows by.
-    fn scalars(&self) -> Vec<Declared> {
-        Vec::new()
-    }
-
-    /// Appends the nodes that turn the outputs' gradients into the inputs'.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] for an operation that has no gradient.
-    fn backward(&self, _: &mut Backward<'_>) -> Result<()> {
-        Err(Error::Internal(format!("{} has no gradient", self.name())))
-    }
-
-    /// The kernel launches, in order.
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel>;
-}
+use crate::gpu::{Grid, Shader, Source};
+use crate::program::{Extent, Words};
 
 /// An operand of a launch, as an index into the node's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,67 +143,5 @@ impl Kernel {
     pub fn flops(mut self, flops: u64) -> Self {
         self.flops = flops;
         self
-    }
-}
-
-/// What a lowering rule may look at.
-#[derive(Clone, Copy)]
-pub struct Lower<'a> {
-    pub(super) graph: &'a Graph,
-    pub(super) node: &'a Node,
-    /// Kernel constants of the device class.
-    pub tuning: &'a Tuning,
-}
-
-impl Lower<'_> {
-    /// Number of inputs.
-    pub fn read_count(&self) -> usize {
-        self.node.reads.len()
-    }
-
-    /// Elements of input `i`.
-    pub fn read_len(&self, i: usize) -> usize {
-        self.graph.len(self.node.reads[i])
-    }
-
-    /// Elements of output `i`.
-    pub fn write_len(&self, i: usize) -> usize {
-        self.graph.len(self.node.writes[i])
-    }
-
-    /// The node's row count.
-    pub fn extent(&self) -> Extent {
-        self.node.extent
-    }
-
-    /// Invocations of a workgroup that works on one row of that width.
-    pub fn row_threads(&self, width: usize) -> u32 {
-        (width.next_power_of_two() as u32).clamp(32, self.tuning.row_threads)
-    }
-}
-
-/// Implements [`Twin`] by a generic method `run`.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! twin {
-    ($op:ty) => {
-        impl $crate::cpu::Twin for $op {
-            fn run_f32(&self, io: &mut $crate::cpu::Io<'_, f32>) {
-                self.run(io);
-            }
-            fn run_f64(&self, io: &mut $crate::cpu::Io<'_, f64>) {
-                self.run(io);
-            }
-        }
-    };
-}
-
-impl Node {
-    pub(super) fn operands(&self) -> impl Iterator<Item = Tensor> {
-        self.reads
-            .iter()
-            .chain(&self.writes)
-            .chain(&self.temps)
-            .copied()
     }
 }

@@ -1,0 +1,146 @@
+//! A handle to whatever computes.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Context, DeviceClass};
+
+/// What a [`Device`] is, and why it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Name of the adapter, or `CPU twin`.
+    pub name: String,
+    /// Graphics interface and driver, or the number of threads.
+    pub detail: String,
+    /// Whether it is GPU hardware.
+    pub hardware_gpu: bool,
+    /// Why it was taken.
+    pub reason: String,
+}
+
+impl std::fmt::Display for DeviceInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}): {}", self.name, self.detail, self.reason)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Gpu(Arc<Context>),
+    CpuF32,
+    CpuF64,
+}
+
+/// A handle to whatever computes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Device {
+    inner: Arc<(Backend, DeviceInfo)>,
+}
+
+impl Device {
+    pub(crate) fn new(backend: Backend, info: DeviceInfo) -> Self {
+        Self {
+            inner: Arc::new((backend, info)),
+        }
+    }
+
+    /// A device that the application owns. Nothing is installed on it: no callback, no handler.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if its limits are below WebGPU's defaults.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let limits = device.limits();
+        for (what, need, have) in [
+            (
+                "storage buffers per stage",
+                8,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "invocations per workgroup",
+                256,
+                limits.max_compute_invocations_per_workgroup,
+            ),
+            (
+                "bytes of workgroup memory",
+                16384,
+                limits.max_compute_workgroup_storage_size,
+            ),
+            (
+                "workgroups per dimension",
+                32768,
+                limits.max_compute_workgroups_per_dimension,
+            ),
+        ] {
+            if have < need {
+                return Err(Error::Unsupported {
+                    what: what.into(),
+                    need: need.into(),
+                    have: have.into(),
+                });
+            }
+        }
+        let info = DeviceInfo {
+            name: "the application's device".into(),
+            detail: "wgpu".into(),
+            hardware_gpu: true,
+            reason: "given by the application".into(),
+        };
+        let context = Context::new(device, queue, DeviceClass::Portable, false);
+        Ok(Self::new(Backend::Gpu(Arc::new(context)), info))
+    }
+
+    /// The CPU twin in f32.
+    pub fn cpu() -> Self {
+        Self::twin(Backend::CpuF32, "asked for")
+    }
+
+    /// The CPU twin in f64: the oracle of the tests, slow and exact.
+    pub fn oracle() -> Self {
+        Self::twin(Backend::CpuF64, "asked for, in f64")
+    }
+
+    pub(crate) fn twin(backend: Backend, reason: &str) -> Self {
+        let info = DeviceInfo {
+            name: "CPU twin".into(),
+            detail: format!("{} threads", crate::cpu::threads()),
+            hardware_gpu: false,
+            reason: reason.to_owned(),
+        };
+        Self::new(backend, info)
+    }
+
+    /// What it is and why it was taken.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.inner.1
+    }
+
+    /// The GPU behind it, for counters and for sharing; `None` for the twin.
+    pub fn context(&self) -> Option<&Arc<Context>> {
+        match &self.inner.0 {
+            Backend::Gpu(context) => Some(context),
+            _ => None,
+        }
+    }
+
+    /// Device class whose kernels it runs; the twin's reports are those of a portable GPU.
+    pub fn class(&self) -> DeviceClass {
+        self.context()
+            .map_or(DeviceClass::Portable, |context| context.class)
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.inner.0
+    }
+
+    /// Most elements of one parameter slab.
+    pub fn slab_limit(&self) -> usize {
+        self.context().map_or(usize::MAX / 8, |context| {
+            let bytes = context
+                .limits
+                .max_buffer_size
+                .min(context.limits.max_storage_buffer_binding_size);
+            (bytes / 4) as usize
+        })
+    }
+}

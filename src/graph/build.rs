@@ -1,0 +1,414 @@
+//! The graph while it is built, and what its operations have to provide.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::kernel::Kernel;
+use super::layout::{Layout, ParamId};
+use super::tensor::{FORWARD, Info, Origin, PARAMS, Tensor};
+use crate::cpu::Twin;
+use crate::error::{Error, Result};
+use crate::gpu::Tuning;
+use crate::program::{Arena, Declared, Element, Extent, Phase, Slab};
+
+/// What an operand of an operation holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Numbers in f32 (f64 on the f64 twin).
+    Number,
+    /// Numbers that may be stored in half precision, which the operation unpacks.
+    Weight,
+    /// Indices.
+    Index,
+}
+
+/// An operation: attributes, backward rule, GPU kernels and CPU twin. Its shape rule is the
+/// method of [`Graph`] that appends it.
+pub trait Op: Twin + Debug {
+    /// Name, as in errors and reports.
+    fn name(&self) -> &'static str;
+
+    /// What input `i` holds; checked when a node is pushed.
+    fn role(&self, _input: usize) -> Role {
+        Role::Number
+    }
+
+    /// The scalars that its kernels and its twin read, besides what it counts rows by.
+    fn scalars(&self) -> Vec<Declared> {
+        Vec::new()
+    }
+
+    /// Appends the nodes that turn the outputs' gradients into the inputs'.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an operation that has no gradient.
+    fn backward(&self, _: &mut Backward<'_>) -> Result<()> {
+        Err(Error::Internal(format!("{} has no gradient", self.name())))
+    }
+
+    /// The kernel launches, in order.
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel>;
+}
+
+/// What a backward rule sees of its node, and where it puts gradients.
+pub struct Backward<'a> {
+    /// The graph, to append nodes to.
+    pub graph: &'a mut Graph,
+    pub(super) node: usize,
+}
+
+/// What a lowering rule may look at.
+#[derive(Clone, Copy)]
+pub struct Lower<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) node: &'a Node,
+    /// Kernel constants of the device class.
+    pub tuning: &'a Tuning,
+}
+
+impl Lower<'_> {
+    /// Number of inputs.
+    pub fn read_count(&self) -> usize {
+        self.node.reads.len()
+    }
+
+    /// Elements of input `i`.
+    pub fn read_len(&self, i: usize) -> usize {
+        self.graph.len(self.node.reads[i])
+    }
+
+    /// Elements of output `i`.
+    pub fn write_len(&self, i: usize) -> usize {
+        self.graph.len(self.node.writes[i])
+    }
+
+    /// The node's row count.
+    pub fn extent(&self) -> Extent {
+        self.node.extent
+    }
+
+    /// Invocations of a workgroup that works on one row of that width.
+    pub fn row_threads(&self, width: usize) -> u32 {
+        (width.next_power_of_two() as u32).clamp(32, self.tuning.row_threads)
+    }
+}
+
+/// Implements [`Twin`] by a generic method `run`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! twin {
+    ($op:ty) => {
+        impl $crate::cpu::Twin for $op {
+            fn run_f32(&self, io: &mut $crate::cpu::Io<'_, f32>) {
+                self.run(io);
+            }
+            fn run_f64(&self, io: &mut $crate::cpu::Io<'_, f64>) {
+                self.run(io);
+            }
+        }
+    };
+}
+
+impl Node {
+    pub(super) fn operands(&self) -> impl Iterator<Item = Tensor> {
+        self.reads
+            .iter()
+            .chain(&self.writes)
+            .chain(&self.temps)
+            .copied()
+    }
+}
+
+pub(super) struct Node {
+    pub(super) op: Arc<dyn Op>,
+    pub(super) reads: Vec<Tensor>,
+    pub(super) writes: Vec<Tensor>,
+    /// Work areas of the GPU kernels; the twin needs none.
+    pub(super) temps: Vec<Tensor>,
+    pub(super) extent: Extent,
+}
+
+/// A computation under construction.
+pub struct Graph {
+    pub(super) layout: Arc<Layout>,
+    pub(super) tensors: Vec<Info>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) grads: Vec<Option<Tensor>>,
+    /// Each phase with its first node.
+    pub(super) phases: Vec<(Phase, usize)>,
+    keep_all: bool,
+}
+
+impl Graph {
+    /// An empty graph over a parameter layout.
+    pub fn new(layout: Arc<Layout>) -> Self {
+        Self {
+            layout,
+            tensors: Vec::new(),
+            nodes: Vec::new(),
+            grads: Vec::new(),
+            phases: vec![(FORWARD, 0)],
+            keep_all: false,
+        }
+    }
+
+    /// The parameter layout.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Keeps every activation, made and to be made, readable after a run (no buffer reuse), for
+    /// inspection.
+    pub fn keep_all(&mut self) {
+        self.keep_all = true;
+        self.tensors.iter_mut().for_each(|info| info.keep = true);
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        element: Element,
+        origin: Origin,
+    ) -> Tensor {
+        let requires_grad = matches!(origin, Origin::Arena { arena: PARAMS, .. });
+        let keep = self.keep_all;
+        self.tensors.push(Info {
+            name,
+            shape: shape.to_vec(),
+            element,
+            origin,
+            keep,
+            requires_grad,
+        });
+        self.grads.push(None);
+        Tensor(self.tensors.len() as u32 - 1)
+    }
+
+    /// Numbers that the host writes before a run.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::F32, Origin::Input)
+    }
+
+    /// Integers that the host writes before a run.
+    pub fn input_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::U32, Origin::Input)
+    }
+
+    /// Numbers that nodes leave for the next run, 0 before the first.
+    pub fn state(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::F32, Origin::State)
+    }
+
+    /// A table computed on the host.
+    pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<f64>) -> Tensor {
+        self.add(name.to_owned(), shape, Element::F32, Origin::Constant(data))
+    }
+
+    /// A parameter.
+    pub fn param(&mut self, id: ParamId) -> Tensor {
+        self.arena_tensor(id, PARAMS)
+    }
+
+    fn arena_tensor(&mut self, id: ParamId, arena: Arena) -> Tensor {
+        let entry = self.layout.entry(id).clone();
+        let element = self.layout.slabs()[entry.slab].element_in(arena);
+        let name = if arena == PARAMS {
+            entry.name
+        } else {
+            format!("{}.{}", arena.name, entry.name)
+        };
+        let origin = Origin::Arena {
+            arena,
+            slab: entry.slab,
+            offset: entry.offset,
+        };
+        self.add(name, &entry.shape, element, origin)
+    }
+
+    /// A whole slab of an arena.
+    pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
+        let Slab { len, .. } = self.layout.slabs()[slab];
+        let element = self.layout.slabs()[slab].element_in(arena);
+        self.add(
+            format!("{}[{slab}]", arena.name),
+            &[len],
+            element,
+            Origin::Arena {
+                arena,
+                slab,
+                offset: 0,
+            },
+        )
+    }
+
+    /// An intermediate result.
+    pub fn activation(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::F32, Origin::Pooled)
+    }
+
+    /// An intermediate result of integers.
+    pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.add(name.to_owned(), shape, Element::U32, Origin::Pooled)
+    }
+
+    /// The elements of `of` from `offset` on, in another shape.
+    pub fn view(&mut self, of: Tensor, offset: usize, shape: &[usize]) -> Result<Tensor> {
+        let info = self.info(of);
+        if offset + shape.iter().product::<usize>() > info.len() {
+            return Err(Error::Shape {
+                op: "view",
+                tensor: info.name.clone(),
+                expected: format!("at least {offset} + {shape:?} elements"),
+                got: info.shape.clone(),
+            });
+        }
+        let (name, element, grad) = (info.name.clone(), info.element, info.requires_grad);
+        let view = self.add(
+            format!("{name}[{offset}..]"),
+            shape,
+            element,
+            Origin::View { of, offset },
+        );
+        self.tensors[view.index()].requires_grad = grad;
+        Ok(view)
+    }
+
+    /// Marks a tensor that the host reads after a run.
+    pub fn keep(&mut self, tensor: Tensor) {
+        let base = self.base(tensor).0;
+        self.tensors[base.index()].keep = true;
+    }
+
+    /// Appends a node. Outputs need a gradient if any input does.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an input of a type that the operation does not take.
+    pub fn push(
+        &mut self,
+        op: impl Op + 'static,
+        reads: &[Tensor],
+        writes: &[Tensor],
+        temps: &[Tensor],
+        extent: Extent,
+    ) -> Result<()> {
+        for (i, &t) in reads.iter().enumerate() {
+            let (role, element) = (op.role(i), self.info(t).element);
+            let fits = match role {
+                Role::Number => element == Element::F32,
+                Role::Weight => element.is_number(),
+                Role::Index => element == Element::U32,
+            };
+            let expected = match role {
+                Role::Index => "indices".to_owned(),
+                Role::Number | Role::Weight => format!("numbers, not {element:?}"),
+            };
+            self.require(op.name(), t, fits, &expected)?;
+        }
+        let grad = reads.iter().any(|&t| self.info(t).requires_grad);
+        for &t in writes {
+            self.tensors[t.index()].requires_grad |= grad;
+        }
+        let [reads, writes, temps] = [reads, writes, temps].map(<[Tensor]>::to_vec);
+        self.nodes.push(Node {
+            op: Arc::new(op),
+            reads,
+            writes,
+            temps,
+            extent,
+        });
+        Ok(())
+    }
+
+    /// Nodes from here on belong to another phase.
+    pub fn begin_phase(&mut self, phase: Phase) {
+        self.phases.push((phase, self.nodes.len()));
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, tensor: Tensor) -> &[usize] {
+        &self.info(tensor).shape
+    }
+
+    /// Number of elements of a tensor.
+    pub fn len(&self, tensor: Tensor) -> usize {
+        self.info(tensor).len()
+    }
+
+    /// Whether the graph has no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Name of a tensor, as in errors and labels.
+    pub fn name(&self, tensor: Tensor) -> &str {
+        &self.info(tensor).name
+    }
+
+    /// Gives a tensor another name.
+    pub fn rename(&mut self, tensor: Tensor, name: &str) {
+        name.clone_into(&mut self.tensors[tensor.index()].name);
+    }
+
+    /// The newest tensor of that name.
+    pub fn find(&self, name: &str) -> Option<Tensor> {
+        (0..self.tensors.len() as u32)
+            .rev()
+            .map(Tensor)
+            .find(|&t| self.name(t) == name)
+    }
+
+    /// Gradient of a tensor, once `backward` has made one.
+    pub fn grad(&self, tensor: Tensor) -> Option<Tensor> {
+        self.grads[tensor.index()]
+    }
+
+    /// An error unless `tensor` has this shape.
+    pub fn expect(&self, op: &'static str, tensor: Tensor, shape: &[usize]) -> Result<()> {
+        self.require(
+            op,
+            tensor,
+            self.shape(tensor) == shape,
+            &format!("{shape:?}"),
+        )
+    }
+
+    /// A shape error that names `tensor` unless `ok`.
+    pub fn require(
+        &self,
+        op: &'static str,
+        tensor: Tensor,
+        ok: bool,
+        expected: &str,
+    ) -> Result<()> {
+        if ok {
+            return Ok(());
+        }
+        Err(self.misfit(op, tensor, expected))
+    }
+
+    /// The shape error of a tensor.
+    pub fn misfit(&self, op: &'static str, tensor: Tensor, expected: &str) -> Error {
+        Error::Shape {
+            op,
+            tensor: self.name(tensor).to_owned(),
+            expected: expected.to_owned(),
+            got: self.shape(tensor).to_vec(),
+        }
+    }
+
+    pub(super) fn info(&self, tensor: Tensor) -> &Info {
+        &self.tensors[tensor.index()]
+    }
+
+    /// The tensor that owns the elements, and the offset in it.
+    pub(super) fn base(&self, tensor: Tensor) -> (Tensor, usize) {
+        match self.info(tensor).origin {
+            Origin::View { of, offset } => {
+                let (base, more) = self.base(of);
+                (base, offset + more)
+            }
+            _ => (tensor, 0),
+        }
+    }
+}
