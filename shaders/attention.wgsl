@@ -1,27 +1,32 @@
-// o = softmax(q k^T / sqrt(head_dim)) v per head, q, k, v from a fused [rows, 3, heads, head_dim]
-// tensor; also stores each row's log-sum-exp [batch, heads, length].
+// o = softmax(q k^T scale) v per head, of heads that lie in any tensors, with the log-sum-exp of each row [batch,
+// heads, queries].
 //
-// A workgroup takes ROWS queries of one head, one an invocation, and walks over the keys in tiles of
-// TILE with a running maximum and sum. The first barrier of the loop protects the staged tile from
-// being overwritten while others read it, the second makes it visible. CAUSAL: a query sees keys up
-// to itself. Memory is linear in length.
+// A workgroup takes ROWS queries of one head, one an invocation, and walks over the keys with a running maximum and
+// sum, four keys at a time, so that their scores fit a vector and no array is indexed at run time. All invocations
+// look at the same keys: their loads are uniform and need neither workgroup memory nor barriers. CAUSAL: a query sees
+// keys up to itself. BY_SIGHT: it sees what four integers a row say (src/ops/visibility.rs); keys that no query of a
+// wave sees cost it only that test.
 
 const ROWS: u32 = 64u;
-const TILE: u32 = 16u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 const LOWEST: f32 = -1e30;
+const NOTHING_SEEN: f32 = 1e30;
 
 //#params
 
 //#include grid
+//#include sight
 
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> o: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(3) var<uniform> p: Params;
-
-var<workgroup> k_tile: array<vec4<f32>, TILE * VECTORS>;
-var<workgroup> v_tile: array<vec4<f32>, TILE * VECTORS>;
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
+//#if BY_SIGHT
+@group(0) @binding(3) var<storage, read> query_sights: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> key_sights: array<vec4<u32>>;
+//#endif
+@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(7) var<uniform> p: Params;
 
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -32,84 +37,88 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let block = index % p.blocks;
   let head = (index / p.blocks) % p.heads;
   let sequence = index / (p.blocks * p.heads);
-  let row_vectors = p.heads * VECTORS; // of one of q, k, v in a row
-  let first = sequence * p.length;
-  let i = block * ROWS + lane;
-  let live = i < p.length;
-  var q: array<vec4<f32>, VECTORS>;
+  let i = min(block * ROWS + lane, p.queries - 1u);
+  let q0 = (sequence * p.queries + i) * p.q_stride + p.q_column + head * VECTORS;
+  let k_head = p.k_column + head / p.group * VECTORS;
+  let v_head = p.v_column + head / p.group * VECTORS;
+  var mine: array<vec4<f32>, VECTORS>;
   var acc: array<vec4<f32>, VECTORS>;
-  if (live) {
-    //#unroll d VECTORS
-    for (var d = 0u; d < VECTORS; d++) {
-      q[d] = qkv[(first + i) * 3u * row_vectors + head * VECTORS + d] * p.scale;
-    }
-    //#end
+  //#unroll d VECTORS
+  for (var d = 0u; d < VECTORS; d++) {
+    mine[d] = q[q0 + d] * p.scale;
   }
+  //#end
+  //#if BY_SIGHT
+  let sight = query_sights[i + select(sequence * p.queries, 0u, p.sight_queries == p.queries)];
+  // of the keys' sights, which all sequences may share, counted from the first row of keys
+  let sight_first = select(0u, 0u - sequence * p.keys, p.sight_keys == p.keys);
+  //#endif
+  //#if CAUSAL
+  let keys = min(p.keys, (block + 1u) * ROWS);
+  //#else
+  let keys = p.keys;
+  //#endif
+  let first = sequence * p.keys;
+  let last = first + p.keys - 1u;
   var top = LOWEST;
   var sum = 0.0;
-  //#if CAUSAL
-  let keys = min(p.length, (block + 1u) * ROWS);
-  //#else
-  let keys = p.length;
-  //#endif
-  for (var j0 = 0u; j0 < keys; j0 += TILE) {
-    workgroupBarrier();
-    for (var e = lane; e < TILE * VECTORS; e += ROWS) {
-      let j = j0 + e / VECTORS;
-      var k = vec4<f32>();
-      var v = vec4<f32>();
-      if (j < p.length) {
-        let at = (first + j) * 3u * row_vectors + head * VECTORS + e % VECTORS;
-        k = qkv[at + row_vectors];
-        v = qkv[at + 2u * row_vectors];
+  for (var j = 0u; j < keys; j += 4u) {
+    let key = vec4<u32>(j) + vec4<u32>(0u, 1u, 2u, 3u);
+    let row = min(vec4<u32>(first) + key, vec4<u32>(last));
+    //#if CAUSAL
+    let seen = key <= vec4<u32>(i);
+    //#else
+    var seen = key < vec4<u32>(p.keys);
+    //#endif
+    //#if BY_SIGHT
+    seen &= vec4<bool>(
+      sees(sight, key_sights[sight_first + row.x]),
+      sees(sight, key_sights[sight_first + row.y]),
+      sees(sight, key_sights[sight_first + row.z]),
+      sees(sight, key_sights[sight_first + row.w]),
+    );
+    if (any(seen)) {
+    //#else
+    {
+    //#endif
+      let k0 = row * p.k_stride + vec4<u32>(k_head);
+      var s = vec4<f32>();
+      //#unroll d VECTORS
+      for (var d = 0u; d < VECTORS; d++) {
+        s += vec4<f32>(
+          dot(mine[d], k[k0.x + d]),
+          dot(mine[d], k[k0.y + d]),
+          dot(mine[d], k[k0.z + d]),
+          dot(mine[d], k[k0.w + d]),
+        );
       }
-      k_tile[e] = k;
-      v_tile[e] = v;
-    }
-    workgroupBarrier();
-    if (live) {
-      // four keys at a time: their scores fit a vector, so that no array is indexed at run time
-      for (var j = 0u; j < TILE; j += 4u) {
-        var s = vec4<f32>();
-        //#unroll d VECTORS
-        for (var d = 0u; d < VECTORS; d++) {
-          s += vec4<f32>(
-            dot(q[d], k_tile[j * VECTORS + d]),
-            dot(q[d], k_tile[(j + 1u) * VECTORS + d]),
-            dot(q[d], k_tile[(j + 2u) * VECTORS + d]),
-            dot(q[d], k_tile[(j + 3u) * VECTORS + d]),
-          );
-        }
-        //#end
-        let key = vec4<u32>(j0 + j) + vec4<u32>(0u, 1u, 2u, 3u);
-        //#if CAUSAL
-        s = select(vec4<f32>(LOWEST), s, key <= vec4<u32>(i));
-        //#else
-        s = select(vec4<f32>(LOWEST), s, key < vec4<u32>(p.length));
-        //#endif
-        let higher = max(max(top, max(s.x, s.y)), max(s.z, s.w));
-        let shrink = exp(top - higher);
-        let e = exp(s - higher);
-        top = higher;
-        sum = sum * shrink + ((e.x + e.y) + (e.z + e.w));
-        //#unroll d VECTORS
-        for (var d = 0u; d < VECTORS; d++) {
-          acc[d] = acc[d] * shrink
-            + e.x * v_tile[j * VECTORS + d]
-            + e.y * v_tile[(j + 1u) * VECTORS + d]
-            + e.z * v_tile[(j + 2u) * VECTORS + d]
-            + e.w * v_tile[(j + 3u) * VECTORS + d];
-        }
-        //#end
+      //#end
+      s = select(vec4<f32>(LOWEST), s, seen);
+      let higher = max(max(top, max(s.x, s.y)), max(s.z, s.w));
+      let shrink = exp(top - higher);
+      let e = exp(s - higher);
+      top = higher;
+      sum = sum * shrink + ((e.x + e.y) + (e.z + e.w));
+      let v0 = row * p.v_stride + vec4<u32>(v_head);
+      //#unroll d VECTORS
+      for (var d = 0u; d < VECTORS; d++) {
+        acc[d] = acc[d] * shrink
+          + e.x * v[v0.x + d]
+          + e.y * v[v0.y + d]
+          + e.z * v[v0.z + d]
+          + e.w * v[v0.w + d];
       }
+      //#end
     }
   }
-  if (live) {
+  if (block * ROWS + lane < p.queries) {
+    let o0 = ((sequence * p.queries + i) * p.heads + head) * VECTORS;
+    let share = select(0.0, 1.0 / sum, sum > 0.0);
     //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
-      o[(first + i) * row_vectors + head * VECTORS + d] = acc[d] / sum;
+      o[o0 + d] = acc[d] * share;
     }
     //#end
-    lse[(sequence * p.heads + head) * p.length + i] = top + log(sum);
+    lse[(sequence * p.heads + head) * p.queries + i] = select(NOTHING_SEEN, top + log(sum), sum > 0.0);
   }
 }

@@ -1,77 +1,57 @@
 // Backward pass of attention.wgsl without atomics: P is recomputed from the stored log-sum-exp.
 //
-// delta: delta_i = sum over d of do o, one (query, head) an invocation.
-// dq: a workgroup owns ROWS queries and walks over the keys: dS = P (do v^T - delta), dq += dS k.
-// dv, dk: a workgroup owns ROWS keys and walks over the queries: dv += P^T do, dk += dS^T q; two
-// passes, so that neither runs out of registers.
-// Barriers are those of attention.wgsl. All write disjoint parts of dqkv.
+// stats: (lse, delta) of each row, delta_i = sum over d of do o, one (query, head) an invocation.
+// dq: a workgroup owns ROWS queries and walks over the keys: dS = P (do v^T - delta), dq = sum of dS k.
+// dv, dk: a workgroup owns ROWS keys of a key head and walks over the queries of its query heads: dv = sum of P^T do,
+// dk = sum of dS^T q; two passes, so that neither runs out of registers.
+// What all invocations of a workgroup look at they load at the same address, as attention.wgsl does. All write
+// disjoint parts of the gradients.
 
 const ROWS: u32 = 64u;
-const TILE: u32 = 16u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 
 //#params
 
 //#include grid
+//#include sight
 
-//#if DELTA
+//#if STATS
 @group(0) @binding(0) var<storage, read> o: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> do_: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> delta: array<f32>; // [batch, heads, length]
-@group(0) @binding(3) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> lse: array<f32>;
+@group(0) @binding(2) var<storage, read> g: array<vec4<f32>>; // gradient of o
+@group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>; // [batch, heads, queries]
+@group(0) @binding(4) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
-fn delta_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn stats_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = group_index(group) * 64u + lane; // over rows and heads
   if (i >= p.total) {
     return;
   }
-  var sum = 0.0;
+  var delta = 0.0;
   //#unroll d VECTORS
   for (var d = 0u; d < VECTORS; d++) {
-    sum += dot(o[i * VECTORS + d], do_[i * VECTORS + d]);
+    delta += dot(o[i * VECTORS + d], g[i * VECTORS + d]);
   }
   //#end
   let row = i / p.heads;
-  delta[((row / p.length) * p.heads + i % p.heads) * p.length + row % p.length] = sum;
+  let at = ((row / p.queries) * p.heads + i % p.heads) * p.queries + row % p.queries;
+  stats[at] = vec2<f32>(lse[at], delta);
 }
 //#else
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> do_: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> lse: array<f32>;
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> k: array<vec4<f32>>;
 //#if !DV
-@group(0) @binding(3) var<storage, read> delta: array<f32>;
+@group(0) @binding(2) var<storage, read> v: array<vec4<f32>>;
 //#endif
-@group(0) @binding(4) var<storage, read_write> dqkv: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> p: Params;
-
-// keys k and v for dq, queries q and gradients do for dk and dv
-var<workgroup> a_tile: array<vec4<f32>, TILE * VECTORS>;
-var<workgroup> b_tile: array<vec4<f32>, TILE * VECTORS>;
-var<workgroup> lse_tile: array<f32, TILE>;
-var<workgroup> delta_tile: array<f32, TILE>;
-
-struct Place {
-  head: u32,
-  first: u32, // row of the sequence's beginning
-  stats: u32, // its beginning in lse and delta
-  block: u32,
-}
-
-fn place(index: u32) -> Place {
-  let head = (index / p.blocks) % p.heads;
-  let sequence = index / (p.blocks * p.heads);
-  return Place(head, sequence * p.length, (sequence * p.heads + head) * p.length, index % p.blocks);
-}
-
-// Vector d of q (part 0), k (1) or v (2).
-fn at(w: Place, row: u32, part: u32, d: u32) -> u32 {
-  return ((w.first + row) * 3u + part) * p.heads * VECTORS + w.head * VECTORS + d;
-}
-
-fn at_output(w: Place, row: u32, d: u32) -> u32 {
-  return ((w.first + row) * p.heads + w.head) * VECTORS + d;
-}
+@group(0) @binding(3) var<storage, read> g: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> stats: array<vec2<f32>>;
+//#if BY_SIGHT
+@group(0) @binding(5) var<storage, read> query_sights: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> key_sights: array<vec4<u32>>;
+//#endif
+@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(8) var<uniform> p: Params;
 
 //#if DQ
 @compute @workgroup_size(ROWS)
@@ -80,71 +60,65 @@ fn dq(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) 
   if (index >= p.total) {
     return;
   }
-  let w = place(index);
-  let i = w.block * ROWS + lane;
-  let live = i < p.length;
-  var q: array<vec4<f32>, VECTORS>;
-  var g: array<vec4<f32>, VECTORS>;
+  let block = index % p.blocks;
+  let head = (index / p.blocks) % p.heads;
+  let sequence = index / (p.blocks * p.heads);
+  let i = min(block * ROWS + lane, p.queries - 1u);
+  let row = sequence * p.queries + i;
+  let q0 = row * p.q_stride + p.q_column + head * VECTORS;
+  let g0 = (row * p.heads + head) * VECTORS;
+  var mine: array<vec4<f32>, VECTORS>;
+  var slope: array<vec4<f32>, VECTORS>;
   var sum: array<vec4<f32>, VECTORS>;
-  var row_lse = 0.0;
-  var row_delta = 0.0;
-  if (live) {
-    //#unroll d VECTORS
-    for (var d = 0u; d < VECTORS; d++) {
-      q[d] = qkv[at(w, i, 0u, d)] * p.scale;
-      g[d] = do_[at_output(w, i, d)];
-    }
-    //#end
-    row_lse = lse[w.stats + i];
-    row_delta = delta[w.stats + i];
+  //#unroll d VECTORS
+  for (var d = 0u; d < VECTORS; d++) {
+    mine[d] = q[q0 + d] * p.scale;
+    slope[d] = g[g0 + d];
   }
-  //#if CAUSAL
-  let keys = min(p.length, (w.block + 1u) * ROWS);
-  //#else
-  let keys = p.length;
+  //#end
+  let stat = stats[(sequence * p.heads + head) * p.queries + i];
+  //#if BY_SIGHT
+  let sight = query_sights[i + select(sequence * p.queries, 0u, p.sight_queries == p.queries)];
+  let sight_first = select(sequence * p.keys, 0u, p.sight_keys == p.keys);
   //#endif
-  for (var j0 = 0u; j0 < keys; j0 += TILE) {
-    workgroupBarrier();
-    for (var e = lane; e < TILE * VECTORS; e += ROWS) {
-      let j = j0 + e / VECTORS;
-      var k = vec4<f32>();
-      var v = vec4<f32>();
-      if (j < p.length) {
-        k = qkv[at(w, j, 1u, e % VECTORS)];
-        v = qkv[at(w, j, 2u, e % VECTORS)];
+  //#if CAUSAL
+  let keys = min(p.keys, (block + 1u) * ROWS);
+  //#else
+  let keys = p.keys;
+  //#endif
+  for (var j = 0u; j < keys; j++) {
+    let key = sequence * p.keys + j;
+    //#if BY_SIGHT
+    if (sees(sight, key_sights[sight_first + j])) {
+    //#else
+    {
+    //#endif
+      let k0 = key * p.k_stride + p.k_column + head / p.group * VECTORS;
+      let v0 = key * p.v_stride + p.v_column + head / p.group * VECTORS;
+      var s = 0.0;
+      var dp = 0.0;
+      //#unroll d VECTORS
+      for (var d = 0u; d < VECTORS; d++) {
+        s += dot(mine[d], k[k0 + d]);
+        dp += dot(slope[d], v[v0 + d]);
       }
-      a_tile[e] = k;
-      b_tile[e] = v;
-    }
-    workgroupBarrier();
-    for (var j = 0u; j < TILE; j++) {
+      //#end
+      var ds = exp(s - stat.x) * (dp - stat.y);
       //#if CAUSAL
-      let seen = live && j0 + j <= i;
-      //#else
-      let seen = live && j0 + j < p.length;
+      ds = select(0.0, ds, j <= i);
       //#endif
-      if (seen) {
-        var s = 0.0;
-        var dp = 0.0;
-        //#unroll d VECTORS
-        for (var d = 0u; d < VECTORS; d++) {
-          s += dot(q[d], a_tile[j * VECTORS + d]);
-          dp += dot(g[d], b_tile[j * VECTORS + d]);
-        }
-        //#end
-        let ds = exp(s - row_lse) * (dp - row_delta);
-        //#unroll d VECTORS
-        for (var d = 0u; d < VECTORS; d++) {
-          sum[d] += ds * a_tile[j * VECTORS + d];
-        }
-        //#end
+      //#unroll d VECTORS
+      for (var d = 0u; d < VECTORS; d++) {
+        sum[d] += ds * k[k0 + d];
       }
+      //#end
     }
   }
-  if (live) {
+  if (block * ROWS + lane < p.queries) {
+    let d0 = row * p.d_stride + p.d_column + head * VECTORS;
     //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
-      dqkv[at(w, i, 0u, d)] = sum[d] * p.scale;
+      out[d0 + d] = sum[d] * p.scale;
     }
     //#end
   }
@@ -156,93 +130,88 @@ fn dkv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
   if (index >= p.total) {
     return;
   }
-  let w = place(index);
-  let j = w.block * ROWS + lane;
-  let live = j < p.length;
-  var k: array<vec4<f32>, VECTORS>;
+  let kv_heads = p.heads / p.group;
+  let block = index % p.blocks;
+  let kv_head = (index / p.blocks) % kv_heads;
+  let sequence = index / (p.blocks * kv_heads);
+  let j = min(block * ROWS + lane, p.keys - 1u);
+  let key = sequence * p.keys + j;
+  let k0 = key * p.k_stride + p.k_column + kv_head * VECTORS;
+  var mine: array<vec4<f32>, VECTORS>;
   //#if !DV
-  var v: array<vec4<f32>, VECTORS>;
+  let v0 = key * p.v_stride + p.v_column + kv_head * VECTORS;
+  var value: array<vec4<f32>, VECTORS>;
   //#endif
   var sum: array<vec4<f32>, VECTORS>;
-  if (live) {
-    //#unroll d VECTORS
-    for (var d = 0u; d < VECTORS; d++) {
-      k[d] = qkv[at(w, j, 1u, d)];
-      //#if !DV
-      v[d] = qkv[at(w, j, 2u, d)];
-      //#endif
-    }
-    //#end
+  //#unroll d VECTORS
+  for (var d = 0u; d < VECTORS; d++) {
+    mine[d] = k[k0 + d] * p.scale;
+    //#if !DV
+    value[d] = v[v0 + d];
+    //#endif
   }
-  //#if CAUSAL
-  let queries = (w.block * ROWS / TILE) * TILE;
-  //#else
-  let queries = 0u;
+  //#end
+  //#if BY_SIGHT
+  let sight = key_sights[j + select(sequence * p.keys, 0u, p.sight_keys == p.keys)];
+  let sight_first = select(sequence * p.queries, 0u, p.sight_queries == p.queries);
   //#endif
-  for (var i0 = queries; i0 < p.length; i0 += TILE) {
-    workgroupBarrier();
-    for (var e = lane; e < TILE * VECTORS; e += ROWS) {
-      let i = i0 + e / VECTORS;
-      var q = vec4<f32>();
-      var g = vec4<f32>();
-      if (i < p.length) {
-        q = qkv[at(w, i, 0u, e % VECTORS)] * p.scale;
-        g = do_[at_output(w, i, e % VECTORS)];
-      }
-      a_tile[e] = q;
-      b_tile[e] = g;
-    }
-    if (lane < TILE && i0 + lane < p.length) {
-      lse_tile[lane] = lse[w.stats + i0 + lane];
-      //#if !DV
-      delta_tile[lane] = delta[w.stats + i0 + lane];
-      //#endif
-    }
-    workgroupBarrier();
-    for (var i = 0u; i < TILE; i++) {
-      //#if CAUSAL
-      let seen = live && i0 + i < p.length && j <= i0 + i;
+  //#if CAUSAL
+  let first = block * ROWS;
+  //#else
+  let first = 0u;
+  //#endif
+  for (var head = kv_head * p.group; head < (kv_head + 1u) * p.group; head++) {
+    for (var i = first; i < p.queries; i++) {
+      let row = sequence * p.queries + i;
+      //#if BY_SIGHT
+      if (sees(query_sights[sight_first + i], sight)) {
       //#else
-      let seen = live && i0 + i < p.length;
+      {
       //#endif
-      if (seen) {
+        let q0 = row * p.q_stride + p.q_column + head * VECTORS;
+        let g0 = (row * p.heads + head) * VECTORS;
+        let stat = stats[(sequence * p.heads + head) * p.queries + i];
         var s = 0.0;
         //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          s += dot(a_tile[i * VECTORS + d], k[d]);
+          s += dot(mine[d], q[q0 + d]);
         }
         //#end
-        let probability = exp(s - lse_tile[i]);
+        var probability = exp(s - stat.x);
+        //#if CAUSAL
+        probability = select(0.0, probability, j <= i);
+        //#endif
         //#if DV
         //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          sum[d] += probability * b_tile[i * VECTORS + d];
+          sum[d] += probability * g[g0 + d];
         }
         //#end
         //#else
         var dp = 0.0;
         //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          dp += dot(b_tile[i * VECTORS + d], v[d]);
+          dp += dot(value[d], g[g0 + d]);
         }
         //#end
-        let ds = probability * (dp - delta_tile[i]);
+        let ds = probability * (dp - stat.y);
         //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
-          sum[d] += ds * a_tile[i * VECTORS + d];
+          sum[d] += ds * q[q0 + d];
         }
         //#end
         //#endif
       }
     }
   }
-  if (live) {
+  if (block * ROWS + lane < p.keys) {
+    let d0 = key * p.d_stride + p.d_column + kv_head * VECTORS;
     //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       //#if DV
-      dqkv[at(w, j, 2u, d)] = sum[d];
+      out[d0 + d] = sum[d];
       //#else
-      dqkv[at(w, j, 1u, d)] = sum[d];
+      out[d0 + d] = sum[d] * p.scale;
       //#endif
     }
     //#end

@@ -7,7 +7,6 @@ mod common;
 mod ops {
     mod adamw;
     mod attention;
-    mod cached_attention;
     mod categorical;
     mod elementwise;
     mod embedding;
@@ -17,6 +16,7 @@ mod ops {
     mod linear;
     mod norm;
     mod rotary;
+    mod store_rows;
     mod subs;
     mod weighted_sum;
 }

@@ -9,6 +9,7 @@ use mdlm::ops::{
     AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Segments,
     embedding_segments,
 };
+use mdlm::ops::{Attend, Heads, Seen, rotary_frequencies};
 use mdlm::ops::{PARTS, SEGMENTS, TOP_P};
 use mdlm::rng::{Rng, Stream};
 use serde_json::{Value, json};
@@ -131,13 +132,13 @@ impl Kernels<'_> {
         };
         self.plain(work("attention", flops), |g| {
             let qkv = input(g, "a", &[rows, 3 * d]);
-            g.attention("o", qkv, length, heads, false)
+            g.attention("o", &Attend::fused(qkv, batch, heads, d / heads, Seen::All))
         })?;
         let (ids, layout) = parameters(self.device, &[("qkv", &[rows, 3 * d])])?;
         let both = work("attention_and_backward", flops / 2 * 7);
         self.measure(both, &layout, &Feed::default(), |g| {
             let qkv = g.param(ids[0]);
-            let o = g.attention("o", qkv, length, heads, false)?;
+            let o = g.attention("o", &Attend::fused(qkv, batch, heads, d / heads, Seen::All))?;
             differentiate(g, o)
         })?;
         // the last token of full caches
@@ -153,7 +154,17 @@ impl Kernels<'_> {
             let qkv = input(g, "a", &[batch, 3 * d]);
             let cache = input(g, "b", &[batch, length, 2 * d]);
             let positions = integers(g, "positions", &[batch]);
-            g.cached_attention("o", qkv, positions, cache, heads)
+            let part = |tensor, i: usize| Heads {
+                tensor,
+                column: i * d,
+            };
+            g.store_rows(part(qkv, 1), positions, cache)?;
+            let attend = Attend {
+                k: part(cache, 0),
+                v: part(cache, 1),
+                ..Attend::fused(qkv, batch, heads, d / heads, Seen::All)
+            };
+            g.attention("o", &attend)
         })
     }
 
@@ -180,8 +191,8 @@ impl Kernels<'_> {
         })?;
         self.plain(work("rotary", 3 * d, 24 * rows * d), |g| {
             let x = input(g, "a", &[rows, 3 * d]);
-            let table = g.rotary_table(length, d / heads);
-            g.rotary("y", x, table, heads)
+            let table = g.rotary_table(length, &rotary_frequencies(d / heads, 10000.0));
+            g.rotary("y", x, table, 2 * heads, d / heads)
         })?;
         self.plain(work("silu", 4 * d, 32 * rows * d), |g| {
             let x = input(g, "a", &[rows, 4 * d]);

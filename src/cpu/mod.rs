@@ -14,4 +14,4 @@ pub use float::{Float, gemm};
 pub use gemm::{MatMut, MatRef};
 pub use io::{Io, Weights};
 pub use memory::Memory;
-pub use par::{for_blocks3, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};
+pub use par::{for_blocks, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};

@@ -115,29 +115,58 @@ pub fn for_each_row<A: Send, B: Send>(
         .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
 }
 
-/// Calls `f(i, a, b, c)` for the i-th block of each output; `sizes` are the blocks' elements.
-pub fn for_blocks3<T: Send>(
-    a: &mut [T],
-    b: &mut [T],
-    c: &mut [T],
-    sizes: [usize; 3],
-    f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync + Send,
+/// Calls `f(i, blocks)` for the i-th block of each array; `sizes` are the blocks' elements.
+pub fn for_blocks<T: Send, const N: usize>(
+    arrays: [&mut [T]; N],
+    sizes: [usize; N],
+    f: &(impl Fn(usize, [&mut [T]; N]) + Sync),
 ) {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        a.par_chunks_mut(sizes[0])
-            .zip(b.par_chunks_mut(sizes[1]))
-            .zip(c.par_chunks_mut(sizes[2]))
-            .enumerate()
-            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+    let count = arrays[0].len() / sizes[0].max(1);
+    blocks(0, count, arrays, sizes, f);
+}
+
+/// Halves the work until a block is left.
+fn blocks<T: Send, const N: usize>(
+    first: usize,
+    count: usize,
+    arrays: [&mut [T]; N],
+    sizes: [usize; N],
+    f: &(impl Fn(usize, [&mut [T]; N]) + Sync),
+) {
+    if count <= 1 {
+        if count == 1 {
+            f(first, arrays);
+        }
+        return;
     }
+    let half = count / 2;
+    let mut i = 0;
+    let halves = arrays.map(|array| {
+        let halves = array.split_at_mut(half * sizes[i]);
+        i += 1;
+        halves
+    });
+    let (left, right) = unzip(halves);
+    let (a, b) = (
+        move || blocks(first, half, left, sizes, f),
+        move || blocks(first + half, count - half, right, sizes, f),
+    );
+    #[cfg(not(target_arch = "wasm32"))]
+    rayon::join(a, b);
     #[cfg(target_arch = "wasm32")]
-    a.chunks_mut(sizes[0])
-        .zip(b.chunks_mut(sizes[1]))
-        .zip(c.chunks_mut(sizes[2]))
-        .enumerate()
-        .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+    {
+        a();
+        b();
+    }
+}
+
+fn unzip<A, const N: usize>(pairs: [(A, A); N]) -> ([A; N], [A; N]) {
+    let (mut left, mut right) = ([const { None }; N], [const { None }; N]);
+    for (i, (a, b)) in pairs.into_iter().enumerate() {
+        (left[i], right[i]) = (Some(a), Some(b));
+    }
+    let all = |half: [Option<A>; N]| half.map(|x| x.unwrap_or_else(|| unreachable!()));
+    (all(left), all(right))
 }
 
 /// `out[c] += sum of f(row, c)` with the columns split over threads and rows in order, so the sum

@@ -38,10 +38,11 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 5] = [
+const LIBRARY: [Shader; 6] = [
     shader!("lib/grid"),
     shader!("lib/math"),
     shader!("lib/reduce"),
+    shader!("lib/sight"),
     shader!("lib/step"),
     shader!("lib/threefry"),
 ];

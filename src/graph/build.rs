@@ -205,6 +205,12 @@ impl Graph {
         self.add(name.to_owned(), shape, Element::F32, Origin::Constant(data))
     }
 
+    /// Indices computed on the host.
+    pub fn constant_uint(&mut self, name: &str, shape: &[usize], data: Vec<u32>) -> Tensor {
+        let data = data.into_iter().map(f64::from).collect();
+        self.add(name.to_owned(), shape, Element::U32, Origin::Constant(data))
+    }
+
     /// A parameter.
     pub fn param(&mut self, id: ParamId) -> Tensor {
         self.arena_tensor(id, PARAMS)

@@ -8,8 +8,8 @@ use crate::config::{ModelConfig, ModelKind};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Session, Tensor};
 use crate::model::{BackboneParams, ConditioningParams, TIME_FEATURES};
-use crate::ops::Norm;
-use crate::ops::{Dropout, Modulation, SegmentInputs};
+use crate::ops::visibility::Sight;
+use crate::ops::{Attend, Dropout, Heads, Modulation, Norm, Seen, SegmentInputs, inv_freq};
 
 /// Configuration, parameters and their layout.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct DecodeInputs {
     pub positions: Tensor,
     /// The rotary table's rows of those positions, `[B, head_dim / 2, 2]`.
     pub rotary: Tensor,
+    /// What the new tokens see, `[B, 4]`: the words of [`Sight`].
+    pub sight: Tensor,
 }
 
 /// Inputs and result of the trunk; rows are B * length.
@@ -159,10 +161,23 @@ impl Backbone {
         let decode = decode.then(|| DecodeInputs {
             positions: g.input_uint("positions", &[batch]),
             rotary: g.input("rotary", &[batch, c.head_dim() / 2, 2]),
+            sight: g.input_uint("sight", &[batch, 4]),
         });
         let rotary = match decode {
             Some(inputs) => inputs.rotary,
-            None => g.rotary_table(length, c.head_dim()),
+            None => g.rotary_table(length, &frequencies(c.head_dim())),
+        };
+        let seen = match decode {
+            Some(inputs) => {
+                let rank = |j| Sight::new(j, 0..0).words();
+                let keys = (0..c.length).flat_map(rank).collect();
+                Seen::By {
+                    queries: inputs.sight,
+                    keys: g.constant_uint("ranks", &[c.length, 4], keys),
+                }
+            }
+            None if causal => Seen::Causal,
+            None => Seen::All,
         };
         let p = if training { c.dropout } else { 0.0 };
         let dropout = |site: usize| Dropout {
@@ -183,14 +198,22 @@ impl Backbone {
             .map(|id| g.param(id));
             let h = g.norm(&name("attn_in"), x, Norm::layer(norm1).modulated(at(first)))?;
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
-            let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, heads)?;
-            let a = match decode {
-                None => g.attention(&name("attn"), qkv, length, heads, causal)?,
-                Some(inputs) => {
-                    let cache = g.input(&name("cache"), &[batch, c.length, 2 * d]);
-                    g.cached_attention(&name("attn"), qkv, inputs.positions, cache, heads)?
-                }
-            };
+            let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, 2 * heads, c.head_dim())?;
+            let mut attend = Attend::fused(qkv, batch, heads, c.head_dim(), seen);
+            if let Some(inputs) = decode {
+                let cache = g.state(&name("cache"), &[batch, c.length, 2 * d]);
+                let new = Heads {
+                    tensor: qkv,
+                    column: d,
+                };
+                g.store_rows(new, inputs.positions, cache)?;
+                attend.k = Heads::whole(cache);
+                attend.v = Heads {
+                    tensor: cache,
+                    column: d,
+                };
+            }
+            let a = g.attention(&name("attn"), &attend)?;
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
             let gate = at(first + 2);
             [_, x] = g.linear_residual(names, a, out, None, x, gate, dropout(2 * i))?;
@@ -218,6 +241,11 @@ impl Backbone {
             hidden,
         })
     }
+}
+
+/// Frequencies of the rotary embedding.
+pub(crate) fn frequencies(head_dim: usize) -> Vec<f64> {
+    inv_freq(head_dim).map(f64::from).collect()
 }
 
 /// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.

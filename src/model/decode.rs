@@ -5,16 +5,18 @@ use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
+use crate::model::frequencies;
 use crate::model::{Backbone, DrawGraph};
 use crate::ops::ROWS;
 use crate::ops::rotary_row;
+use crate::ops::visibility::Sight;
 use crate::program::Step;
 
 /// Sequences whose keys and values are on the device.
 pub(crate) struct Decoder {
     graph: DrawGraph,
     session: Session,
-    head_dim: usize,
+    frequencies: Vec<f64>,
     /// Tokens whose keys and values are there, of each sequence.
     cached: Vec<Vec<u32>>,
 }
@@ -34,7 +36,7 @@ impl Decoder {
         Ok(Self {
             session: made.await?,
             graph,
-            head_dim: backbone.config.head_dim(),
+            frequencies: frequencies(backbone.config.head_dim()),
             cached: vec![Vec::new(); batch],
         })
     }
@@ -66,17 +68,20 @@ impl Decoder {
         }
         self.session.write_uint(self.graph.list.rows, listed)?;
         for left in (0..runs).rev() {
-            let (mut tokens, mut positions, mut rotary) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut tokens, mut positions) = (Vec::new(), Vec::new());
+            let (mut rotary, mut sight) = (Vec::new(), Vec::new());
             for (cached, prefix) in self.cached.iter().zip(prefixes) {
                 // who is there already feeds the last token again, which changes nothing
                 let at = cached.len().min(prefix.len().saturating_sub(1));
                 tokens.push(prefix.get(at).copied().unwrap_or_default());
                 positions.push(at as u32);
-                rotary.extend(rotary_row(at, self.head_dim));
+                rotary.extend(rotary_row(at, &self.frequencies));
+                sight.extend(Sight::new(at, 0..at + 1).words());
             }
             self.graph.trunk.write(&mut self.session, &tokens, &[])?;
             self.session.write_uint(inputs.positions, &positions)?;
             self.session.write(inputs.rotary, &rotary)?;
+            self.session.write_uint(inputs.sight, &sight)?;
             let rows = if left == 0 { listed.len() } else { 0 };
             let step = step.clone().with(ROWS, rows as u32);
             self.session.run(storage, &step, &[FORWARD]).await?;

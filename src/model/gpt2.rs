@@ -19,8 +19,9 @@ use crate::io::checkpoint::read_text;
 use crate::io::keyed;
 use crate::io::safetensors::{TensorSpec, read_file};
 use crate::model::check_tokens;
+use crate::ops::Attend;
 use crate::ops::{Dropout, HeadLoss, Modulation, RowList, RowLoss};
-use crate::ops::{Norm, ROWS};
+use crate::ops::{Norm, ROWS, Seen};
 use crate::program::Step;
 
 /// The fields of `config.json` that matter here.
@@ -294,7 +295,8 @@ impl Gpt2 {
             let none = Dropout::default();
             let h = g.norm("ln_1", x, Norm::layer(ln1).modulated(shift(2 * i)))?;
             let qkv = g.linear("c_attn", h, w_qkv, Some(b_qkv))?;
-            let a = g.attention("attn", qkv, length, c.n_head, true)?;
+            let attend = Attend::fused(qkv, 1, c.n_head, d / c.n_head, Seen::Causal);
+            let a = g.attention("attn", &attend)?;
             let names = ["attn.c_proj", "x_mid"];
             [_, x] = g.linear_residual(names, a, w_out, Some(b_out), x, None, none)?;
             let h = g.norm("ln_2", x, Norm::layer(ln2).modulated(shift(2 * i + 1)))?;

@@ -14,6 +14,7 @@ mod params;
 mod published;
 mod time_embedding;
 
+pub(crate) use backbone::frequencies;
 pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
 pub(crate) use decode::Decoder;
 pub use files::{parse_weights, weights_to_bytes};

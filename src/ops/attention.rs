@@ -1,203 +1,318 @@
-//! Multi-head attention on a fused qkv tensor, bidirectional or causal, without padding mask.
+//! Multi-head attention over heads that lie in any tensors.
 //!
-//! `o = P v`, `P = softmax(s)`, `s = q k^T / sqrt(head_dim)`. Backward: `dv = P^T do`,
-//! `dS = P (do v^T - delta)` with `delta = rowsum(do o)`, `dq = dS k / sqrt(head_dim)`,
-//! `dk = dS^T q / sqrt(head_dim)`. Only o and the log-sum-exp of each row are kept; the scores are
-//! recomputed.
+//! `o = P v`, `P = softmax(s)`, `s = q k^T / sqrt(head_dim)` over the keys that a query sees; a query that sees none
+//! gets 0. Query head h reads key head h / (heads / kv_heads). Backward: `dv = P^T do`, `dS = P (do v^T - delta)` with
+//! `delta = rowsum(do o)`, `dq = dS k / sqrt(head_dim)`, `dk = dS^T q / sqrt(head_dim)`, summed over the query heads
+//! of a key head. Only o and the log-sum-exp of each row are kept; the scores are recomputed.
 
-use crate::cpu::{Float, Io, MatMut, MatRef, for_blocks3, gemm, math};
+use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::gpu::{Shader, Tuning};
-use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::ops::attention_twin as twin;
+use crate::ops::heads::{Heads, gradients};
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
-/// Numbers of a tile of keys or values: two such tiles and their rows' statistics are all that a
-/// workgroup keeps, within the 16 KiB that every device has.
-const TILE_NUMBERS: u32 = 1024;
+/// Invocations that share a head where a sequence has one query.
+const ROW_THREADS: u32 = 128;
 
-/// Query rows of the twin's score tile.
-const TWIN_ROWS: usize = 128;
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen {
+    /// All of its sequence's.
+    All,
+    /// Those up to itself; as many keys as queries.
+    Causal,
+    /// What the rows' four integers say (`crate::ops::visibility`): `[n, 4]` of the queries and of the keys, n the rows
+    /// of a sequence or of all.
+    By {
+        /// Of the queries.
+        queries: Tensor,
+        /// Of the keys.
+        keys: Tensor,
+    },
+}
 
-/// Reads qkv `[batch * length, 3, heads, head_dim]`; writes o `[batch * length, heads, head_dim]` and
-/// lse `[batch, heads, length]`.
+/// Operands of [`Graph::attention`].
+#[derive(Clone, Copy, Debug)]
+pub struct Attend {
+    /// Queries, `[batch * queries, heads * head_dim]`.
+    pub q: Heads,
+    /// Keys, `[batch * keys, kv_heads * head_dim]`.
+    pub k: Heads,
+    /// Values, as the keys.
+    pub v: Heads,
+    /// Sequences.
+    pub batch: usize,
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head: a multiple of 16 up to 256.
+    pub head_dim: usize,
+    /// Who sees whom.
+    pub seen: Seen,
+}
+
+impl Attend {
+    /// Of a fused tensor `[batch * length, 3 * heads * head_dim]`.
+    pub fn fused(qkv: Tensor, batch: usize, heads: usize, head_dim: usize, seen: Seen) -> Self {
+        let part = |i: usize| Heads {
+            tensor: qkv,
+            column: i * heads * head_dim,
+        };
+        Self {
+            q: part(0),
+            k: part(1),
+            v: part(2),
+            batch,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            seen,
+        }
+    }
+}
+
+/// How a node's operand lies: row stride and first column, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lies {
+    pub(super) stride: usize,
+    pub(super) column: usize,
+}
+
+/// How the keys of a query are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    All,
+    Causal,
+    /// By the integers of so many rows of queries and of keys.
+    By([usize; 2]),
+}
+
+/// Reads q, k, v and, with [`Rule::By`], the queries' and the keys' integers; writes o `[batch * queries,
+/// heads * head_dim]` and lse `[batch, heads, queries]`.
 #[derive(Clone, Debug)]
-struct Attention {
-    batch: usize,
-    length: usize,
-    heads: usize,
-    head_dim: usize,
-    causal: bool,
+pub(super) struct Attention {
+    pub(super) batch: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) q: Lies,
+    pub(super) k: Lies,
+    pub(super) v: Lies,
+    pub(super) rule: Rule,
 }
 
 params! {
     struct AttentionParams {
-        length: u32,
+        /// Rows of a sequence.
+        queries: u32,
+        keys: u32,
         heads: u32,
-        /// Of queries or keys in a sequence.
+        /// Query heads of a key head.
+        group: u32,
+        /// Of queries, or of keys, in a sequence.
         blocks: u32,
-        scale: f32,
         /// Workgroups.
         total: u32,
+        // of vec4 from here on
+        q_stride: u32,
+        q_column: u32,
+        k_stride: u32,
+        k_column: u32,
+        v_stride: u32,
+        v_column: u32,
+        /// Of the gradient.
+        d_stride: u32,
+        d_column: u32,
+        /// Rows of the integers that say who sees whom.
+        sight_queries: u32,
+        sight_keys: u32,
+        scale: f32,
     }
 }
 
 impl Graph {
-    /// `o [batch * length, heads * head_dim]` of `qkv [batch * length, 3 * heads * head_dim]`.
+    /// `o [batch * queries, heads * head_dim]`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if the shapes do not agree or head_dim is not 16, 32, 64 or 128.
-    pub fn attention(
-        &mut self,
-        name: &str,
-        qkv: Tensor,
-        length: usize,
-        heads: usize,
-        causal: bool,
-    ) -> Result<Tensor> {
-        let fits = matches!(self.shape(qkv), &[rows, width]
-            if length > 0 && heads > 0 && rows.is_multiple_of(length) && [16, 32, 64, 128].iter().any(|d| 3 * heads * d == width));
-        self.require(
-            "attention",
-            qkv,
-            fits,
-            &format!("[n * {length}, 3 * {heads} * (16, 32, 64 or 128)]"),
-        )?;
-        let (rows, width) = (self.shape(qkv)[0], self.shape(qkv)[1]);
-        let (batch, head_dim) = (rows / length, width / (3 * heads));
-        let o = self.activation(name, &[rows, width / 3]);
-        let lse = self.activation(&format!("{name}.lse"), &[batch, heads, length]);
-        let op = Attention {
-            batch,
-            length,
-            heads,
-            head_dim,
-            causal,
+    /// [`crate::Error::Shape`] if the shapes do not agree or head_dim is no multiple of 16 up to 256.
+    pub fn attention(&mut self, name: &str, a: &Attend) -> Result<Tensor> {
+        const OP: &str = "attention";
+        let fits = a.batch > 0
+            && a.kv_heads > 0
+            && a.heads > 0
+            && a.heads.is_multiple_of(a.kv_heads)
+            && (16..=256).contains(&a.head_dim)
+            && a.head_dim.is_multiple_of(16);
+        let expected = format!(
+            "{} sequences of {} heads over {} of a width of 16, 32 .. 256, not {}",
+            a.batch, a.heads, a.kv_heads, a.head_dim
+        );
+        self.require(OP, a.q.tensor, fits, &expected)?;
+        let width = a.heads * a.head_dim;
+        let kv_width = a.kv_heads * a.head_dim;
+        let queries = a.q.rows(self, OP, width, a.batch)?;
+        let keys = a.k.rows(self, OP, kv_width, a.batch)?;
+        let values = a.v.rows(self, OP, kv_width, a.batch)?;
+        let as_many = format!("{keys} rows a sequence, as the keys");
+        self.require(OP, a.v.tensor, values == keys, &as_many)?;
+        let mut reads = vec![a.q.tensor, a.k.tensor, a.v.tensor];
+        let rule = match a.seen {
+            Seen::All => Rule::All,
+            Seen::Causal => {
+                let expected = format!("{queries} rows a sequence, as the queries");
+                self.require(OP, a.k.tensor, keys == queries, &expected)?;
+                Rule::Causal
+            }
+            Seen::By {
+                queries: of_queries,
+                keys: of_keys,
+            } => {
+                let mut sights = [0; 2];
+                for (i, (t, n)) in [(of_queries, queries), (of_keys, keys)]
+                    .into_iter()
+                    .enumerate()
+                {
+                    let rows = self.len(t) / 4;
+                    let fits =
+                        self.shape(t).last() == Some(&4) && (rows == n || rows == a.batch * n);
+                    let expected = format!("[{n} or {}, 4]", a.batch * n);
+                    self.require(OP, t, fits, &expected)?;
+                    sights[i] = rows;
+                    reads.push(t);
+                }
+                Rule::By(sights)
+            }
         };
-        self.push(op, &[qkv], &[o, lse], &[], Extent::Fixed(rows))?;
+        let o = self.activation(name, &[a.batch * queries, width]);
+        let lse = self.activation(&format!("{name}.lse"), &[a.batch, a.heads, queries]);
+        let lies = |h: &Heads, g: &Self| Lies {
+            stride: g.shape(h.tensor).last().copied().unwrap_or(1),
+            column: h.column,
+        };
+        let op = Attention {
+            batch: a.batch,
+            queries,
+            keys,
+            heads: a.heads,
+            kv_heads: a.kv_heads,
+            head_dim: a.head_dim,
+            q: lies(&a.q, self),
+            k: lies(&a.k, self),
+            v: lies(&a.v, self),
+            rule,
+        };
+        let mut temps = Vec::new();
+        if op.one_query() {
+            temps.push(self.activation("scores", &[a.batch, a.heads, keys]));
+        }
+        let extent = Extent::Fixed(a.batch * queries);
+        self.push(op, &reads, &[o, lse], &temps, extent)?;
         Ok(o)
     }
 }
 
-/// The three matrices of one head in a sequence's rows of qkv, and its columns of o.
-struct Head<'a, F> {
-    q: &'a [F],
-    k: &'a [F],
-    v: &'a [F],
-}
-
 impl Attention {
-    fn width(&self) -> usize {
-        self.heads * self.head_dim
+    /// Whether a workgroup shares a query's keys, not a head's queries.
+    fn one_query(&self) -> bool {
+        self.queries == 1
     }
 
-    fn scale<F: Float>(&self) -> F {
+    pub(super) fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    pub(super) fn scale<F: Float>(&self) -> F {
         F::of(1.0 / (self.head_dim as f64).sqrt())
     }
 
-    fn head<'a, F>(&self, rows: &'a [F], head: usize) -> Head<'a, F> {
-        let (width, at) = (self.width(), head * self.head_dim);
-        Head {
-            q: &rows[at..],
-            k: &rows[width + at..],
-            v: &rows[2 * width + at..],
-        }
-    }
-
-    /// Elements of a task's score tile.
-    fn tile(&self) -> usize {
-        TWIN_ROWS.min(self.length) * self.length
-    }
-
-    /// One task a sequence; with a single one the products inside are parallel instead.
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (qkv, length, dim, width) = (io.read(0), self.length, self.head_dim, self.width());
-        let (o, lse, scores) = (
-            io.write(0),
-            io.write(1),
-            io.scratch(self.batch * self.tile()),
-        );
-        let sizes = [length * width, self.heads * length, self.tile()];
-        let parallel = self.batch == 1;
-        for_blocks3(o, lse, scores, sizes, |b, o, lse, scores| {
-            let rows = &qkv[b * length * 3 * width..][..length * 3 * width];
-            for h in 0..self.heads {
-                let head = self.head(rows, h);
-                for first in (0..length).step_by(TWIN_ROWS) {
-                    let n = TWIN_ROWS.min(length - first);
-                    let s = &mut scores[..n * length];
-                    let q = MatRef::new(&head.q[first * 3 * width..], n, dim, 3 * width);
-                    let k = MatRef::new(head.k, length, dim, 3 * width);
-                    gemm(
-                        MatMut::new(s, n, length, length),
-                        q,
-                        k.t(),
-                        false,
-                        self.scale(),
-                        parallel,
-                    );
-                    pulp::Arch::new().dispatch(|| {
-                        for (i, row) in s.chunks_exact_mut(length).enumerate() {
-                            let seen = if self.causal { first + i + 1 } else { length };
-                            let (row, unseen) = row.split_at_mut(seen);
-                            lse[h * length + first + i] = softmax(row);
-                            unseen.fill(F::ZERO);
-                        }
-                    });
-                    let v = MatRef::new(head.v, length, dim, 3 * width);
-                    let out = MatMut::new(&mut o[first * width + h * dim..], n, dim, width);
-                    gemm(
-                        out,
-                        MatRef::new(s, n, length, length),
-                        v,
-                        false,
-                        F::ONE,
-                        parallel,
-                    );
-                }
-            }
-        });
+        twin::forward(self, io);
     }
 
-    fn params(&self, tuning: &Tuning) -> AttentionParams {
-        let blocks = self.length.div_ceil(tuning.attention_rows as usize);
+    /// Parameters of a kernel whose workgroups take rows of queries, or of keys, and write a tensor that lies as `d`.
+    fn params(&self, tuning: &Tuning, of_keys: bool, d: Lies) -> AttentionParams {
+        let (rows, heads) = match of_keys {
+            true => (self.keys, self.kv_heads),
+            false => (self.queries, self.heads),
+        };
+        let blocks = rows.div_ceil(tuning.attention_rows as usize);
+        let sights = match self.rule {
+            Rule::By(rows) => rows,
+            _ => [1, 1],
+        };
         AttentionParams {
-            length: self.length as u32,
+            queries: self.queries as u32,
+            keys: self.keys as u32,
             heads: self.heads as u32,
+            group: self.group() as u32,
             blocks: blocks as u32,
+            total: (self.batch * heads * blocks) as u32,
+            q_stride: self.q.stride as u32 / 4,
+            q_column: self.q.column as u32 / 4,
+            k_stride: self.k.stride as u32 / 4,
+            k_column: self.k.column as u32 / 4,
+            v_stride: self.v.stride as u32 / 4,
+            v_column: self.v.column as u32 / 4,
+            d_stride: d.stride as u32 / 4,
+            d_column: d.column as u32 / 4,
+            sight_queries: sights[0] as u32,
+            sight_keys: sights[1] as u32,
             scale: self.scale::<f32>(),
-            total: (self.batch * self.heads * blocks) as u32,
         }
     }
 
     fn kernel(&self, shader: Shader, tuning: &Tuning) -> Kernel {
-        let head_dim = self.head_dim as u32;
         Kernel::new(shader)
-            .flag("CAUSAL", self.causal)
-            .constant("VECTORS", head_dim / 4)
+            .flag("CAUSAL", self.rule == Rule::Causal)
+            .flag("BY_SIGHT", self.by_sight())
+            .constant("VECTORS", self.head_dim as u32 / 4)
             .constant("ROWS", tuning.attention_rows)
-            .constant("TILE", tuning.attention_tile.min(TILE_NUMBERS / head_dim))
+    }
+
+    fn by_sight(&self) -> bool {
+        matches!(self.rule, Rule::By(_))
+    }
+
+    /// Where o, and its gradient, lie.
+    pub(super) fn output(&self) -> Lies {
+        Lies {
+            stride: self.heads * self.head_dim,
+            column: 0,
+        }
     }
 
     /// Multiply-adds times two of one product of queries and keys over all heads.
     fn product_flops(&self) -> u64 {
-        2 * (self.batch * self.length * self.length * self.width()) as u64
+        2 * (self.batch * self.heads) as u64 * (self.queries * self.keys * self.head_dim) as u64
     }
-}
 
-/// Softmax in place; returns the log-sum-exp.
-#[inline(always)]
-fn softmax<F: Float>(row: &mut [F]) -> F {
-    let top = math::maximum(row.len(), |j| row[j]);
-    for x in row.iter_mut() {
-        *x = (*x - top).exp();
+    /// With one query a sequence its keys are shared out, not its queries.
+    fn row_kernel(&self, tuning: &Tuning) -> Kernel {
+        let params = AttentionParams {
+            total: (self.batch * self.heads) as u32,
+            ..self.params(tuning, false, self.output())
+        };
+        Kernel::new(shader!("attention_row"))
+            .flag("BY_SIGHT", self.by_sight())
+            .constant("HEAD_DIM", self.head_dim as u32)
+            .constant("THREADS", ROW_THREADS)
+            .read(0)
+            .read(1)
+            .read(2)
+            .read_if(self.by_sight(), 3)
+            .read_if(self.by_sight(), 4)
+            .write(0)
+            .write(1)
+            .temp(0)
+            .params(params)
+            .groups(params.total as usize)
     }
-    let sum = math::sum(row.len(), |j| row[j]);
-    let inverse = F::ONE / sum;
-    for x in row.iter_mut() {
-        *x *= inverse;
-    }
-    top + sum.ln()
 }
 
 twin!(Attention);
@@ -207,118 +322,68 @@ impl Op for Attention {
         "attention"
     }
 
+    fn role(&self, input: usize) -> Role {
+        if input < 3 { Role::Number } else { Role::Index }
+    }
+
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
-        let (qkv, o, lse, dy, extent) = (b.read(0), b.write(0), b.write(1), b.dy(0)?, b.extent());
-        let shape = b.graph.shape(qkv).to_vec();
-        let dqkv = b.graph.activation("d qkv_rot", &shape);
-        let delta = b
-            .graph
-            .activation("delta", &[self.batch, self.heads, self.length]);
-        b.graph.push(
-            AttentionBackward(self.clone()),
-            &[qkv, o, lse, dy],
-            &[dqkv],
-            &[delta],
-            extent,
-        )?;
-        b.pass(0, dqkv)?;
+        let (o, lse, dy) = (b.write(0), b.write(1), b.dy(0)?);
+        let [q, k, v] = [0, 1, 2].map(|i| b.read(i));
+        let extent = b.extent();
+        let stats = [self.batch, self.heads, self.queries, 2];
+        let stats = b.graph.activation("attention stats", &stats);
+        let mut reads = vec![q, k, v, o, lse, dy];
+        if self.by_sight() {
+            reads.extend([b.read(3), b.read(4)]);
+        }
+        let widths = [self.heads, self.kv_heads, self.kv_heads].map(|n| n * self.head_dim);
+        let (writes, place) = gradients(b, [q, k, v], widths)?;
+        let op = AttentionBackward {
+            attention: self.clone(),
+            place,
+        };
+        b.graph.push(op, &reads, &writes, &[stats], extent)?;
+        for (i, &dx) in writes.iter().enumerate() {
+            // the first operand that lies in this tensor stands for all of them
+            if let Some(input) = place.iter().position(|&p| p == i) {
+                b.pass(input, dx)?;
+            }
+        }
         Ok(())
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        let params = self.params(lower.tuning);
-        vec![
+        let kernel = if self.one_query() {
+            self.row_kernel(lower.tuning)
+        } else {
+            let params = self.params(lower.tuning, false, self.output());
             self.kernel(shader!("attention"), lower.tuning)
                 .read(0)
+                .read(1)
+                .read(2)
+                .read_if(self.by_sight(), 3)
+                .read_if(self.by_sight(), 4)
                 .write(0)
                 .write(1)
                 .params(params)
                 .groups(params.total as usize)
-                .flops(2 * self.product_flops()),
-        ]
+        };
+        vec![kernel.flops(2 * self.product_flops())]
     }
 }
 
-/// Reads qkv, o, lse and do; writes dqkv.
+/// Reads q, k, v, o, lse, do and the integers of [`Rule::By`]; writes the gradients of the tensors that q, k and v
+/// lie in.
 #[derive(Clone, Debug)]
-struct AttentionBackward(Attention);
+pub(super) struct AttentionBackward {
+    pub(super) attention: Attention,
+    /// Which output the gradients of q, k and v lie in.
+    pub(super) place: [usize; 3],
+}
 
 impl AttentionBackward {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let op = &self.0;
-        let (qkv, o, lse, dy) = (io.read(0), io.read(1), io.read(2), io.read(3));
-        let (length, dim, width) = (op.length, op.head_dim, op.width());
-        let (p, ds) = io
-            .scratch(2 * op.batch * op.tile())
-            .split_at_mut(op.batch * op.tile());
-        let parallel = op.batch == 1;
-        let sizes = [length * 3 * width, op.tile(), op.tile()];
-        for_blocks3(io.write(0), p, ds, sizes, |b, dqkv, p, ds| {
-            let rows = &qkv[b * length * 3 * width..][..length * 3 * width];
-            for h in 0..op.heads {
-                let head = op.head(rows, h);
-                let at = h * dim;
-                for first in (0..length).step_by(TWIN_ROWS) {
-                    let n = TWIN_ROWS.min(length - first);
-                    let (p, ds) = (&mut p[..n * length], &mut ds[..n * length]);
-                    let q = MatRef::new(&head.q[first * 3 * width..], n, dim, 3 * width);
-                    let k = MatRef::new(head.k, length, dim, 3 * width);
-                    let v = MatRef::new(head.v, length, dim, 3 * width);
-                    let from = (b * length + first) * width + at;
-                    let g = MatRef::new(&dy[from..], n, dim, width);
-                    gemm(
-                        MatMut::new(p, n, length, length),
-                        q,
-                        k.t(),
-                        false,
-                        op.scale(),
-                        parallel,
-                    );
-                    gemm(
-                        MatMut::new(ds, n, length, length),
-                        g,
-                        v.t(),
-                        false,
-                        F::ONE,
-                        parallel,
-                    );
-                    pulp::Arch::new().dispatch(|| {
-                        for (i, (p, ds)) in p
-                            .chunks_exact_mut(length)
-                            .zip(ds.chunks_exact_mut(length))
-                            .enumerate()
-                        {
-                            let row = &lse[(b * op.heads + h) * length + first + i];
-                            let (o, g) = (
-                                &o[from + i * width..][..dim],
-                                &dy[from + i * width..][..dim],
-                            );
-                            let delta = math::sum(dim, |d| o[d] * g[d]);
-                            let seen = if op.causal { first + i + 1 } else { length };
-                            for j in 0..length {
-                                p[j] = (p[j] - *row).exp();
-                            }
-                            p[seen..].fill(F::ZERO);
-                            for j in 0..length {
-                                ds[j] = p[j] * (ds[j] - delta);
-                            }
-                        }
-                    });
-                    let (p, ds) = (
-                        MatRef::new(p, n, length, length),
-                        MatRef::new(ds, n, length, length),
-                    );
-                    let stride = 3 * width;
-                    let accumulate = first > 0;
-                    let dv = MatMut::new(&mut dqkv[2 * width + at..], length, dim, stride);
-                    gemm(dv, p.t(), g, accumulate, F::ONE, parallel);
-                    let dk = MatMut::new(&mut dqkv[width + at..], length, dim, stride);
-                    gemm(dk, ds.t(), q, accumulate, op.scale(), parallel);
-                    let dq = MatMut::new(&mut dqkv[first * stride + at..], n, dim, stride);
-                    gemm(dq, ds, k, false, op.scale(), parallel);
-                }
-            }
-        });
+        twin::backward(self, io);
     }
 }
 
@@ -329,38 +394,51 @@ impl Op for AttentionBackward {
         "attention_backward"
     }
 
+    fn role(&self, input: usize) -> Role {
+        if input < 6 { Role::Number } else { Role::Index }
+    }
+
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        let op = &self.0;
-        let params = op.params(lower.tuning);
-        let heads = op.batch * op.length * op.heads;
+        let (op, tuning) = (&self.attention, lower.tuning);
         let shader = shader!("attention_backward");
-        let pass = |flag: &'static str, entry, delta: bool, products| {
-            op.kernel(shader, lower.tuning)
+        let pass = |flag: &'static str, entry, part: usize, products| {
+            let lies = [op.q, op.k, op.v][part];
+            let params = op.params(tuning, part > 0, lies);
+            op.kernel(shader, tuning)
                 .entry(entry)
                 .flag(flag, true)
                 .read(0)
-                .read(3)
-                .read(2)
-                .temp_read_if(delta, 0)
-                .write(0)
+                .read(1)
+                .read_if(part < 2, 2)
+                .read(5)
+                .temp_read(0)
+                .read_if(op.by_sight(), 6)
+                .read_if(op.by_sight(), 7)
+                .write(self.place[part])
                 .params(params)
                 .groups(params.total as usize)
                 .flops(products * op.product_flops())
         };
-        let total = heads as u32;
+        let rows = op.batch * op.queries * op.heads;
+        let params = AttentionParams {
+            total: rows as u32,
+            ..op.params(tuning, false, op.output())
+        };
+        let stats = Kernel::new(shader)
+            .entry("stats_rows")
+            .flag("STATS", true)
+            .constant("VECTORS", op.head_dim as u32 / 4)
+            .read(3)
+            .read(4)
+            .read(5)
+            .temp(0)
+            .params(params)
+            .items(rows, 64);
         vec![
-            Kernel::new(shader)
-                .entry("delta_rows")
-                .flag("DELTA", true)
-                .constant("VECTORS", op.head_dim as u32 / 4)
-                .read(1)
-                .read(3)
-                .temp(0)
-                .params(AttentionParams { total, ..params })
-                .items(heads, 64),
-            pass("DQ", "dq", true, 3),
-            pass("DK", "dkv", true, 3),
-            pass("DV", "dkv", false, 2),
+            stats,
+            pass("DQ", "dq", 0, 3),
+            pass("DK", "dkv", 1, 3),
+            pass("DV", "dkv", 2, 2),
         ]
     }
 }

@@ -7,6 +7,7 @@ use mdlm::config::ModelConfig;
 use mdlm::gpu::{DeviceClass, Source};
 use mdlm::graph::{Graph, Layout, Tensor};
 use mdlm::ops::Norm;
+use mdlm::ops::{Attend, Seen};
 use mdlm::ops::{Dropout, Form};
 use mdlm::program::Extent;
 
@@ -32,8 +33,10 @@ pub fn catalogue() -> Vec<(String, String)> {
 
 fn library() -> Vec<Graph> {
     let mut graphs = vec![operations()];
-    graphs.extend([16, 32, 64, 128].map(attention));
-    graphs.extend([16, 32, 64, 128].map(cached_attention));
+    for seen in [Some(Seen::All), Some(Seen::Causal), None] {
+        graphs.extend([16, 48, 64, 128].map(|dim| attention(dim, 65, seen)));
+    }
+    graphs.extend([16, 48, 64, 256].map(|dim| attention(dim, 1, None)));
     let large = configs().into_iter().map(|config| ModelConfig {
         hidden_size: 512,
         n_heads: 512 / config.head_dim(),
@@ -97,25 +100,21 @@ fn operations() -> Graph {
     differentiate(g, y)
 }
 
-/// Causal attention; the autoregressive models of [`configs`] have one width of heads only.
-fn attention(head_dim: usize) -> Graph {
+/// Attention of two sequences with its gradient; by given sights if `seen` does not say.
+fn attention(head_dim: usize, length: usize, seen: Option<Seen>) -> Graph {
     let mut layout = Layout::builder(usize::MAX);
-    let qkv = layout.tensor("qkv", &[130, 3 * head_dim]).unwrap();
+    let shape = [2 * length, 3 * head_dim];
+    let qkv = layout.tensor("qkv", &shape).unwrap();
     let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
     let qkv = g.param(qkv);
-    let o = g.attention("o", qkv, 65, 1, true).unwrap();
+    let sights = g.input_uint("sights", &[length, 4]);
+    let by = Seen::By {
+        queries: sights,
+        keys: sights,
+    };
+    let attend = Attend::fused(qkv, 2, 1, head_dim, seen.unwrap_or(by));
+    let o = g.attention("o", &attend).unwrap();
     differentiate(g, o)
-}
-
-/// One token after others, with two heads.
-fn cached_attention(head_dim: usize) -> Graph {
-    let mut g = Graph::new(Arc::new(Layout::default()));
-    let qkv = g.input("qkv", &[3, 6 * head_dim]);
-    let cache = g.input("cache", &[3, 65, 4 * head_dim]);
-    let positions = g.input_uint("positions", &[3]);
-    let o = g.cached_attention("o", qkv, positions, cache, 2).unwrap();
-    g.keep(o);
-    g
 }
 
 /// With the gradient of the sum over all elements, weighted.

@@ -104,3 +104,27 @@ fn folded_grid() {
     });
     suite.finish();
 }
+
+/// A bias, another eps, and rows without their mean; also norms of the heads of a row.
+#[test]
+fn biased_and_uncentred() {
+    let mut suite = Suite::new("norm, bias and RMS", Kernel::Norm);
+    for [samples, sample_rows, width] in SHAPES {
+        let rows = samples * sample_rows;
+        for parts in [1, 3] {
+            let mut case = Case::new(format!("{rows}x{parts}x{width}"));
+            case.param("x", &[rows, parts * width], 2.0)
+                .param("w", &[width], 1.0)
+                .param("b", &[width], 1.0);
+            suite.check(&case, width.max(parts * rows), &|g, t, _| {
+                let rms = g.norm("rms", t["x"], Norm::rms(t["w"], 1e-6))?;
+                let norm = Norm::layer(t["w"]).bias(Some(t["b"])).eps(1e-12);
+                // rows of one number have no deviation, and an eps that small would stand for it
+                let norm = if width == 1 { norm.eps(1e-3) } else { norm };
+                let y = g.norm("y", rms, norm)?;
+                Ok(Made::new(g, &[y, rms]))
+            });
+        }
+    }
+    suite.finish();
+}

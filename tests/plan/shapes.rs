@@ -7,6 +7,7 @@ use mdlm::error::{Error, Result};
 use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
 use mdlm::ops::Norm;
+use mdlm::ops::{Attend, Heads, Seen};
 use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
 use mdlm::program::Extent;
 use pollster::block_on;
@@ -108,29 +109,88 @@ fn matmul() {
 
 #[test]
 fn attention_and_rotary() {
-    for (shape, length, heads) in [
-        (&[6, 96][..], 4, 2), // not whole sequences
-        (&[6, 90], 3, 2),     // a head width of 15
-        (&[6, 48], 3, 2),     // of 8
-        (&[6, 96], 0, 2),
-        (&[6, 96], 3, 0),
-        (&[576], 3, 2),
+    for (shape, batch, heads, dim) in [
+        (&[6, 96][..], 4, 2, 16), // not whole sequences
+        (&[6, 90], 2, 2, 15),
+        (&[6, 48], 2, 2, 8),
+        (&[6, 1632], 2, 2, 272),
+        (&[6, 94], 2, 2, 16), // too narrow
+        (&[6, 96], 0, 2, 16),
+        (&[6, 96], 2, 0, 16),
+        (&[576], 3, 2, 16),
     ] {
         check("attention", "qkv", |t| {
             let qkv = t.floats("qkv", shape);
-            t.g.attention("o", qkv, length, heads, false)
+            t.g.attention("o", &Attend::fused(qkv, batch, heads, dim, Seen::All))
+        });
+    }
+    for (culprit, q, k, v, kv_heads, sights, seen) in [
+        (
+            "q",
+            &[6, 32][..],
+            &[6, 48][..],
+            &[6, 48][..],
+            3,
+            [3, 4],
+            None,
+        ), // 2 heads over 3
+        ("k", &[6, 32], &[6, 8], &[6, 32], 1, [3, 4], None),
+        ("v", &[6, 32], &[6, 16], &[4, 16], 1, [3, 4], None),
+        (
+            "k",
+            &[6, 32],
+            &[4, 16],
+            &[4, 16],
+            1,
+            [3, 4],
+            Some(Seen::Causal),
+        ),
+        ("sights", &[6, 32], &[6, 16], &[6, 16], 1, [2, 4], None),
+        ("sights", &[6, 32], &[6, 16], &[6, 16], 1, [3, 3], None),
+    ] {
+        check("attention", culprit, |t| {
+            let [q, k, v] = [("q", q), ("k", k), ("v", v)].map(|(n, s)| t.floats(n, s));
+            let sights = t.ids("sights", &sights);
+            let by = Seen::By {
+                queries: sights,
+                keys: sights,
+            };
+            let attend = Attend {
+                q: Heads::whole(q),
+                k: Heads::whole(k),
+                v: Heads::whole(v),
+                batch: 2,
+                heads: 2,
+                kv_heads,
+                head_dim: 16,
+                seen: seen.unwrap_or(by),
+            };
+            t.g.attention("o", &attend)
+        });
+    }
+    for (culprit, x, positions) in [
+        ("x", &[3, 8][..], &[2][..]),
+        ("x", &[2, 8], &[2]),
+        ("positions", &[2, 12], &[3]),
+    ] {
+        check("store_rows", culprit, |t| {
+            let tensor = t.floats("x", x);
+            let positions = t.ids("positions", positions);
+            let state = t.g.state("state", &[2, 5, 8]);
+            t.g.store_rows(Heads { tensor, column: 4 }, positions, state)
         });
     }
     for (culprit, shape, table) in [
         ("qkv", &[6, 96][..], &[4, 8, 2][..]),
         ("qkv", &[6, 90], &[3, 8, 2]),
+        ("qkv", &[6, 96], &[3, 9, 2]),
         ("qkv", &[576], &[3, 8, 2]),
         ("table", &[6, 96], &[3, 8]),
         ("table", &[6, 96], &[3, 8, 3]),
     ] {
         check("rotary", culprit, |t| {
             let (qkv, table) = (t.floats("qkv", shape), t.floats("table", table));
-            t.g.rotary("y", qkv, table, 2)
+            t.g.rotary("y", qkv, table, 4, 16)
         });
     }
 }
