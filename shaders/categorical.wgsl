@@ -99,7 +99,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let scale = now.inverse_temperature;
   var least = 0u;
   if (scale > 0.0) {
-    if (now.top_k > 0u && now.top_k < p.vocab - 1u) {
+    if (now.top_k > 0u && now.top_k < p.vocab) {
       least = threshold(lane, begin, 0u, f32(now.top_k), top, 0.0);
     }
     if (now.top_p < 1.0) {

@@ -1,16 +1,19 @@
 // One invocation per element of y, 256 per workgroup, for up to 2^30 elements.
-// SILU: y = silu(x). SILU_BACKWARD: y (+)= silu'(u) x. GELU_BACKWARD: y *= gelu'(x).
+// ACTIVATE: y = f(x). SLOPE: y (+)= f'(u) x. GELU_BACKWARD: y *= gelu'(x).
 // ADD: y += x. ZERO: y = 0.
 
 //#params
 
 //#include grid
 //#include math
+//#if ACTIVATION
+//#include activation
+//#endif
 
 //#if !ZERO
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 //#endif
-//#if SILU_BACKWARD
+//#if SLOPE
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 //#endif
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -22,12 +25,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (i >= p.n) {
     return;
   }
-  //#if SILU
-  y[i] = x[i] * sigmoid(x[i]);
+  //#if ACTIVATE
+  y[i] = activate(x[i]);
   //#endif
-  //#if SILU_BACKWARD
-  let s = sigmoid(u[i]);
-  var dx = x[i] * (s + u[i] * s * (1.0 - s));
+  //#if SLOPE
+  var dx = x[i] * activation_slope(u[i]);
   //#if ACCUMULATE
   dx += y[i];
   //#endif

@@ -6,10 +6,12 @@ mod common;
 
 mod ops {
     mod adamw;
+    mod add_rows;
     mod attention;
     mod categorical;
     mod elementwise;
     mod embedding;
+    mod gated;
     mod gather_rows;
     mod grad_norm;
     mod head_loss;

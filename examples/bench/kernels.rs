@@ -230,7 +230,7 @@ impl Kernels<'_> {
         };
         let ids: Vec<u32> = (0..rows).map(&mut id).collect();
         let mut s = Segments::default();
-        embedding_segments(&ids, &mut s);
+        embedding_segments(&ids, None, &mut s);
         let step = Feed::default()
             .step
             .with(PARTS, s.part_count())
@@ -299,10 +299,10 @@ impl Kernels<'_> {
                     coefficients,
                     hidden: g.param(ids[0]),
                     weight: g.param(ids[1]),
-                    bias: g.param(ids[2]),
+                    bias: Some(g.param(ids[2])),
                     targets: integers(g, "targets", &[rows]),
                     weights: input(g, "a", &[rows]),
-                    mask_index,
+                    mask_index: Some(mask_index),
                     chunk,
                     gradient: true,
                 };
@@ -321,7 +321,8 @@ impl Kernels<'_> {
             self.measure(work(name, 1), &Arc::default(), &feed, |g| {
                 let (hidden, w) = (input(g, "a", &[rows, d]), input(g, "b", &[vocab, d]));
                 let (bias, listed) = (input(g, "w", &[vocab]), integers(g, "rows", &[rows]));
-                let draws = g.categorical(hidden, w, bias, listed, mask_index, chunk)?;
+                let draws =
+                    g.categorical(hidden, w, Some(bias), listed, Some(mask_index), chunk)?;
                 Ok(draws.tokens)
             })?;
         }

@@ -6,14 +6,14 @@ use mdlm::device::Device;
 use mdlm::graph::FORWARD;
 use mdlm::graph::PARAMS;
 use mdlm::graph::{Session, Storage};
-use mdlm::model::{Backbone, LogitsGraph, time_rows};
+use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
 use mdlm::objective::{Clean, Objective};
 use mdlm::ops::RowLoss;
 use mdlm::ops::TRAINING;
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
 use mdlm::program::Step;
 use mdlm::rng::{Rng, Stream};
-use mdlm::train::{Batch, TrainSession};
+use mdlm::train::TrainSession;
 use serde_json::json;
 
 use crate::kernels::multiply_add;
@@ -73,7 +73,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             attention_mask: None,
             total: rows as f64,
         };
-        let batch = Batch::passes(&model, &objective, clean, xt, &t)?.remove(0);
+        let batch = objective.training_passes(clean, xt, &t)?.remove(0);
         times = time(seconds, || {
             wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())
@@ -82,7 +82,12 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         report = train.graph.graph.report(device.class(), &TRAINING)?;
         host_ms = train.session().host_ms();
     } else {
-        let mut graph = LogitsGraph::new(&backbone, shape.batch, shape.length, false)?;
+        let options = Options {
+            batch: shape.batch,
+            length: shape.length,
+            ..Options::default()
+        };
+        let mut graph = LogitsGraph::new(&backbone.network, options, false)?;
         let mut session = wait(Session::new(
             device,
             &mut graph.graph,
@@ -90,11 +95,15 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             PARAMS,
             &[],
         ))?;
+        let pass = Pass {
+            conditioning: vec![0.0; shape.batch],
+            ..Pass::of(&x0)
+        };
         graph
-            .trunk
-            .write(&mut session, &x0, &time_rows(&model, [0.0]))?;
+            .call
+            .write(&mut session, &*backbone.network.trunk, &pass)?;
         times = time(seconds, || {
-            session.write_uint(graph.trunk.xt, &xt)?;
+            session.write_uint(graph.call.xt, &xt)?;
             wait(session.run(&mut storage, &values, &[FORWARD]))?;
             // a read waits for the device
             wait(session.read(&storage, graph.logits, 1))?;

@@ -42,6 +42,8 @@ pub trait Float:
     fn ln(self) -> Self;
     /// `ln(1 + self)` without cancellation.
     fn ln_1p(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Whether neither infinite nor NaN.
@@ -122,6 +124,9 @@ macro_rules! common {
 impl Float for f64 {
     common!(f64);
     fn round_to(_: Element, _: &mut [Self]) {}
+    fn erf(self) -> Self {
+        libm::erf(self)
+    }
     #[inline(always)]
     fn exp(self) -> Self {
         f64::exp(self)
@@ -130,6 +135,9 @@ impl Float for f64 {
 
 impl Float for f32 {
     common!(f32);
+    fn erf(self) -> Self {
+        libm::erff(self)
+    }
     fn round_to(element: Element, data: &mut [Self]) {
         if element.size() < 4 {
             for x in data {

@@ -1,5 +1,7 @@
 //! Elementwise functions, with the formulas of `shaders/lib/math.wgsl`.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use super::Float;
 
 const K: f64 = 0.797_884_560_802_865_4; // sqrt(2 / pi)
@@ -26,6 +28,19 @@ pub fn gelu_backward<F: Float>(x: F) -> F {
     let t = tanh(F::of(K) * (x + F::of(C) * x * x * x));
     let du = F::of(K) * (F::ONE + F::of(3.0 * C) * x * x);
     F::of(0.5) * (F::ONE + t) + F::of(0.5) * x * (F::ONE - t * t) * du
+}
+
+/// GELU by the error function: `x/2 (1 + erf(x / sqrt(2)))`.
+#[inline(always)]
+pub fn gelu_erf<F: Float>(x: F) -> F {
+    F::of(0.5) * x * (F::ONE + (x * F::of(FRAC_1_SQRT_2)).erf())
+}
+
+/// Derivative of [`gelu_erf`].
+#[inline(always)]
+pub fn gelu_erf_backward<F: Float>(x: F) -> F {
+    let density = F::of(FRAC_1_SQRT_2 * FRAC_2_SQRT_PI / 2.0) * (F::of(-0.5) * x * x).exp();
+    F::of(0.5) * (F::ONE + (x * F::of(FRAC_1_SQRT_2)).erf()) + x * density
 }
 
 /// Logistic function.

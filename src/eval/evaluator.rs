@@ -15,6 +15,8 @@
 //! What is drawn for a sequence depends on the seed and on its place among the sequences, not on the batch;
 //! see [`super::strata`] for how draws are stratified.
 
+use std::sync::Arc;
+
 use crate::config::ModelConfig;
 use crate::data::Blocks;
 use crate::device::Device;
@@ -26,9 +28,8 @@ use crate::eval::strata::{GROUP, Strata};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, EvalGraph, Model, time_rows};
-use crate::objective::{Clean, Noised, Objective, attention_mask};
-use crate::ops::ROWS;
+use crate::model::{Backbone, EvalGraph, Model, Options, Pass, Trunk};
+use crate::objective::{Clean, Objective, attention_mask};
 use crate::process::mask_exactly;
 use crate::program::{Arena, Step};
 use crate::rng::{Rng, Stream};
@@ -95,6 +96,7 @@ pub struct Evaluator {
     session: Session,
     objective: Objective,
     batch: usize,
+    trunk: Arc<dyn Trunk>,
 }
 
 /// Perplexity of a model on blocks, in batches of `batch` blocks; see [`Evaluator::perplexity`].
@@ -141,12 +143,6 @@ struct Group<'a> {
     rngs: Vec<Rng>,
 }
 
-/// A noisy batch and its embedded sigma.
-struct Pass {
-    noised: Noised,
-    time: Vec<f64>,
-}
-
 impl Evaluator {
     /// Builds the graph for batches of `batch` blocks; `weights`: the arena to evaluate.
     ///
@@ -161,13 +157,19 @@ impl Evaluator {
         batch: usize,
         length: usize,
     ) -> Result<Self> {
-        let mut graph = EvalGraph::new(backbone, objective.row_loss(), batch, length)?;
+        let options = Options {
+            batch,
+            length,
+            ..Options::default()
+        };
+        let mut graph = EvalGraph::new(&backbone.network, options, objective.row_loss())?;
         let outputs = [graph.nll];
         let session = Session::new(device, &mut graph.graph, storage, weights, &outputs).await?;
         Ok(Self {
             graph,
             session,
             objective: objective.clone(),
+            trunk: backbone.network.trunk.clone(),
             batch,
         })
     }
@@ -224,13 +226,13 @@ impl Evaluator {
                 let u: Vec<f64> = u.collect();
                 let passes = match &law {
                     Some(law) => self.exact(model, &mut group, law, &u)?,
-                    None => self.sampled(model, &mut group, config, &u)?,
+                    None => self.sampled(&mut group, config, &u)?,
                 };
-                for pass in passes.iter().filter(|pass| !pass.noised.rows.is_empty()) {
+                for pass in passes.iter().filter(|pass| !pass.rows.is_empty()) {
                     let nll = self.run(storage, pass).await?;
-                    for (i, &row) in pass.noised.rows.iter().enumerate() {
+                    for (i, &row) in pass.rows.iter().enumerate() {
                         let sequence = row as usize / blocks.length();
-                        nats[sequence] += nll[i] * pass.noised.weights[i] / samples as f64;
+                        nats[sequence] += nll[i] * pass.weights[i] / samples as f64;
                     }
                 }
             }
@@ -295,23 +297,17 @@ impl Evaluator {
         }
         let (x0, end) = (clean.x0, group.real * length);
         let masked = |row: usize| (row < end && xt[row] == model.mask_index).then(|| x0[row]);
-        let mut noised = Noised::new(x0, xt.clone(), model.vocab_size, masked)?;
+        let mut pass = Pass::listing(x0, xt.clone(), model.vocab_size, masked)?;
         let counts = |row: u32| clean.attention_mask.map_or(1.0, |a| a[row as usize]);
         let weight =
             |&row: &u32| counts(row) * length as f64 / masked_tokens[row as usize / length] as f64;
-        noised.weights = noised.rows.iter().map(weight).collect();
-        let time = time_rows(model, told);
-        Ok(vec![Pass { noised, time }])
+        pass.weights = pass.rows.iter().map(weight).collect();
+        pass.conditioning = told;
+        Ok(vec![pass])
     }
 
     /// The passes of the training objective at drawn times.
-    fn sampled(
-        &self,
-        model: &ModelConfig,
-        group: &mut Group<'_>,
-        config: &EvalConfig,
-        u: &[f64],
-    ) -> Result<Vec<Pass>> {
+    fn sampled(&self, group: &mut Group<'_>, config: &EvalConfig, u: &[f64]) -> Result<Vec<Pass>> {
         let clean = group.clean;
         let length = clean.x0.len() / self.batch;
         let (mut xt, mut times) = (Vec::new(), Vec::new());
@@ -322,25 +318,17 @@ impl Evaluator {
             self.objective.q_xt(x0, t, rng, &mut xt);
             times.push(t);
         }
-        let passes = self.objective.passes(clean, xt, &times)?.into_iter();
-        let prepare = |mut noised: Noised| {
-            noised.truncate((group.real * length) as u32);
-            let time = time_rows(model, noised.conditioning.iter().copied());
-            Pass { noised, time }
-        };
-        Ok(passes.map(prepare).collect())
+        let mut passes = self.objective.passes(clean, xt, &times)?;
+        let end = (group.real * length) as u32;
+        passes.iter_mut().for_each(|pass| pass.truncate(end));
+        Ok(passes)
     }
 
     /// The nll of the listed rows.
     async fn run(&mut self, storage: &mut Storage, pass: &Pass) -> Result<&[f64]> {
-        let (noised, inputs, s) = (&pass.noised, &self.graph.inputs, &mut self.session);
-        self.graph.trunk.write(s, &noised.xt, &pass.time)?;
-        s.write_uint(inputs.list.rows, &noised.rows)?;
-        s.write_uint(inputs.targets, &noised.targets)?;
-        if let Some(coefficients) = inputs.coefficients {
-            s.write(coefficients, &noised.coefficients)?;
-        }
-        let step = Step::default().with(ROWS, noised.rows.len() as u32);
-        s.run(storage, &step, &[FORWARD]).await
+        let (graph, session, mut step) = (&self.graph, &mut self.session, Step::default());
+        graph.call.write(session, &*self.trunk, pass)?;
+        graph.inputs.write(session, pass, &mut step)?;
+        session.run(storage, &step, &[FORWARD]).await
     }
 }

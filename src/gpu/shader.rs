@@ -38,7 +38,8 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 6] = [
+const LIBRARY: [Shader; 7] = [
+    shader!("lib/activation"),
     shader!("lib/grid"),
     shader!("lib/math"),
     shader!("lib/reduce"),

@@ -211,6 +211,16 @@ impl Graph {
         self.add(name.to_owned(), shape, Element::U32, Origin::Constant(data))
     }
 
+    /// A parameter that no layout has yet, to see what a network needs: such a graph cannot be run.
+    pub fn sketch(&mut self, name: &str, shape: &[usize], element: Element) -> Tensor {
+        let origin = Origin::Arena {
+            arena: PARAMS,
+            slab: 0,
+            offset: 0,
+        };
+        self.add(name.to_owned(), shape, element, origin)
+    }
+
     /// A parameter.
     pub fn param(&mut self, id: ParamId) -> Tensor {
         self.arena_tensor(id, PARAMS)

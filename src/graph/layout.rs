@@ -73,6 +73,12 @@ impl Layout {
         self.keys.iter().map(Key::len).sum()
     }
 
+    /// The parameter of that name.
+    pub fn find(&self, name: &str) -> Option<ParamId> {
+        let place = self.entries.iter().position(|entry| entry.name == name);
+        place.map(ParamId)
+    }
+
     pub(super) fn entry(&self, id: ParamId) -> &Entry {
         &self.entries[id.0]
     }
@@ -89,9 +95,10 @@ pub struct LayoutBuilder {
 const ALIGN: usize = 64;
 
 impl LayoutBuilder {
-    /// Adds a tensor stored under its own name.
+    /// Adds a tensor of f32 stored under its own name.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<ParamId> {
-        self.stacked(name, shape, &[(name.to_owned(), shape.to_vec())])
+        let parts = [(name.to_owned(), shape.to_vec())];
+        self.stacked(name, shape, Element::F32, &parts)
     }
 
     /// Adds a tensor that files hold as several, one after the other.
@@ -99,9 +106,9 @@ impl LayoutBuilder {
         &mut self,
         name: &str,
         shape: &[usize],
+        element: Element,
         parts: &[(String, Vec<usize>)],
     ) -> Result<ParamId> {
-        let element = Element::F32;
         let len: usize = shape.iter().product();
         let total: usize = parts.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
         if total != len {

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
-use crate::model::frequencies;
-use crate::model::{Backbone, DrawGraph};
+use crate::model::trunks::frequencies;
+use crate::model::{Backbone, DrawGraph, Options};
 use crate::ops::ROWS;
 use crate::ops::rotary_row;
 use crate::ops::visibility::Sight;
@@ -29,7 +29,13 @@ impl Decoder {
         storage: &Storage,
         batch: usize,
     ) -> Result<Self> {
-        let mut graph = DrawGraph::decode(backbone, batch)?;
+        let options = Options {
+            batch,
+            length: 1,
+            decode: true,
+            ..Options::default()
+        };
+        let mut graph = DrawGraph::new(&backbone.network, options)?;
         let d = graph.draws;
         let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
         let made = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs);
@@ -56,7 +62,7 @@ impl Decoder {
         listed: &[u32],
         step: Step,
     ) -> Result<&[f64]> {
-        let inputs = self.graph.trunk.decode;
+        let inputs = self.graph.call.decode;
         let inputs = inputs.ok_or_else(|| Error::Internal("not a decoding graph".into()))?;
         let mut runs = 1;
         for (cached, prefix) in self.cached.iter_mut().zip(prefixes) {
@@ -78,7 +84,7 @@ impl Decoder {
                 rotary.extend(rotary_row(at, &self.frequencies));
                 sight.extend(Sight::new(at, 0..at + 1).words());
             }
-            self.graph.trunk.write(&mut self.session, &tokens, &[])?;
+            self.session.write_uint(self.graph.call.xt, &tokens)?;
             self.session.write_uint(inputs.positions, &positions)?;
             self.session.write(inputs.rotary, &rotary)?;
             self.session.write_uint(inputs.sight, &sight)?;

@@ -11,7 +11,7 @@ use crate::io::safetensors::{read_file, write_file};
 use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
-const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
+pub(super) const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
 
 fn specs(layout: &Layout) -> Vec<TensorSpec> {
     layout

@@ -1,9 +1,4 @@
-//! GPT-2 as a judge of text: its likelihood, from a Hugging Face `config.json` and
-//! `model.safetensors`.
-//!
-//! Blocks are the crate's own: a norm's bias is a modulation with scale 0, positions are a second
-//! embedding, the output is the embedding's table with a row more that stands for the mask that
-//! GPT-2 does not have.
+//! GPT-2 as a judge of text: its likelihood, from a Hugging Face `config.json` and `model.safetensors`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,17 +7,13 @@ use serde::Deserialize;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::FORWARD;
-use crate::graph::PARAMS;
-use crate::graph::{Graph, Layout, LayoutBuilder, ParamId, Session, Storage, Tensor};
+use crate::graph::{FORWARD, PARAMS, Session, Storage};
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
-use crate::io::safetensors::{TensorSpec, read_file};
-use crate::model::check_tokens;
-use crate::ops::Attend;
-use crate::ops::{Dropout, HeadLoss, Modulation, RowList, RowLoss};
-use crate::ops::{Norm, ROWS, Seen};
-use crate::program::Step;
+use crate::model::trunks::Gpt2Trunk;
+use crate::model::{EvalGraph, Network, Options, Pass, check_tokens};
+use crate::ops::RowLoss;
+use crate::program::{Element, Step};
 
 /// The fields of `config.json` that matter here.
 #[derive(Deserialize)]
@@ -70,8 +61,8 @@ impl Config {
         if sizes.iter().any(|&n| n == 0 || n > 1 << 20) || !f.n_embd.is_multiple_of(f.n_head) {
             return Err("its sizes cannot be".into());
         }
-        if ![16, 32, 64, 128].contains(&(f.n_embd / f.n_head)) {
-            return Err("n_embd / n_head must be 16, 32, 64 or 128".into());
+        if !(4..=256).contains(&(f.n_embd / f.n_head)) || !(f.n_embd / f.n_head).is_multiple_of(4) {
+            return Err("n_embd / n_head must be 4, 8 .. 256".into());
         }
         // what would change the numbers, with the only value that is computed here
         let gelu = f.activation_function.is_none_or(|name| name == "gelu_new");
@@ -103,66 +94,12 @@ impl Config {
             vocab_size: f.vocab_size,
         })
     }
-
-    /// Names and shapes in the file, in the order of the layout's keys.
-    fn specs(&self, prefix: &str) -> Vec<TensorSpec> {
-        let d = self.n_embd;
-        let mut specs = Vec::new();
-        let mut add = |name: String, shape: &[usize]| {
-            specs.push(TensorSpec::new(prefix.to_owned() + &name, shape))
-        };
-        add("wte.weight".into(), &[self.vocab_size, d]);
-        add("wpe.weight".into(), &[self.n_positions, d]);
-        for i in 0..self.n_layer {
-            for (name, shape) in [
-                ("ln_1.weight", &[d][..]),
-                ("ln_1.bias", &[d]),
-                ("attn.c_attn.weight", &[d, 3 * d]),
-                ("attn.c_attn.bias", &[3 * d]),
-                ("attn.c_proj.weight", &[d, d]),
-                ("attn.c_proj.bias", &[d]),
-                ("ln_2.weight", &[d]),
-                ("ln_2.bias", &[d]),
-                ("mlp.c_fc.weight", &[d, 4 * d]),
-                ("mlp.c_fc.bias", &[4 * d]),
-                ("mlp.c_proj.weight", &[4 * d, d]),
-                ("mlp.c_proj.bias", &[d]),
-            ] {
-                add(format!("h.{i}.{name}"), shape);
-            }
-        }
-        add("ln_f.weight".into(), &[d]);
-        add("ln_f.bias".into(), &[d]);
-        specs
-    }
-
-    /// Buffers and the tied head, which files may carry too.
-    fn optional(&self, prefix: &str) -> Vec<String> {
-        let buffer = |i| ["bias", "masked_bias"].map(|name| format!("{prefix}h.{i}.attn.{name}"));
-        let mut names: Vec<String> = (0..self.n_layer).flat_map(buffer).collect();
-        names.push("lm_head.weight".into());
-        names
-    }
-}
-
-/// Parameters: weights `[out, in]` with their biases, and the norms' weights.
-struct Params {
-    wte: ParamId,
-    wpe: ParamId,
-    blocks: Vec<[ParamId; 10]>,
-    norm: ParamId,
-    /// `[(2 blocks + 1) 2 D]`: each norm's bias, then zeros.
-    shifts: ParamId,
-    /// `[V + 1]` zeros.
-    no_bias: ParamId,
 }
 
 /// A GPT-2 with its weights on a device.
 pub struct Gpt2 {
     device: Device,
-    config: Config,
-    params: Params,
-    layout: Arc<Layout>,
+    network: Network,
     storage: Storage,
     scorer: Option<Scorer>,
 }
@@ -170,9 +107,7 @@ pub struct Gpt2 {
 /// The graph that scores texts of up to a length.
 struct Scorer {
     length: usize,
-    ids: Tensor,
-    list: RowList,
-    targets: Tensor,
+    graph: EvalGraph,
     session: Session,
 }
 
@@ -185,17 +120,12 @@ impl Gpt2 {
         let path = dir.join("config.json");
         let text = read_text(&path, 1 << 16)?;
         let config = Config::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
-        let weights = read_weights(&dir.join("model.safetensors"), &config)?;
-        let mut b = Layout::builder(device.slab_limit());
-        let params = place(&config, &mut b)?;
-        let layout = Arc::new(b.finish(|_| 0));
-        let mut storage = Storage::new(device, &layout, &[PARAMS]).await?;
-        storage.fill(PARAMS, &arrange(&config, weights))?;
+        let (network, weights) = config.read(device, &dir.join("model.safetensors"))?;
+        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+        storage.fill(PARAMS, &weights)?;
         Ok(Self {
             device: device.clone(),
-            config,
-            params,
-            layout,
+            network,
             storage,
             scorer: None,
         })
@@ -220,14 +150,14 @@ impl Gpt2 {
         Ok(kind.model_type.is_some_and(|kind| kind == "gpt2"))
     }
 
-    /// Tokens without the stand-in for a mask.
+    /// Its tokens.
     pub fn vocab_size(&self) -> usize {
-        self.config.vocab_size
+        self.network.trunk.vocab_size()
     }
 
     /// Longest text that is scored at once.
     pub fn length(&self) -> usize {
-        self.config.n_positions
+        self.network.trunk.length()
     }
 
     /// Negative log-likelihood of each token but the first given those before it, nats.
@@ -235,9 +165,9 @@ impl Gpt2 {
     /// # Errors
     /// [`Error::Token`], [`Error::Config`] for more tokens than positions, or what the device refuses.
     pub async fn nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
-        check_tokens(tokens, self.config.vocab_size)?;
-        if tokens.len() > self.config.n_positions {
-            let problem = format!("the model has {} positions", self.config.n_positions);
+        check_tokens(tokens, self.network.trunk.vocab_size())?;
+        if tokens.len() > self.network.trunk.length() {
+            let problem = format!("the model has {} positions", self.network.trunk.length());
             return Err(Error::config("tokens", tokens.len(), problem));
         }
         if tokens.len() < 2 {
@@ -246,7 +176,7 @@ impl Gpt2 {
         let length = tokens
             .len()
             .next_multiple_of(64)
-            .min(self.config.n_positions);
+            .min(self.network.trunk.length());
         if self.scorer.as_ref().is_none_or(|s| s.length != length) {
             self.scorer = Some(self.scorer(length).await?);
         }
@@ -254,153 +184,66 @@ impl Gpt2 {
             return Err(Error::Internal("no scorer".into()));
         };
         let count = tokens.len() - 1;
-        let rows: Vec<u32> = (0..count as u32).collect();
         let mut ids = tokens.to_vec();
         ids.resize(length, 0);
-        scorer.session.write_uint(scorer.ids, &ids)?;
-        scorer.session.write_uint(scorer.list.rows, &rows)?;
-        scorer.session.write_uint(scorer.targets, &tokens[1..])?;
-        let step = Step::default().with(ROWS, count as u32);
-        let nll = scorer
-            .session
-            .run(&mut self.storage, &step, &[FORWARD])
-            .await?;
+        let pass = Pass {
+            rows: (0..count as u32).collect(),
+            targets: tokens[1..].to_vec(),
+            ..Pass::of(&ids)
+        };
+        let mut step = Step::default();
+        let (graph, session) = (&scorer.graph, &mut scorer.session);
+        graph.call.write(session, &*self.network.trunk, &pass)?;
+        graph.inputs.write(session, &pass, &mut step)?;
+        let nll = session.run(&mut self.storage, &step, &[FORWARD]).await?;
         Ok(nll[..count].to_vec())
     }
 
     async fn scorer(&self, length: usize) -> Result<Scorer> {
-        let (c, d) = (&self.config, self.config.n_embd);
-        let mut graph = Graph::new(self.layout.clone());
-        let g = &mut graph;
-        let ids = g.input_uint("ids", &[length]);
-        let positions = g.input_uint("positions", &[length]);
-        let (wte, wpe) = (g.param(self.params.wte), g.param(self.params.wpe));
-        let x = g.embedding("wpe", positions, wpe, None)?;
-        let tokens = g.embedding("wte", ids, wte, None)?;
-        g.add_in_place(tokens, x)?;
-        let mut x = x;
-        let shifts = g.param(self.params.shifts);
-        let shifts = g.view(shifts, 0, &[1, (2 * c.n_layer + 1) * 2 * d])?;
-        let shift = |i: usize| {
-            let place = Modulation {
-                sample_rows: length,
-                stride: (2 * c.n_layer + 1) * 2 * d,
-                column: 2 * d * i,
-            };
-            Some((shifts, place))
+        let options = Options {
+            batch: 1,
+            length,
+            ..Options::default()
         };
-        for (i, block) in self.params.blocks.iter().enumerate() {
-            let [ln1, w_qkv, b_qkv, w_out, b_out, ln2, w0, b0, w2, b2] =
-                block.map(|id| g.param(id));
-            let none = Dropout::default();
-            let h = g.norm("ln_1", x, Norm::layer(ln1).modulated(shift(2 * i)))?;
-            let qkv = g.linear("c_attn", h, w_qkv, Some(b_qkv))?;
-            let attend = Attend::fused(qkv, 1, c.n_head, d / c.n_head, Seen::Causal);
-            let a = g.attention("attn", &attend)?;
-            let names = ["attn.c_proj", "x_mid"];
-            [_, x] = g.linear_residual(names, a, w_out, Some(b_out), x, None, none)?;
-            let h = g.norm("ln_2", x, Norm::layer(ln2).modulated(shift(2 * i + 1)))?;
-            let [_, h] = g.linear_gelu(["c_fc", "gelu"], h, w0, Some(b0))?;
-            [_, x] = g.linear_residual(["mlp.c_proj", "out"], h, w2, Some(b2), x, None, none)?;
-        }
-        let norm = g.param(self.params.norm);
-        let x = g.norm("ln_f", x, Norm::layer(norm).modulated(shift(2 * c.n_layer)))?;
-        let list = g.row_list(length);
-        let hidden = g.gather_rows("hidden", x, list)?;
-        let targets = g.input_uint("targets", &[length]);
-        let bias = g.param(self.params.no_bias);
-        let weights = g.constant("weights", &[length], vec![0.0; length]);
-        let [_, nll] = g.head_loss(&HeadLoss {
-            loss: RowLoss::Subs,
-            hidden,
-            weight: wte,
-            bias,
-            targets,
-            weights,
-            coefficients: None,
-            mask_index: c.vocab_size as u32,
-            chunk: length,
-            gradient: false,
-        })?;
-        let mut session =
-            Session::new(&self.device, &mut graph, &self.storage, PARAMS, &[nll]).await?;
-        session.write_uint(positions, &(0..length as u32).collect::<Vec<_>>())?;
+        let mut graph = EvalGraph::new(&self.network, options, RowLoss::Subs)?;
+        let outputs = [graph.nll];
+        let made = Session::new(
+            &self.device,
+            &mut graph.graph,
+            &self.storage,
+            PARAMS,
+            &outputs,
+        );
         Ok(Scorer {
             length,
-            ids,
-            list,
-            targets,
-            session,
+            session: made.await?,
+            graph,
         })
     }
 }
 
-/// The file's tensors, whose names may begin with `transformer.`.
-fn read_weights(path: &Path, config: &Config) -> Result<Vec<Vec<f32>>> {
-    let read = |prefix: &str| {
-        let optional = config.optional(prefix);
-        let optional: Vec<&str> = optional.iter().map(String::as_str).collect();
-        read_file(path, &config.specs(prefix), &optional)
-    };
-    read("").or_else(|error| match error {
-        Error::Checkpoint { ref problem, .. } => {
-            let prefixed = problem.contains("transformer.");
-            read("transformer.").map_err(|other| if prefixed { other } else { error })
-        }
-        other => Err(other),
-    })
-}
-
-fn place(c: &Config, b: &mut LayoutBuilder) -> Result<Params> {
-    let d = c.n_embd;
-    let wte = b.tensor("wte", &[c.vocab_size + 1, d])?;
-    let wpe = b.tensor("wpe", &[c.n_positions, d])?;
-    let mut blocks = Vec::new();
-    for i in 0..c.n_layer {
-        let mut add = |name: &str, shape: &[usize]| b.tensor(&format!("h.{i}.{name}"), shape);
-        blocks.push([
-            add("ln_1.weight", &[d])?,
-            add("attn.c_attn.weight", &[3 * d, d])?,
-            add("attn.c_attn.bias", &[3 * d])?,
-            add("attn.c_proj.weight", &[d, d])?,
-            add("attn.c_proj.bias", &[d])?,
-            add("ln_2.weight", &[d])?,
-            add("mlp.c_fc.weight", &[4 * d, d])?,
-            add("mlp.c_fc.bias", &[4 * d])?,
-            add("mlp.c_proj.weight", &[d, 4 * d])?,
-            add("mlp.c_proj.bias", &[d])?,
-        ]);
+impl Config {
+    /// The network and its weights from a file, whose names may begin with `transformer.`.
+    fn read(&self, device: &Device, path: &Path) -> Result<(Network, Vec<Vec<f32>>)> {
+        let read = |prefix: &str| {
+            let trunk = Gpt2Trunk {
+                vocab_size: self.vocab_size,
+                n_embd: self.n_embd,
+                n_layer: self.n_layer,
+                n_head: self.n_head,
+                n_positions: self.n_positions,
+                prefix: prefix.to_owned(),
+            };
+            let network = Network::new(Arc::new(trunk), device.slab_limit(), Element::F32)?;
+            let weights = network.read(path)?;
+            Ok((network, weights))
+        };
+        read("").or_else(|error| match error {
+            Error::Checkpoint { ref problem, .. } => {
+                let prefixed = problem.contains("transformer.");
+                read("transformer.").map_err(|other| if prefixed { other } else { error })
+            }
+            other => Err(other),
+        })
     }
-    Ok(Params {
-        wte,
-        wpe,
-        blocks,
-        norm: b.tensor("ln_f.weight", &[d])?,
-        shifts: b.tensor("shifts", &[(2 * c.n_layer + 1) * 2 * d])?,
-        no_bias: b.tensor("no_bias", &[c.vocab_size + 1])?,
-    })
-}
-
-/// Values of the layout's keys from the file's tensors: weights transposed, norms' biases gathered.
-fn arrange(c: &Config, weights: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-    let d = c.n_embd;
-    let (mut out, mut shifts) = (Vec::new(), Vec::new());
-    for (spec, mut values) in c.specs("").iter().zip(weights) {
-        let name = spec.name.as_str();
-        if name == "wte.weight" {
-            values.resize((c.vocab_size + 1) * d, 0.0);
-        } else if name.ends_with(".bias") && name.contains("ln_") {
-            shifts.extend(values);
-            shifts.resize(shifts.len() + d, 0.0);
-            continue;
-        } else if let (true, &[rows, columns]) = (name.starts_with("h."), &spec.shape[..]) {
-            values = (0..rows * columns)
-                .map(|i| values[i % rows * columns + i / rows])
-                .collect();
-        }
-        out.push(values);
-    }
-    out.push(shifts);
-    out.push(vec![0.0; c.vocab_size + 1]);
-    out
 }

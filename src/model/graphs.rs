@@ -1,11 +1,12 @@
-//! The graphs that training, evaluation, sampling and inspection run.
+//! The graphs that training, evaluation, sampling and inspection run, over any network.
 
-use crate::config::ModelKind;
-use crate::error::Result;
-use crate::graph::{BACKWARD, UPDATE};
-use crate::graph::{Graph, Tensor};
-use crate::model::{Backbone, Trunk, TrunkOptions};
-use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, RowList, RowLoss};
+use crate::error::{Error, Result};
+use crate::graph::{BACKWARD, Graph, Session, Tensor, UPDATE};
+use crate::model::network::Network;
+use crate::model::pass::Pass;
+use crate::model::trunk::{Call, Options};
+use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, ROWS, RowList, RowLoss};
+use crate::program::Step;
 
 /// Elements of a chunk's logits.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -30,33 +31,33 @@ pub struct LossInputs {
     pub coefficients: Option<Tensor>,
 }
 
-/// A graph with the network in it.
-fn begin(
-    backbone: &Backbone,
-    batch: usize,
-    length: usize,
-    training: bool,
-) -> Result<(Graph, Trunk)> {
-    let mut graph = Graph::new(backbone.layout.clone());
-    let options = TrunkOptions {
-        batch,
-        length,
-        training,
-        decode: false,
-    };
-    let trunk = backbone.trunk(&mut graph, options)?;
-    Ok((graph, trunk))
+impl LossInputs {
+    /// Uploads the listed rows of a pass, and sets how many there are.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more than the graph was built for.
+    pub fn write(&self, session: &mut Session, pass: &Pass, step: &mut Step) -> Result<()> {
+        session.write_uint(self.list.rows, &pass.rows)?;
+        session.write_uint(self.targets, &pass.targets)?;
+        session.write(self.weights, &pass.weights)?;
+        if let Some(coefficients) = self.coefficients {
+            session.write(coefficients, &pass.coefficients)?;
+        }
+        step.set(ROWS, pass.rows.len() as u32);
+        Ok(())
+    }
 }
 
 fn loss(
-    backbone: &Backbone,
+    network: &Network,
     g: &mut Graph,
-    trunk: &Trunk,
+    hidden: Tensor,
     loss: RowLoss,
     chunk: Option<usize>,
     gradient: bool,
 ) -> Result<(LossInputs, [Tensor; 2])> {
-    let rows = g.shape(trunk.hidden)[0];
+    let trunk = &*network.trunk;
+    let rows = g.shape(hidden)[0];
     let list = g.row_list(rows);
     let inputs = LossInputs {
         list,
@@ -66,18 +67,18 @@ fn loss(
             .has_coefficients()
             .then(|| g.input("coefficients", &[rows, COEFFICIENTS])),
     };
-    let hidden = g.gather_rows("masked", trunk.hidden, list)?;
-    let [weight, bias] = backbone.params.output.map(|id| g.param(id));
+    let listed = g.gather_rows("listed", hidden, list)?;
+    let head = trunk.head(g, &mut network.params(), listed)?;
     let outputs = g.head_loss(&HeadLoss {
         loss,
         coefficients: inputs.coefficients,
-        hidden,
-        weight,
-        bias,
+        hidden: head.hidden,
+        weight: head.weight,
+        bias: head.bias,
         targets: inputs.targets,
         weights: inputs.weights,
-        mask_index: backbone.config.mask_index,
-        chunk: chunk.unwrap_or_else(|| chunk_rows(backbone.config.vocab_size, rows)),
+        mask_index: trunk.mask_index(),
+        chunk: chunk.unwrap_or_else(|| chunk_rows(trunk.vocab_size(), rows)),
         gradient,
     })?;
     Ok((inputs, outputs))
@@ -88,7 +89,7 @@ pub struct TrainGraph {
     /// The graph.
     pub graph: Graph,
     /// Its network.
-    pub trunk: Trunk,
+    pub call: Call,
     /// Inputs of the loss.
     pub inputs: LossInputs,
     /// `[1]`
@@ -100,22 +101,25 @@ pub struct TrainGraph {
 }
 
 impl TrainGraph {
-    /// Builds it for micro-batches of `batch` sequences of `length` tokens, listed rows scored by
-    /// `row_loss`; `chunk`: rows of an output chunk (a multiple of 64), by default what fits 64 MiB.
+    /// Builds it for micro-batches, listed rows scored by `row_loss`; `chunk`: rows of an output chunk (a multiple of
+    /// 64), by default what fits 64 MiB.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
     pub fn new(
-        backbone: &Backbone,
+        network: &Network,
+        options: Options,
         row_loss: RowLoss,
-        batch: usize,
-        length: usize,
         chunk: Option<usize>,
         clip: f64,
         adamw: AdamwConfig,
     ) -> Result<Self> {
-        let (mut graph, trunk) = begin(backbone, batch, length, true)?;
-        let (inputs, [loss, nll]) = loss(backbone, &mut graph, &trunk, row_loss, chunk, true)?;
+        let options = Options {
+            training: true,
+            ..options
+        };
+        let (mut graph, call, hidden) = network.begin(options)?;
+        let (inputs, [loss, nll]) = loss(network, &mut graph, hidden, row_loss, chunk, true)?;
         graph.keep(nll);
         graph.begin_phase(BACKWARD);
         graph.backward(loss)?;
@@ -124,7 +128,7 @@ impl TrainGraph {
         graph.adamw(stats, adamw)?;
         Ok(Self {
             graph,
-            trunk,
+            call,
             inputs,
             loss,
             nll,
@@ -138,7 +142,7 @@ pub struct EvalGraph {
     /// The graph.
     pub graph: Graph,
     /// Its network.
-    pub trunk: Trunk,
+    pub call: Call,
     /// Inputs of the loss.
     pub inputs: LossInputs,
     /// Unweighted nll of each listed row, `[rows]`.
@@ -146,21 +150,16 @@ pub struct EvalGraph {
 }
 
 impl EvalGraph {
-    /// Builds it for `batch` sequences of `length` tokens, listed rows scored by `row_loss`.
+    /// Builds it, listed rows scored by `row_loss`.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(
-        backbone: &Backbone,
-        row_loss: RowLoss,
-        batch: usize,
-        length: usize,
-    ) -> Result<Self> {
-        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
-        let (inputs, [_, nll]) = loss(backbone, &mut graph, &trunk, row_loss, None, false)?;
+    pub fn new(network: &Network, options: Options, row_loss: RowLoss) -> Result<Self> {
+        let (mut graph, call, hidden) = network.begin(options)?;
+        let (inputs, [_, nll]) = loss(network, &mut graph, hidden, row_loss, None, false)?;
         Ok(Self {
             graph,
-            trunk,
+            call,
             inputs,
             nll,
         })
@@ -172,40 +171,41 @@ pub struct LogitsGraph {
     /// The graph.
     pub graph: Graph,
     /// Its network.
-    pub trunk: Trunk,
+    pub call: Call,
     /// `[rows, V]`
     pub logits: Tensor,
-    /// `[rows, V]`; `None` for autoregressive models.
-    pub log_probs: Option<Tensor>,
 }
 
 impl LogitsGraph {
-    /// Builds it for `batch` sequences of `length` tokens; `keep_all` keeps every activation
-    /// readable.
+    /// Builds it; `keep_all` keeps every activation readable.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(backbone: &Backbone, batch: usize, length: usize, keep_all: bool) -> Result<Self> {
-        let (mut graph, trunk) = begin(backbone, batch, length, false)?;
+    pub fn new(network: &Network, options: Options, keep_all: bool) -> Result<Self> {
+        let (mut graph, call, hidden) = network.begin(options)?;
         if keep_all {
             graph.keep_all();
         }
-        let [w, b] = backbone.params.output.map(|id| graph.param(id));
-        let logits = graph.linear("logits", trunk.hidden, w, Some(b))?;
-        let subs = |g: &mut Graph| {
-            let mask_index = backbone.config.mask_index;
-            g.subs("subs_log_probs", logits, trunk.xt, mask_index)
-        };
-        let log_probs = match backbone.config.kind {
-            ModelKind::Ar => None,
-            _ => Some(subs(&mut graph)?),
-        };
+        let head = network
+            .trunk
+            .head(&mut graph, &mut network.params(), hidden)?;
+        let logits = graph.linear("logits", head.hidden, head.weight, head.bias)?;
         Ok(Self {
             graph,
-            trunk,
+            call,
             logits,
-            log_probs,
         })
+    }
+
+    /// Appends SUBS's log-probabilities `[rows, V]`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a network without a mask.
+    pub fn log_probs(&mut self, network: &Network) -> Result<Tensor> {
+        let missing = || Error::Internal("SUBS needs the mask's id".into());
+        let mask_index = network.trunk.mask_index().ok_or_else(missing)?;
+        let (logits, xt) = (self.logits, self.call.xt);
+        self.graph.subs("subs_log_probs", logits, xt, mask_index)
     }
 }
 
@@ -214,7 +214,7 @@ pub struct DrawGraph {
     /// The graph.
     pub graph: Graph,
     /// Its network.
-    pub trunk: Trunk,
+    pub call: Call,
     /// The rows to draw at.
     pub list: RowList,
     /// What is drawn there.
@@ -222,42 +222,25 @@ pub struct DrawGraph {
 }
 
 impl DrawGraph {
-    /// Builds it for `batch` sequences of `length` tokens.
+    /// Builds it; with `decode` for the next token of sequences of an autoregressive model, whose keys and values are
+    /// kept: rows are sequences.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if the length is above the model's.
-    pub fn new(backbone: &Backbone, batch: usize, length: usize) -> Result<Self> {
-        Self::over(backbone, begin(backbone, batch, length, false)?)
-    }
-
-    /// Builds it for the next token of `batch` sequences of an autoregressive model, whose keys and
-    /// values are cached; rows are sequences.
-    ///
-    /// # Errors
-    /// [`crate::Error::Config`] for a batch of none.
-    pub fn decode(backbone: &Backbone, batch: usize) -> Result<Self> {
-        let mut graph = Graph::new(backbone.layout.clone());
-        let options = TrunkOptions {
-            batch,
-            length: 1,
-            training: false,
-            decode: true,
-        };
-        let trunk = backbone.trunk(&mut graph, options)?;
-        Self::over(backbone, (graph, trunk))
-    }
-
-    fn over(backbone: &Backbone, (mut graph, trunk): (Graph, Trunk)) -> Result<Self> {
-        let rows = graph.shape(trunk.hidden)[0];
+    pub fn new(network: &Network, options: Options) -> Result<Self> {
+        let (mut graph, call, hidden) = network.begin(options)?;
+        let trunk = &*network.trunk;
+        let rows = graph.shape(hidden)[0];
         let list = graph.row_list(rows);
-        let hidden = graph.gather_rows("revealed", trunk.hidden, list)?;
-        let [w, b] = backbone.params.output.map(|id| graph.param(id));
-        let chunk = chunk_rows(backbone.config.vocab_size, rows);
-        let mask_index = backbone.config.mask_index;
-        let draws = graph.categorical(hidden, w, b, list.rows, mask_index, chunk)?;
+        let revealed = graph.gather_rows("revealed", hidden, list)?;
+        let head = trunk.head(&mut graph, &mut network.params(), revealed)?;
+        let chunk = chunk_rows(trunk.vocab_size(), rows);
+        let (weight, bias) = (head.weight, head.bias);
+        let mask = trunk.mask_index();
+        let draws = graph.categorical(head.hidden, weight, bias, list.rows, mask, chunk)?;
         Ok(Self {
             graph,
-            trunk,
+            call,
             list,
             draws,
         })

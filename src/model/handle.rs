@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, Decoder, DrawGraph, LogitsGraph, initial, time_rows};
-use crate::program::{Arena, Step};
+use crate::model::pass::check_tokens;
+use crate::model::{Backbone, Decoder, DrawGraph, LogitsGraph, Options, Pass};
+use crate::program::Step;
 
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Model {
     pub async fn new(device: &Device, config: &ModelConfig, seed: u64) -> Result<Self> {
         let backbone = Backbone::new(config, device.slab_limit())?;
         let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
-        initialise(&backbone, &mut storage, &[PARAMS], seed)?;
+        backbone.network.initialise(&mut storage, &[PARAMS], seed)?;
         Ok(Self::from_parts(device, backbone, storage))
     }
 
@@ -144,7 +145,12 @@ impl Model {
         let (_, graph, session) = match &mut self.logits {
             Some(made) if made.0 == key => made,
             slot => {
-                let mut g = LogitsGraph::new(&self.backbone, batch, key[1], false)?;
+                let options = Options {
+                    batch,
+                    length: key[1],
+                    ..Options::default()
+                };
+                let mut g = LogitsGraph::new(&self.backbone.network, options, false)?;
                 let outputs = [g.logits];
                 let session =
                     Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)
@@ -152,8 +158,12 @@ impl Model {
                 slot.insert((key, g, session))
             }
         };
-        let time = time_rows(&self.backbone.config, sigma.iter().copied());
-        graph.trunk.write(session, xt, &time)?;
+        let pass = Pass {
+            conditioning: sigma.to_vec(),
+            ..Pass::of(xt)
+        };
+        let trunk = &*self.backbone.network.trunk;
+        graph.call.write(session, trunk, &pass)?;
         let logits = session
             .run(&mut self.storage, &Step::default(), &[FORWARD])
             .await?;
@@ -204,39 +214,4 @@ pub(crate) fn fitting(
         return Err(Error::checkpoint(path, None, problem));
     }
     Ok(tokenizer)
-}
-
-/// Writes initial values to each of `arenas`.
-pub(crate) fn initialise(
-    backbone: &Backbone,
-    storage: &mut Storage,
-    arenas: &[Arena],
-    seed: u64,
-) -> Result<()> {
-    let keys = backbone.layout.keys();
-    for &arena in arenas {
-        storage.write(arena, |index, key| {
-            // a bias has the bound of its layer's weight, which stands before it
-            let weight = if key.shape.len() == 1 && index > 0 {
-                &keys[index - 1]
-            } else {
-                key
-            };
-            let fan_in = weight.shape.last().copied().unwrap_or(1);
-            Ok(initial(key, index, fan_in, seed))
-        })?;
-    }
-    Ok(())
-}
-
-/// An error that names the first token outside the vocabulary.
-pub(crate) fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<()> {
-    match tokens.iter().position(|&id| id as usize >= vocab_size) {
-        Some(position) => Err(Error::Token {
-            id: tokens[position],
-            vocab_size,
-            position,
-        }),
-        None => Ok(()),
-    }
 }

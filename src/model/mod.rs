@@ -1,4 +1,4 @@
-//! The denoiser: parameters, initialisation, the DiT encoder and the graphs built from it.
+//! Networks: parameters, trunks, the graphs built from them, and models on disk.
 
 mod backbone;
 mod decode;
@@ -7,29 +7,36 @@ mod files;
 mod gpt2;
 mod graphs;
 mod handle;
-mod init;
 #[cfg(not(target_arch = "wasm32"))]
 mod load;
+mod network;
 mod params;
+mod pass;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pretrained;
 mod published;
 mod time_embedding;
+mod trunk;
+pub mod trunks;
 
-pub(crate) use backbone::frequencies;
-pub use backbone::{Backbone, DecodeInputs, Trunk, TrunkOptions};
+pub use backbone::Backbone;
 pub(crate) use decode::Decoder;
 pub use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpt2::Gpt2;
-pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
+pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
+pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
-pub(crate) use handle::{check_tokens, fitting, initialise};
-pub use init::{initial, unmodulated};
-pub use params::{BackboneParams, BlockParams, ConditioningParams};
+pub use network::Network;
+pub use params::{Init, Linear, Params};
+pub use pass::Pass;
+pub(crate) use pass::check_tokens;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use published::describe;
 #[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
 pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};
+pub use trunk::{Call, DecodeInputs, Head, Options, Positions, Sights, Trunk};

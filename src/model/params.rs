@@ -1,232 +1,231 @@
-//! Names, shapes and arena placement of the parameters; keys are those of the published
-//! checkpoints.
+//! Parameters, declared where a network uses them: name, shape, initial values and element type. Layout, files and
+//! counts follow.
 
-use crate::config::{ModelConfig, ModelKind};
-use crate::error::Result;
-use crate::graph::{Layout, ParamId};
-use crate::model::TIME_FEATURES;
+use std::sync::Arc;
 
-/// A block's parameters; D is the hidden size.
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Layout, Tensor};
+use crate::program::Element;
+use crate::rng::{Rng, Stream};
+
+/// Initial values of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// 0.
+    Zeros,
+    /// 1.
+    Ones,
+    /// Uniform in ±bound.
+    Uniform(f64),
+}
+
+impl Init {
+    /// The reference's for a linear layer of this width, weight and bias alike.
+    pub fn linear(fan_in: usize) -> Self {
+        Self::Uniform(1.0 / (fan_in as f64).sqrt())
+    }
+
+    /// Values of the `index`-th parameter of a model, rounded to f32 so that every executor starts from the same
+    /// numbers.
+    pub(crate) fn values(self, n: usize, index: usize, seed: u64) -> Vec<f64> {
+        match self {
+            Self::Zeros => vec![0.0; n],
+            Self::Ones => vec![1.0; n],
+            Self::Uniform(bound) => {
+                let mut rng = Rng::new(seed, Stream::Init, index as u64);
+                let next = |_| f64::from((bound * (2.0 * rng.uniform() - 1.0)) as f32);
+                (0..n).map(next).collect()
+            }
+        }
+    }
+}
+
+/// What files hold of a parameter.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    /// Which tensor of the graph it is part of.
+    tensor: usize,
+    pub(crate) key: String,
+    shape: Vec<usize>,
+    pub(crate) init: Init,
+    /// Whether files hold a matrix `[in, out]`.
+    pub(crate) transposed: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Whole {
+    name: String,
+    shape: Vec<usize>,
+    element: Element,
+}
+
+/// The parameters of a network that is being built: the first time they are declared, later they are found in the
+/// layout that came of it.
+#[derive(Debug)]
+pub struct Params {
+    layout: Option<Arc<Layout>>,
+    /// Element of weights that operations can unpack.
+    weights: Element,
+    tensors: Vec<Whole>,
+    declared: Vec<Declared>,
+}
+
+/// A linear layer's weight `[out, in]` and bias `[out]`.
 #[derive(Clone, Copy, Debug)]
-pub struct BlockParams {
-    /// `[D]`
-    pub norm1: ParamId,
-    /// `[3 D, D]`
-    pub attn_qkv: ParamId,
-    /// `[D, D]`
-    pub attn_out: ParamId,
-    /// `[D]`
-    pub norm2: ParamId,
-    /// Weight `[4 D, D]` and bias `[4 D]`.
-    pub mlp_0: [ParamId; 2],
-    /// Weight `[D, 4 D]` and bias `[D]`.
-    pub mlp_2: [ParamId; 2],
+pub struct Linear {
+    /// Weight.
+    pub weight: Tensor,
+    /// Bias, if it has one.
+    pub bias: Option<Tensor>,
 }
 
-/// What makes a denoiser see its conditioning; an autoregressive model has none of it.
-#[derive(Clone, Debug)]
-pub struct ConditioningParams {
-    /// Weight `[cond, 256]` and bias `[cond]`.
-    pub sigma_map_0: [ParamId; 2],
-    /// Weight `[cond, cond]` and bias `[cond]`.
-    pub sigma_map_2: [ParamId; 2],
-    /// The adaLN weights of all blocks (6 D rows each) and of the output layer (2 D rows), stacked
-    /// so that one product serves the whole network: weight `[(6 blocks + 2) D, cond]` and bias.
-    pub adaln: [ParamId; 2],
-}
+impl Params {
+    /// For the building that declares.
+    pub(crate) fn declaring(weights: Element) -> Self {
+        Self {
+            layout: None,
+            weights,
+            tensors: Vec::new(),
+            declared: Vec::new(),
+        }
+    }
 
-/// The parameters of a network.
-#[derive(Clone, Debug)]
-pub struct BackboneParams {
-    /// `[V, D]`
-    pub vocab_embed: ParamId,
-    /// The conditioning's, in a denoiser.
-    pub conditioning: Option<ConditioningParams>,
-    /// One for each block.
-    pub blocks: Vec<BlockParams>,
-    /// `[D]`
-    pub norm_final: ParamId,
-    /// Weight `[V, D]` and bias `[V]`.
-    pub output: [ParamId; 2],
-}
+    /// For a graph over a layout.
+    pub(crate) fn of(layout: Arc<Layout>) -> Self {
+        Self {
+            layout: Some(layout),
+            ..Self::declaring(Element::F32)
+        }
+    }
 
-impl BackboneParams {
-    /// Lays the parameters out in slabs of at most `limit` elements.
+    /// A parameter of f32 that files hold under its name.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] if a tensor is larger than a slab can be.
-    pub fn new(config: &ModelConfig, limit: usize) -> Result<(Self, Layout)> {
-        let (v, d, cond) = (config.vocab_size, config.hidden_size, config.cond_dim);
-        let mut b = Layout::builder(limit);
-        let mut add = |name: &str, shape: &[usize]| b.tensor(&format!("backbone.{name}"), shape);
-        let mut linear = |name: &str, out: usize, input: usize| -> Result<[ParamId; 2]> {
-            Ok([
-                add(&format!("{name}.weight"), &[out, input])?,
-                add(&format!("{name}.bias"), &[out])?,
-            ])
-        };
-        let conditioned = config.kind == ModelKind::Dit;
-        let sigma_map = conditioned
-            .then(|| -> Result<_> {
-                Ok([
-                    linear("sigma_map.mlp.0", cond, TIME_FEATURES)?,
-                    linear("sigma_map.mlp.2", cond, cond)?,
-                ])
-            })
-            .transpose()?;
-        let mut mlps = Vec::new();
-        for i in 0..config.n_blocks {
-            let name = format!("blocks.{i}.mlp");
-            mlps.push((
-                linear(&format!("{name}.0"), 4 * d, d)?,
-                linear(&format!("{name}.2"), d, 4 * d)?,
-            ));
+    /// [`Error::Internal`] for one that was declared with another shape.
+    pub fn tensor(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Tensor> {
+        let tensor = self.stack(g, name, shape, Element::F32)?;
+        self.part(name, name, shape, init);
+        Ok(tensor)
+    }
+
+    /// A matrix that operations may unpack from half precision: a weight, or a table.
+    ///
+    /// # Errors
+    /// As [`Params::tensor`].
+    pub fn matrix(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Tensor> {
+        let tensor = self.stack(g, name, &shape, self.weights)?;
+        self.part(name, name, &shape, init);
+        Ok(tensor)
+    }
+
+    /// `name.weight [out, in]` and, with `bias`, `name.bias [out]`.
+    ///
+    /// # Errors
+    /// As [`Params::tensor`].
+    pub fn linear(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        [out, input]: [usize; 2],
+        bias: bool,
+        init: Init,
+    ) -> Result<Linear> {
+        let weight = self.matrix(g, &format!("{name}.weight"), [out, input], init)?;
+        let bias = bias.then(|| self.tensor(g, &format!("{name}.bias"), &[out], init));
+        let bias = bias.transpose()?;
+        Ok(Linear { weight, bias })
+    }
+
+    /// A linear layer whose weight files hold as `[in, out]`.
+    ///
+    /// # Errors
+    /// As [`Params::tensor`].
+    pub fn transposed(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Linear> {
+        let made = self.linear(g, name, shape, true, init)?;
+        let key = format!("{name}.weight");
+        if let Some(weight) = self.declared.iter_mut().find(|d| d.key == key) {
+            weight.transposed = true;
         }
-        let output = linear("output_layer.linear", v, d)?;
-        let vocab_embed = add("vocab_embed.embedding", &[v, d])?;
-        let mut blocks = Vec::new();
-        for (i, (mlp_0, mlp_2)) in mlps.into_iter().enumerate() {
-            let name = |part: &str| format!("blocks.{i}.{part}.weight");
-            blocks.push(BlockParams {
-                norm1: add(&name("norm1"), &[d])?,
-                attn_qkv: add(&name("attn_qkv"), &[3 * d, d])?,
-                attn_out: add(&name("attn_out"), &[d, d])?,
-                norm2: add(&name("norm2"), &[d])?,
-                mlp_0,
-                mlp_2,
+        Ok(made)
+    }
+
+    /// A tensor whose parts files hold under names of their own: see [`Params::part`].
+    ///
+    /// # Errors
+    /// As [`Params::tensor`].
+    pub fn stack(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        shape: &[usize],
+        element: Element,
+    ) -> Result<Tensor> {
+        if let Some(layout) = &self.layout {
+            let missing = || Error::Internal(format!("the layout has no parameter {name}"));
+            return Ok(g.param(layout.find(name).ok_or_else(missing)?));
+        }
+        match self.tensors.iter().find(|t| t.name == name) {
+            None => self.tensors.push(Whole {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+                element,
+            }),
+            Some(known) if known.shape != shape => {
+                let problem = format!("{name} is {:?} and {shape:?}", known.shape);
+                return Err(Error::Internal(problem));
+            }
+            Some(_) => {}
+        }
+        Ok(g.sketch(name, shape, element))
+    }
+
+    /// Declares the next part of a stacked tensor.
+    pub fn part(&mut self, stack: &str, key: &str, shape: &[usize], init: Init) {
+        let tensor = self.tensors.iter().position(|t| t.name == stack);
+        if let Some(tensor) = tensor
+            && self.declared.iter().all(|d| d.key != key)
+        {
+            self.declared.push(Declared {
+                tensor,
+                key: key.to_owned(),
+                shape: shape.to_vec(),
+                init,
+                transposed: false,
             });
         }
-        let norm_final = add("output_layer.norm_final.weight", &[d])?;
-        let parts = |kind: &str, inner: &[usize]| -> Vec<(String, Vec<usize>)> {
-            let shape = |n: usize| [&[n * d][..], inner].concat();
-            let block = |i| {
-                (
-                    format!("backbone.blocks.{i}.adaLN_modulation.{kind}"),
-                    shape(6),
-                )
-            };
-            let last = (
-                format!("backbone.output_layer.adaLN_modulation.{kind}"),
-                shape(2),
-            );
-            (0..config.n_blocks).map(block).chain([last]).collect()
-        };
-        let rows = (6 * config.n_blocks + 2) * d;
-        let conditioning = match sigma_map {
-            None => None,
-            Some([sigma_map_0, sigma_map_2]) => Some(ConditioningParams {
-                sigma_map_0,
-                sigma_map_2,
-                adaln: [
-                    b.stacked("adaLN.weight", &[rows, cond], &parts("weight", &[cond]))?,
-                    b.stacked("adaLN.bias", &[rows], &parts("bias", &[]))?,
-                ],
-            }),
-        };
-        let params = Self {
-            vocab_embed,
-            conditioning,
-            blocks,
-            norm_final,
-            output,
-        };
-        Ok((params, b.finish(rank)))
-    }
-}
-
-/// The reference's `parameters()` order, which its moving average is stored in.
-fn rank(key: &str) -> usize {
-    const BLOCK: [&str; 10] = [
-        "norm1.weight",
-        "attn_qkv.weight",
-        "attn_out.weight",
-        "norm2.weight",
-        "mlp.0.weight",
-        "mlp.0.bias",
-        "mlp.2.weight",
-        "mlp.2.bias",
-        "adaLN_modulation.weight",
-        "adaLN_modulation.bias",
-    ];
-    const OUTPUT: [&str; 5] = [
-        "norm_final.weight",
-        "linear.weight",
-        "linear.bias",
-        "adaLN_modulation.weight",
-        "adaLN_modulation.bias",
-    ];
-    let find =
-        |list: &[&str], part: &str| list.iter().position(|&x| x == part).unwrap_or(list.len());
-    let key = key.strip_prefix("backbone.").unwrap_or(key);
-    if let Some((i, part)) = key
-        .strip_prefix("blocks.")
-        .and_then(|rest| rest.split_once('.'))
-    {
-        return 10 + i.parse::<usize>().unwrap_or(0) * 16 + find(&BLOCK, part);
-    }
-    match key.strip_prefix("output_layer.") {
-        Some(part) => usize::MAX / 2 + find(&OUTPUT, part),
-        None => find(
-            &[
-                "vocab_embed.embedding",
-                "sigma_map.mlp.0.weight",
-                "sigma_map.mlp.0.bias",
-                "sigma_map.mlp.2.weight",
-                "sigma_map.mlp.2.bias",
-            ],
-            key,
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn count(kind: ModelKind, preset: &str, vocab_size: usize) -> usize {
-        let config = ModelConfig {
-            kind,
-            vocab_size,
-            ..ModelConfig::preset(preset).unwrap()
-        };
-        BackboneParams::new(&config, usize::MAX / 8)
-            .unwrap()
-            .1
-            .parameters()
     }
 
-    #[test]
-    fn parameter_counts_of_the_reference() {
-        use ModelKind::{Ar, Dit};
-        for (kind, preset, counts) in [
-            (Dit, "tiny", [80_061_266, 59_831_866, 28_582_691]),
-            (Dit, "small", [169_627_218, 139_292_986, 92_434_467]),
-            (Dit, "medium", [424_477_010, 384_037_946, 321_570_083]),
-            (Ar, "tiny", [76_709_458, 56_480_058, 25_230_883]),
-            (Ar, "small", [162_246_482, 131_912_250, 85_053_731]),
-            (Ar, "medium", [405_141_586, 364_702_522, 302_234_659]),
-        ] {
-            assert_eq!(
-                [50258, 30522, 35].map(|v| count(kind, preset, v)),
-                counts,
-                "{kind:?} {preset}"
-            );
+    /// Lays out what was declared, in slabs of at most `limit` elements; files hold it in the order of declaration.
+    pub(crate) fn finish(self, limit: usize) -> Result<(Layout, Vec<Declared>)> {
+        let mut builder = Layout::builder(limit);
+        for (i, whole) in self.tensors.iter().enumerate() {
+            let parts: Vec<_> = self
+                .declared
+                .iter()
+                .filter(|d| d.tensor == i)
+                .map(|d| (d.key.clone(), d.shape.clone()))
+                .collect();
+            builder.stacked(&whole.name, &whole.shape, whole.element, &parts)?;
         }
-    }
-
-    #[test]
-    fn slabs_respect_their_limit() {
-        let config = ModelConfig {
-            vocab_size: 100,
-            ..ModelConfig::preset("nano").unwrap()
-        };
-        let limit = 400_000;
-        let layout = BackboneParams::new(&config, limit).unwrap().1;
-        assert!(layout.slabs().len() > 1 && layout.slabs().iter().all(|slab| slab.len <= limit));
-        let error = BackboneParams::new(&config, 1000).unwrap_err();
-        assert!(
-            error.to_string().contains("sigma_map.mlp.0.weight"),
-            "{error}"
-        );
+        let rank = |key: &str| self.declared.iter().position(|d| d.key == key).unwrap_or(0);
+        Ok((builder.finish(rank), self.declared))
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
 use crate::error::{Error, Result};
-use crate::objective::Noised;
+use crate::model::Pass;
 use crate::ops::{COEFFICIENTS, RowLoss};
 use crate::process::{Schedule, q_xt, sample_times};
 use crate::rng::Rng;
@@ -185,14 +185,14 @@ impl Objective {
     /// # Errors
     /// [`Error::Shape`] if sizes do not agree, [`Error::Token`] for a token outside the vocabulary,
     /// [`Error::Config`] for a time outside (0, 1] or a total that is not positive.
-    pub fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Noised>> {
+    pub fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
         self.check(&clean, t)?;
         let length = clean.x0.len() / t.len();
         let share = |row: usize| clean.attention_mask.map_or(1.0, |a| a[row]) / clean.total;
         let c = &self.model;
         if self.autoregressive() {
             let next = |row: usize| (row % length + 1 < length).then(|| clean.x0[row + 1]);
-            let mut pass = Noised::new(clean.x0, xt, c.vocab_size, next)?;
+            let mut pass = Pass::listing(clean.x0, xt, c.vocab_size, next)?;
             pass.weights = pass
                 .rows
                 .iter()
@@ -201,7 +201,7 @@ impl Objective {
             return Ok(vec![pass]);
         }
         let masked = |row: usize| (xt[row] == c.mask_index).then(|| clean.x0[row]);
-        let mut pass = Noised::new(clean.x0, xt.clone(), c.vocab_size, masked)?;
+        let mut pass = Pass::listing(clean.x0, xt.clone(), c.vocab_size, masked)?;
         let rows: Vec<_> = t.iter().map(|&t| self.row(t)).collect();
         let coefficients = self.row_loss().has_coefficients();
         for &row in &pass.rows {
@@ -215,7 +215,7 @@ impl Objective {
         let mut passes = vec![pass];
         if self.config.parameterization == Parameterization::D3pm {
             let all = |row: usize| Some(clean.x0[row]);
-            let mut pass = Noised::new(clean.x0, clean.x0.to_vec(), c.vocab_size, all)?;
+            let mut pass = Pass::listing(clean.x0, clean.x0.to_vec(), c.vocab_size, all)?;
             pass.weights = (0..clean.x0.len()).map(share).collect();
             if coefficients {
                 pass.coefficients = vec![0.0; COEFFICIENTS * clean.x0.len()];
@@ -223,6 +223,16 @@ impl Objective {
             pass.conditioning = vec![self.schedule.sigma(0.0); t.len()];
             passes.push(pass);
         }
+        Ok(passes)
+    }
+
+    /// As [`Objective::passes`], with what training needs besides.
+    ///
+    /// # Errors
+    /// As [`Objective::passes`].
+    pub fn training_passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
+        let mut passes = self.passes(clean, xt, t)?;
+        passes.iter_mut().for_each(|pass| pass.for_training(None));
         Ok(passes)
     }
 

@@ -49,7 +49,7 @@ pub struct Attend {
     pub heads: usize,
     /// Heads of keys and values; divides `heads`.
     pub kv_heads: usize,
-    /// Width of a head: a multiple of 16 up to 256.
+    /// Width of a head: a multiple of 4 up to 256.
     pub head_dim: usize,
     /// Who sees whom.
     pub seen: Seen,
@@ -147,10 +147,10 @@ impl Graph {
             && a.kv_heads > 0
             && a.heads > 0
             && a.heads.is_multiple_of(a.kv_heads)
-            && (16..=256).contains(&a.head_dim)
-            && a.head_dim.is_multiple_of(16);
+            && (4..=256).contains(&a.head_dim)
+            && a.head_dim.is_multiple_of(4);
         let expected = format!(
-            "{} sequences of {} heads over {} of a width of 16, 32 .. 256, not {}",
+            "{} sequences of {} heads over {} of a width of 4, 8 .. 256, not {}",
             a.batch, a.heads, a.kv_heads, a.head_dim
         );
         self.require(OP, a.q.tensor, fits, &expected)?;

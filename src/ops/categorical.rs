@@ -13,6 +13,7 @@ use crate::gpu::Grid;
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::ROWS;
 use crate::ops::head_loss::aligned_chunk;
+use crate::ops::row_loss::NO_MASK;
 use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
 use crate::{params, shader, twin};
@@ -67,22 +68,25 @@ impl Graph {
         &mut self,
         hidden: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Option<Tensor>,
         rows: Tensor,
-        mask_index: u32,
+        mask_index: Option<u32>,
         chunk: usize,
     ) -> Result<Draws> {
         let &[n, width] = self.shape(hidden) else {
             return Err(self.misfit("categorical", hidden, "[rows, width]"));
         };
-        let vocab = self.len(bias);
+        let vocab = self.shape(weight)[0];
         self.expect("categorical", weight, &[vocab, width])?;
+        if let Some(bias) = bias {
+            self.expect("categorical", bias, &[vocab])?;
+        }
         self.expect("categorical", rows, &[n])?;
         self.require(
             "categorical",
-            bias,
-            (mask_index as usize) < vocab,
-            &format!("more than {mask_index} elements"),
+            weight,
+            mask_index.is_none_or(|mask| (mask as usize) < vocab),
+            &format!("more than {} rows", mask_index.unwrap_or(0)),
         )?;
         let tokens = self.activation_uint("tokens", &[n]);
         let [probability, entropy, log_total] =
@@ -92,7 +96,7 @@ impl Graph {
             let most = chunk.min(n - base);
             let extent = Extent::counted(ROWS, base, most);
             let hidden = self.view(hidden, base * width, &[most, width])?;
-            let logits = self.linear_rows("logits", hidden, weight, Some(bias), extent)?;
+            let logits = self.linear_rows("logits", hidden, weight, bias, extent)?;
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
             let numbers = part(self, rows)?;
             let outs = [
@@ -104,7 +108,7 @@ impl Graph {
             self.push(
                 Categorical {
                     vocab,
-                    mask_index,
+                    mask_index: mask_index.unwrap_or(NO_MASK),
                     base,
                     most,
                 },
@@ -198,7 +202,9 @@ impl Categorical {
             k => k,
         };
         let (inverse, top_p) = (step.get(INVERSE_TEMPERATURE), step.get(TOP_P));
-        if inverse == 0.0 || (most >= z.len() - 1 && top_p >= 1.0) {
+        if inverse == 0.0
+            || (most >= z.len() - usize::from((self.mask_index as usize) < z.len()) && top_p >= 1.0)
+        {
             return F::LOWEST;
         }
         let live = (0..z.len()).filter(|&v| v != self.mask_index as usize);

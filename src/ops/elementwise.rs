@@ -1,18 +1,22 @@
-//! Elementwise operations: SiLU and the small ones that backward rules and the trainer need.
+//! Elementwise operations: activations and the small ones that backward rules and the trainer need.
 
 use crate::cpu::{Float, Io, for_rows, math};
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::ops::Activation;
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
 /// Reads x (and u), writes y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Elementwise {
-    /// `y = silu(x)`; backward: `dx = silu'(x) dy`.
-    Silu,
-    /// `y (+)= silu'(u) x`.
-    SiluBackward { accumulate: bool },
+    /// `y = f(x)`; backward: `dx = f'(x) dy`.
+    Activate(Activation),
+    /// `y (+)= f'(u) x`.
+    Slope {
+        activation: Activation,
+        accumulate: bool,
+    },
     /// `y *= gelu'(x)`.
     GeluBackward,
     /// `y += x`.
@@ -33,10 +37,24 @@ impl Graph {
     /// # Errors
     /// [`crate::Error::Shape`] for indices.
     pub fn silu(&mut self, name: &str, x: Tensor) -> Result<Tensor> {
+        self.activate(name, x, Activation::Silu)
+    }
+
+    /// An activation of every element, of x's shape.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for indices.
+    pub fn activate(&mut self, name: &str, x: Tensor, activation: Activation) -> Result<Tensor> {
         let shape = self.shape(x).to_vec();
         let y = self.activation(name, &shape);
         let n = self.len(x);
-        self.push(Elementwise::Silu, &[x], &[y], &[], Extent::Fixed(n))?;
+        self.push(
+            Elementwise::Activate(activation),
+            &[x],
+            &[y],
+            &[],
+            Extent::Fixed(n),
+        )?;
         Ok(y)
     }
 
@@ -64,13 +82,11 @@ impl Elementwise {
         }
         let x = io.read(0);
         match self {
-            Self::Silu => {
-                for_rows(y, 1, |i, y| {
-                    y.iter_mut()
-                        .zip(&x[i..])
-                        .for_each(|(y, &x)| *y = math::silu(x))
-                });
-            }
+            Self::Activate(f) => for_rows(y, 1, |i, y| {
+                y.iter_mut()
+                    .zip(&x[i..])
+                    .for_each(|(y, &x)| *y = f.value(x))
+            }),
             Self::Add => for_rows(y, 1, |i, y| {
                 y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y += x)
             }),
@@ -81,11 +97,14 @@ impl Elementwise {
                         .for_each(|(y, &x)| *y *= math::gelu_backward(x))
                 });
             }
-            Self::SiluBackward { accumulate } => {
+            Self::Slope {
+                activation: f,
+                accumulate,
+            } => {
                 let u = io.read(1);
                 for (i, y) in y.iter_mut().enumerate() {
                     let old = if *accumulate { *y } else { F::ZERO };
-                    *y = old + math::silu_backward(u[i]) * x[i];
+                    *y = old + f.slope(u[i]) * x[i];
                 }
             }
             Self::Zero => {}
@@ -98,8 +117,8 @@ twin!(Elementwise);
 impl Op for Elementwise {
     fn name(&self) -> &'static str {
         match self {
-            Self::Silu => "silu",
-            Self::SiluBackward { .. } => "silu_backward",
+            Self::Activate(_) => "activation",
+            Self::Slope { .. } => "activation_backward",
             Self::GeluBackward => "gelu_backward",
             Self::Add => "add",
             Self::Zero => "zero",
@@ -107,40 +126,46 @@ impl Op for Elementwise {
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
-        if *self != Self::Silu {
-            return Err(crate::Error::Internal(format!(
-                "{} has no gradient",
-                self.name()
-            )));
-        }
+        let Self::Activate(activation) = *self else {
+            let problem = format!("{} has no gradient", self.name());
+            return Err(crate::Error::Internal(problem));
+        };
         let (dy, u, extent) = (b.dy(0)?, b.read(0), b.extent());
         if let Some((dx, accumulate)) = b.target(0) {
-            b.graph.push(
-                Self::SiluBackward { accumulate },
-                &[dy, u],
-                &[dx],
-                &[],
-                extent,
-            )?;
+            let op = Self::Slope {
+                activation,
+                accumulate,
+            };
+            b.graph.push(op, &[dy, u], &[dx], &[], extent)?;
         }
         Ok(())
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let n = lower.write_len(0);
-        let (flag, accumulate) = match self {
-            Self::Silu => ("SILU", false),
-            Self::SiluBackward { accumulate } => ("SILU_BACKWARD", *accumulate),
-            Self::GeluBackward => ("GELU_BACKWARD", false),
-            Self::Add => ("ADD", false),
-            Self::Zero => ("ZERO", false),
+        let flag = match self {
+            Self::Activate(_) => "ACTIVATE",
+            Self::Slope { .. } => "SLOPE",
+            Self::GeluBackward => "GELU_BACKWARD",
+            Self::Add => "ADD",
+            Self::Zero => "ZERO",
+        };
+        let (activation, accumulate) = match *self {
+            Self::Activate(activation) => (Some(activation), false),
+            Self::Slope {
+                activation,
+                accumulate,
+            } => (Some(activation), accumulate),
+            _ => (None, false),
         };
         vec![
             Kernel::new(shader!("elementwise"))
                 .flag(flag, true)
+                .flag("ACTIVATION", activation.is_some())
+                .flag(activation.map_or("NONE", Activation::flag), true)
                 .flag("ACCUMULATE", accumulate)
                 .read_if(*self != Self::Zero, 0)
-                .read_if(matches!(self, Self::SiluBackward { .. }), 1)
+                .read_if(matches!(self, Self::Slope { .. }), 1)
                 .write(0)
                 .params(ElementwiseParams { n: n as u32 })
                 .items(n, 256),

@@ -34,15 +34,15 @@ impl Segments {
     }
 }
 
-/// Groups the rows of `ids` by token; reuses the memory of `out`.
-pub fn embedding_segments(ids: &[u32], out: &mut Segments) {
+/// Groups the rows of `ids` by token, without those of `frozen`; reuses the memory of `out`.
+pub fn embedding_segments(ids: &[u32], frozen: Option<u32>, out: &mut Segments) {
     let Segments {
         order,
         parts,
         segments,
     } = out;
     order.clear();
-    order.extend(0..ids.len() as u32);
+    order.extend((0..ids.len() as u32).filter(|&row| Some(ids[row as usize]) != frozen));
     order.sort_by_key(|&row| ids[row as usize]);
     parts.clear();
     segments.clear();
@@ -300,7 +300,7 @@ mod tests {
         let mut ids = vec![7; 600];
         ids[3] = 2;
         let mut out = Segments::default();
-        embedding_segments(&ids, &mut out);
+        embedding_segments(&ids, None, &mut out);
         assert_eq!(out.segments, [2, 0, 1, 7, 1, 3]);
         assert_eq!(out.parts, [0, 1, 1, 256, 257, 256, 513, 87]);
         assert_eq!(out.order[..5], [3, 0, 1, 2, 4]);

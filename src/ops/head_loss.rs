@@ -22,16 +22,16 @@ pub struct HeadLoss {
     pub hidden: Tensor,
     /// Output weight, `[vocab, width]`.
     pub weight: Tensor,
-    /// Output bias, `[vocab]`.
-    pub bias: Tensor,
+    /// Output bias, `[vocab]`, if there is one.
+    pub bias: Option<Tensor>,
     /// Clean token of each listed row, `[rows]`.
     pub targets: Tensor,
     /// Weight of each listed row in the loss, `[rows]`.
     pub weights: Tensor,
     /// Coefficients of each listed row, `[rows, 4]`, for losses that have them.
     pub coefficients: Option<Tensor>,
-    /// Id of the mask.
-    pub mask_index: u32,
+    /// Id of the mask, if it takes no part in the softmax; D3PM and SEDD have one.
+    pub mask_index: Option<u32>,
     /// Rows of a chunk; rounded up to a multiple of 64.
     pub chunk: usize,
     /// Whether to make gradients.
@@ -52,21 +52,28 @@ impl Graph {
         let &[rows, width] = self.shape(head.hidden) else {
             return Err(self.misfit("head_loss", head.hidden, "[rows, width]"));
         };
-        let vocab = self.len(head.bias);
+        let vocab = self.shape(head.weight)[0];
         self.expect("head_loss", head.weight, &[vocab, width])?;
+        if let Some(bias) = head.bias {
+            self.expect("head_loss", bias, &[vocab])?;
+        }
         self.expect("head_loss", head.targets, &[rows])?;
         self.expect("head_loss", head.weights, &[rows])?;
         self.require(
             "head_loss",
-            head.bias,
-            (head.mask_index as usize) < vocab,
-            &format!("more than {} elements", head.mask_index),
+            head.weight,
+            head.mask_index.is_none_or(|mask| (mask as usize) < vocab),
+            &format!("more than {} rows", head.mask_index.unwrap_or(0)),
         )?;
         if let Some(c) = head.coefficients {
             self.expect("head_loss", c, &[rows, COEFFICIENTS])?;
         }
         if head.coefficients.is_some() != head.loss.has_coefficients() {
             let problem = "coefficients belong to D3PM and SEDD, and only there";
+            return Err(crate::Error::Internal(problem.into()));
+        }
+        if head.mask_index.is_none() && head.loss != RowLoss::Subs {
+            let problem = "D3PM and SEDD need the mask's id";
             return Err(crate::Error::Internal(problem.into()));
         }
         let nll = self.activation("nll", &[rows]);
@@ -82,8 +89,7 @@ impl Graph {
             let targets = self.view(head.targets, base, &[max])?;
             let weights = self.view(head.weights, base, &[max])?;
             let part = self.view(nll, base, &[max])?;
-            let logits =
-                self.linear_rows("logits", hidden, head.weight, Some(head.bias), extent)?;
+            let logits = self.linear_rows("logits", hidden, head.weight, head.bias, extent)?;
             let HeadLoss {
                 loss,
                 mask_index,
@@ -107,7 +113,10 @@ impl Graph {
                 continue;
             }
             if let Some((dw, _)) = self.gradient_of(head.weight) {
-                let db = self.gradient_of(head.bias).map(|g| g.0);
+                let db = head
+                    .bias
+                    .and_then(|bias| self.gradient_of(bias))
+                    .map(|g| g.0);
                 let writes: Vec<_> = [dw].into_iter().chain(db).collect();
                 let mut dw = Matmul::new(Form::Tn, vocab, width, max);
                 (dw.accumulate, dw.column_sum) = (true, db.is_some());

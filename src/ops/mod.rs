@@ -1,6 +1,8 @@
 //! The operations, one file each: shape rule, backward rule, kernels and twin.
 
+mod activation;
 mod adamw;
+mod add_rows;
 mod attention;
 mod attention_twin;
 mod categorical;
@@ -8,6 +10,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod epilogue;
+mod gated;
 mod gated_residual;
 mod gather_rows;
 mod grad_norm;
@@ -25,6 +28,7 @@ mod subs;
 pub mod visibility;
 mod weighted_sum;
 
+pub use activation::Activation;
 pub use adamw::{ADAM_M, ADAM_V, AdamwConfig, BIAS1, BIAS2, EMA, EMA_DECAY, LR, TRAINING};
 pub use attention::{Attend, Seen};
 pub use categorical::{DRAW_KEY, Draws, INVERSE_TEMPERATURE, TOP_K, TOP_P};

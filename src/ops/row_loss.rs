@@ -1,7 +1,7 @@
 //! Losses of listed rows and their gradients with respect to the logits z, in place.
 //!
 //! With p = softmax(z) and w the row's weight:
-//! - SUBS, discrete or continuous, and autoregressive: the mask takes no part in the softmax,
+//! - SUBS, discrete or continuous, and autoregressive: the mask, if its id is given, takes no part in the softmax,
 //!   `nll = -log p[x0]`, `dz = w (p - onehot(x0))`, 0 at the mask.
 //! - D3PM: the mask takes part with probability p_m, and with the row's c0, c1, c2
 //!   `nll = -log p[x0] + log1p(c1 p_m) + c0 log1p(c2 p_m / (1 + c1 p_m))`. For a step from t to s = t - dt
@@ -18,6 +18,9 @@ use crate::cpu::{Float, Io, for_rows2, math};
 use crate::gpu::Grid;
 use crate::graph::{Kernel, Lower, Op, Role};
 use crate::{params, shader, twin};
+
+/// A mask's id that no token has.
+pub(super) const NO_MASK: u32 = u32::MAX;
 
 /// Coefficients of a row.
 pub const COEFFICIENTS: usize = 4;
@@ -57,7 +60,7 @@ impl RowLoss {
 pub(super) struct RowLosses {
     pub(super) loss: RowLoss,
     pub(super) vocab: usize,
-    pub(super) mask_index: u32,
+    pub(super) mask_index: Option<u32>,
     pub(super) base: usize,
     pub(super) most: usize,
     pub(super) gradient: bool,
@@ -66,7 +69,7 @@ pub(super) struct RowLosses {
 /// A row's part in the loss.
 struct Row<F> {
     x0: usize,
-    mask: usize,
+    mask: Option<usize>,
     weight: F,
     c: [F; 3],
 }
@@ -85,9 +88,11 @@ fn exponentials<F: Float>(z: &mut [F], top: F, without: Option<usize>) -> F {
 impl<F: Float> Row<F> {
     fn subs(&self, z: &mut [F]) -> F {
         let target = z[self.x0];
-        z[self.mask] = F::LOWEST;
+        if let Some(mask) = self.mask {
+            z[mask] = F::LOWEST;
+        }
         let top = math::maximum(z.len(), |v| z[v]);
-        let sum = exponentials(z, top, Some(self.mask));
+        let sum = exponentials(z, top, self.mask);
         let scale = self.weight / sum;
         z.iter_mut().for_each(|x| *x *= scale);
         z[self.x0] -= self.weight;
@@ -98,20 +103,21 @@ impl<F: Float> Row<F> {
         let (target, [c0, c1, c2]) = (z[self.x0], self.c);
         let top = math::maximum(z.len(), |v| z[v]);
         let sum = exponentials(z, top, None);
-        let p_m = z[self.mask] / sum;
+        let mask = self.mask.unwrap_or(self.x0);
+        let p_m = z[mask] / sum;
         let under = F::ONE + c1 * p_m;
         let bound = (c1 * p_m).ln_1p() + c0 * (c2 * p_m / under).ln_1p();
         let pull = p_m * (c1 / under + c0 * c2 / (under * (under + c2 * p_m)));
         let scale = self.weight * (F::ONE - pull) / sum;
         z.iter_mut().for_each(|x| *x *= scale);
         z[self.x0] -= self.weight;
-        z[self.mask] += self.weight * pull;
+        z[mask] += self.weight * pull;
         sum.ln() + (top - target) + bound
     }
 
     fn sedd(&self, z: &mut [F]) -> F {
         let (target, [shift, ratio, constant]) = (z[self.x0], self.c);
-        let sum = exponentials(z, shift, Some(self.mask));
+        let sum = exponentials(z, shift, self.mask);
         z.iter_mut().for_each(|x| *x *= self.weight);
         z[self.x0] -= self.weight * ratio;
         sum - ratio * (target - shift) + constant
@@ -133,7 +139,7 @@ impl RowLosses {
                 let c = coefficients.get(COEFFICIENTS * at..).unwrap_or_default();
                 let row = Row {
                     x0: targets[at] as usize,
-                    mask: self.mask_index as usize,
+                    mask: self.mask_index.map(|mask| mask as usize),
                     weight: weights[at],
                     c: if let [a, b, c, ..] = *c {
                         [a, b, c]
@@ -170,7 +176,7 @@ impl Op for RowLosses {
         let threads = lower.row_threads(self.vocab);
         let params = RowLossParams {
             vocab: self.vocab as u32,
-            mask_index: self.mask_index,
+            mask_index: self.mask_index.unwrap_or(NO_MASK),
             base: self.base as u32,
             most: self.most as u32,
         };

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::Session;
-use crate::model::{Decoder, DrawGraph, Model, check_tokens, time_rows};
+use crate::model::{Decoder, DrawGraph, Model, Options, Pass, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
@@ -186,12 +186,20 @@ impl Denoiser for Model {
             return next_tokens(self, xt, size / batch, rows, step).await;
         }
         let levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
-        let time = time_rows(self.config(), levels);
+        let pass = Pass {
+            conditioning: levels,
+            ..Pass::of(xt)
+        };
         let key = [batch, size / batch];
         let (_, graph, session) = match &mut self.draw {
             Some(made) if made.0 == key => made,
             slot => {
-                let mut g = DrawGraph::new(&self.backbone, batch, key[1])?;
+                let options = Options {
+                    batch,
+                    length: key[1],
+                    ..Options::default()
+                };
+                let mut g = DrawGraph::new(&self.backbone.network, options)?;
                 let d = g.draws;
                 let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
                 let session =
@@ -200,7 +208,8 @@ impl Denoiser for Model {
                 slot.insert((key, g, session))
             }
         };
-        graph.trunk.write(session, xt, &time)?;
+        let trunk = &*self.backbone.network.trunk;
+        graph.call.write(session, trunk, &pass)?;
         session.write_uint(graph.list.rows, rows)?;
         let results = session.run(&mut self.storage, &step, &[FORWARD]).await?;
         Ok(draws(results, rows.len(), size))

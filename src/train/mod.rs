@@ -1,6 +1,5 @@
 //! Training: batches, the optimiser step, schedules, checkpoints and logs.
 
-mod batch;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
@@ -13,7 +12,6 @@ mod session;
 mod snapshot;
 mod trainer;
 
-pub use batch::Batch;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::{Row, read_log};
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,16 +1,17 @@
 //! The optimiser step on a device: uploads, micro-steps and the update.
 
+use std::sync::Arc;
+
 use crate::config::OptimConfig;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::PARAMS;
 use crate::graph::{BACKWARD, FORWARD, UPDATE};
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, TrainGraph};
+use crate::model::{Backbone, Options, Pass, TrainGraph, Trunk};
 use crate::ops::{AdamwConfig, RowLoss};
-use crate::ops::{PARTS, ROWS, SEGMENTS};
+use crate::ops::{PARTS, SEGMENTS};
 use crate::program::Step;
-use crate::train::Batch;
 
 /// What a run of the training graph reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +29,7 @@ pub struct TrainSession {
     /// The graph and its handles.
     pub graph: TrainGraph,
     session: Session,
+    trunk: Arc<dyn Trunk>,
 }
 
 impl TrainSession {
@@ -35,8 +37,8 @@ impl TrainSession {
     /// creates everything it needs.
     ///
     /// # Errors
-    /// [`Error::Config`] for impossible sizes, [`Error::Unsupported`] or
-    /// [`Error::OutOfMemory`] if the device cannot hold it.
+    /// [`crate::Error::Config`] for impossible sizes, [`crate::Error::Unsupported`] or
+    /// [`crate::Error::OutOfMemory`] if the device cannot hold it.
     pub async fn new(
         device: &Device,
         backbone: &Backbone,
@@ -60,54 +62,42 @@ impl TrainSession {
             eps,
             weight_decay,
         };
-        let mut graph =
-            TrainGraph::new(backbone, row_loss, batch, length, chunk, optim.clip, adamw)?;
+        let options = Options {
+            batch,
+            length,
+            ..Options::default()
+        };
+        let network = &backbone.network;
+        let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, adamw)?;
         let outputs = [graph.loss, graph.stats];
         let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;
-        Ok(Self { graph, session })
+        Ok(Self {
+            graph,
+            session,
+            trunk: network.trunk.clone(),
+        })
     }
 
     /// Uploads a micro-batch, adds its gradients, and with `update` applies them. `step` holds the
     /// learning rate and keys; the batch's counts are filled in.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a batch of another size, [`Error::DeviceLost`] and its kin.
+    /// [`crate::Error::Shape`] for a batch of another size, [`crate::Error::DeviceLost`] and its kin.
     pub async fn run(
         &mut self,
         storage: &mut Storage,
-        batch: &Batch,
+        pass: &Pass,
         mut step: Step,
         update: bool,
     ) -> Result<StepOutcome> {
-        let (noised, segments) = (&batch.noised, &batch.segments);
-        let (inputs, trunk, s) = (&self.graph.inputs, &self.graph.trunk, &mut self.session);
-        let rows = self.graph.graph.len(trunk.xt);
-        if noised.xt.len() != rows {
-            return Err(Error::Shape {
-                op: "train",
-                tensor: "batch".into(),
-                expected: format!("{rows} tokens"),
-                got: vec![noised.xt.len()],
-            });
-        }
-        trunk.write(s, &noised.xt, &batch.time)?;
-        s.write_uint(inputs.list.rows, &noised.rows)?;
-        s.write_uint(inputs.list.row_of, &noised.row_of)?;
-        s.write_uint(inputs.targets, &noised.targets)?;
-        s.write(inputs.weights, &noised.weights)?;
-        if let Some(coefficients) = inputs.coefficients {
-            s.write(coefficients, &noised.coefficients)?;
-        }
-        if let Some(t) = trunk.segments {
-            s.write_uint(t.order, &segments.order)?;
-            s.write_uint(t.parts, &segments.parts)?;
-            s.write_uint(t.segments, &segments.segments)?;
-        }
-        step.set(ROWS, noised.rows.len() as u32);
-        step.set(PARTS, segments.part_count());
-        step.set(SEGMENTS, segments.segment_count());
+        let (graph, session) = (&self.graph, &mut self.session);
+        graph.call.write(session, &*self.trunk, pass)?;
+        graph.inputs.write(session, pass, &mut step)?;
+        session.write_uint(graph.inputs.list.row_of, &pass.row_of)?;
+        step.set(PARTS, pass.segments.part_count());
+        step.set(SEGMENTS, pass.segments.segment_count());
         let phases = &[FORWARD, BACKWARD, UPDATE][..if update { 3 } else { 2 }];
-        let results = s.run(storage, &step, phases).await?;
+        let results = session.run(storage, &step, phases).await?;
         Ok(StepOutcome {
             loss: results[0],
             grad_norm: results[1],

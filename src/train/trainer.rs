@@ -9,14 +9,15 @@ use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
-use crate::model::{Backbone, Model, initialise, unmodulated};
+use crate::model::trunks::unmodulated;
+use crate::model::{Backbone, Model, Pass};
 use crate::objective::{Clean, Objective, attention_mask};
 use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use crate::ops::{EMA, TRAINING};
 use crate::program::Step;
 use crate::progress::StepStats;
 use crate::rng::{Rng, Stream, stream_key};
-use crate::train::{Batch, TrainSession, ema_decay, learning_rate};
+use crate::train::{TrainSession, ema_decay, learning_rate};
 
 /// Steps in a row that may be skipped before training gives up.
 const MOST_SKIPPED: u64 = 10;
@@ -32,7 +33,7 @@ pub(super) struct Progress {
 
 /// What a step works on.
 struct Prepared {
-    batches: Vec<Batch>,
+    batches: Vec<Pass>,
     /// Tokens of it, without padding.
     tokens: u64,
 }
@@ -64,12 +65,8 @@ impl Trainer {
         config.resolve_warmup();
         let mut trainer = Self::assemble(device, config, corpus, Progress::default()).await?;
         let seed = trainer.config.seed;
-        initialise(
-            &trainer.backbone,
-            &mut trainer.storage,
-            &[PARAMS, EMA],
-            seed,
-        )?;
+        let network = &trainer.backbone.network;
+        network.initialise(&mut trainer.storage, &[PARAMS, EMA], seed)?;
         Ok(trainer)
     }
 
@@ -309,8 +306,8 @@ fn batch_maker(
     objective: Objective,
     blocks: Arc<Blocks>,
 ) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
-    let (seed, model, training) = (config.seed, config.model.clone(), config.training.clone());
-    let (n, length) = (training.global_batch(), model.length);
+    let (seed, training) = (config.seed, config.training.clone());
+    let (n, length) = (training.global_batch(), config.model.length);
     let mut loader = Loader::new(blocks, seed, n);
     let (mut x0, mut xt, mut attended) = (Vec::new(), Vec::new(), Vec::new());
     move |k| {
@@ -349,7 +346,7 @@ fn batch_maker(
                 attention_mask: attention_mask.as_deref(),
                 total,
             };
-            passes.extend(Batch::passes(&model, &objective, clean, pick(&xt), &t)?);
+            passes.extend(objective.training_passes(clean, pick(&xt), &t)?);
         }
         Ok(Prepared {
             batches: passes,

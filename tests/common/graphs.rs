@@ -2,7 +2,7 @@
 
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::graph::Graph;
-use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, TrainGraph};
+use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
 use mdlm::ops::{AdamwConfig, RowLoss};
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
@@ -43,35 +43,35 @@ fn row_loss(config: &ModelConfig) -> RowLoss {
 
 /// A graph over `batch` sequences of `length` tokens, of which decoding takes one at a time.
 pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize) -> Graph {
-    let backbone = Backbone::new(config, usize::MAX).unwrap();
+    let network = Backbone::new(config, usize::MAX).unwrap().network;
+    let decode = purpose == Purpose::Decode;
+    let options = Options {
+        batch,
+        length: if decode { 1 } else { length },
+        decode,
+        ..Options::default()
+    };
     match purpose {
         Purpose::Train => {
-            let g = TrainGraph::new(
-                &backbone,
-                row_loss(config),
-                batch,
-                length,
-                Some(64),
-                1.0,
-                ADAMW,
-            )
-            .unwrap();
+            let loss = row_loss(config);
+            let g = TrainGraph::new(&network, options, loss, Some(64), 1.0, ADAMW).unwrap();
             let (mut graph, outputs) = (g.graph, [g.loss, g.stats]);
             outputs.into_iter().for_each(|t| graph.keep(t));
             graph
         }
         Purpose::Eval => {
-            EvalGraph::new(&backbone, row_loss(config), batch, length)
+            EvalGraph::new(&network, options, row_loss(config))
                 .unwrap()
                 .graph
         }
         Purpose::Logits => {
-            LogitsGraph::new(&backbone, batch, length, false)
-                .unwrap()
-                .graph
+            let mut made = LogitsGraph::new(&network, options, false).unwrap();
+            if config.kind == ModelKind::Dit {
+                made.log_probs(&network).unwrap();
+            }
+            made.graph
         }
-        Purpose::Draw => DrawGraph::new(&backbone, batch, length).unwrap().graph,
-        Purpose::Decode => DrawGraph::decode(&backbone, batch).unwrap().graph,
+        Purpose::Draw | Purpose::Decode => DrawGraph::new(&network, options).unwrap().graph,
     }
 }
 

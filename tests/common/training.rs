@@ -7,6 +7,7 @@ use mdlm::error::Result;
 use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
+use mdlm::model::Pass;
 use mdlm::objective::{Clean, Objective};
 use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
@@ -14,7 +15,7 @@ use mdlm::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use mdlm::process::q_xt;
 use mdlm::program::Step;
 use mdlm::rng::{Rng, Stream, stream_key};
-use mdlm::train::{Batch, StepOutcome, TrainSession};
+use mdlm::train::{StepOutcome, TrainSession};
 use pollster::block_on;
 
 use super::case::random;
@@ -43,14 +44,14 @@ pub fn subs_batch(
     t: &[f64],
     attention_mask: Option<&[f64]>,
     total: f64,
-) -> Result<Batch> {
+) -> Result<Pass> {
     let objective = Objective::new(model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
     let clean = Clean {
         x0,
         attention_mask,
         total,
     };
-    Ok(Batch::passes(model, &objective, clean, xt, t)?.remove(0))
+    Ok(objective.training_passes(clean, xt, t)?.remove(0))
 }
 
 pub struct Training {
@@ -113,7 +114,7 @@ impl Training {
         block_on(self.session.run(&mut self.storage, &batch, step, update))
     }
 
-    fn batch(&self, k: u64) -> Batch {
+    fn batch(&self, k: u64) -> Pass {
         let c = &self.backbone.config;
         let mut rng = Rng::new(4, Stream::Mask, k);
         let n = self.batch * c.length;

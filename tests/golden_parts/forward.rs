@@ -8,7 +8,7 @@ use mdlm::device::Device;
 use mdlm::graph::FORWARD;
 use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Session, Storage, Tensor};
-use mdlm::model::{Backbone, LogitsGraph, time_rows};
+use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
 use mdlm::ops::Norm;
 use mdlm::program::Step;
 
@@ -23,6 +23,7 @@ fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
 
 struct Forward {
     graph: LogitsGraph,
+    log_probs: Option<Tensor>,
     session: Session,
     storage: Storage,
 }
@@ -35,12 +36,26 @@ async fn forward(
     sigma: &[f64],
 ) -> Forward {
     let length = xt.len() / sigma.len();
-    let mut graph = LogitsGraph::new(backbone, sigma.len(), length, true).unwrap();
+    let options = Options {
+        batch: sigma.len(),
+        length,
+        ..Options::default()
+    };
+    let network = &backbone.network;
+    let mut graph = LogitsGraph::new(network, options, true).unwrap();
+    let log_probs =
+        (backbone.config.kind == ModelKind::Dit).then(|| graph.log_probs(network).unwrap());
     let mut session = Session::new(device, &mut graph.graph, &storage, PARAMS, &[])
         .await
         .unwrap();
-    let time = time_rows(&backbone.config, sigma.iter().copied());
-    graph.trunk.write(&mut session, xt, &time).unwrap();
+    let pass = Pass {
+        conditioning: sigma.to_vec(),
+        ..Pass::of(xt)
+    };
+    graph
+        .call
+        .write(&mut session, &*network.trunk, &pass)
+        .unwrap();
     let mut storage = storage;
     session
         .run(&mut storage, &Step::default(), &[FORWARD])
@@ -48,6 +63,7 @@ async fn forward(
         .unwrap();
     Forward {
         graph,
+        log_probs,
         session,
         storage,
     }
@@ -81,16 +97,12 @@ async fn norm_alone(
     let d = backbone.config.hidden_size;
     let mut g = Graph::new(backbone.layout.clone());
     let input = g.input("x", &[x.len() / d, d]);
-    let weight = match block {
-        Some((i, first)) => {
-            if first {
-                backbone.params.blocks[i].norm1
-            } else {
-                backbone.params.blocks[i].norm2
-            }
-        }
-        None => backbone.params.norm_final,
+    let name = match block {
+        Some((i, true)) => format!("backbone.blocks.{i}.norm1.weight"),
+        Some((i, false)) => format!("backbone.blocks.{i}.norm2.weight"),
+        None => "backbone.output_layer.norm_final.weight".to_owned(),
     };
+    let weight = g.layout().find(&name).unwrap();
     let weight = g.param(weight);
     let y = g
         .norm("norm", input, Norm::layer(weight).modulated(None))
@@ -172,7 +184,7 @@ pub async fn dit_forward(executor: Executor) {
                         .collect()
                 }
                 ("subs_log_probs", _) => {
-                    let got = run.read(run.graph.log_probs.unwrap()).await;
+                    let got = run.read(run.log_probs.unwrap()).await;
                     report.with_sentinels(&key, &got, golden, bound);
                     continue;
                 }
@@ -207,7 +219,7 @@ pub async fn published_layout(executor: Executor) {
     if let Some(golden) = fixture.get("subs_log_probs") {
         report.with_sentinels(
             "subs_log_probs",
-            &run.read(run.graph.log_probs.unwrap()).await,
+            &run.read(run.log_probs.unwrap()).await,
             golden,
             bound,
         );

@@ -14,7 +14,7 @@ use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA};
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
 use mdlm::program::Step;
-use mdlm::train::{Batch, TrainSession, ema_decay, learning_rate};
+use mdlm::train::{TrainSession, ema_decay, learning_rate};
 use serde_json::Value;
 
 /// A variant's settings, from the reference's own overrides.
@@ -129,12 +129,12 @@ async fn losses_of(
             attention_mask: mask,
             total: mask.map_or(x0.len() as f64, |m| m.iter().sum()),
         };
-        let passes = Batch::passes(&backbone.config, &objective, clean, xt.clone(), &t).unwrap();
+        let passes = objective.training_passes(clean, xt.clone(), &t).unwrap();
         let (mut loss, mut per_token) = (0.0, vec![0.0; x0.len()]);
         for batch in &passes {
             let outcome = train.run(&mut arrays, batch, Step::default(), false);
             loss += outcome.await.unwrap().loss;
-            let (noised, nll) = (&batch.noised, train.graph.nll);
+            let (noised, nll) = (batch, train.graph.nll);
             let nll = train.session().read(&arrays, nll, noised.rows.len());
             for (i, nll) in nll.await.unwrap().into_iter().enumerate() {
                 per_token[noised.rows[i] as usize] += nll * noised.weights[i] * clean.total;
@@ -218,7 +218,7 @@ pub async fn autoregressive(executor: Executor) {
                 .map(|i| if attended { mask[i] } else { 1.0 })
                 .sum(),
         };
-        let passes = Batch::passes(model, &objective, clean, x0.clone(), &vec![0.5; batch]);
+        let passes = objective.training_passes(clean, x0.clone(), &vec![0.5; batch]);
         let passes = passes.unwrap();
         let outcome = train.run(&mut storage, &passes[0], Step::default(), false);
         let loss = outcome.await.unwrap().loss;

@@ -51,8 +51,14 @@ fn draws_are_equal() {
                     .input("b", &[vocab], 1.0)
                     .uint("rows", &[rows], &list(rows, listed).0);
                 suite.check(&case, width.max(vocab), &|g, t, _| {
-                    let draws =
-                        g.categorical(t["hidden"], t["w"], t["b"], t["rows"], mask_index, chunk)?;
+                    let draws = g.categorical(
+                        t["hidden"],
+                        t["w"],
+                        Some(t["b"]),
+                        t["rows"],
+                        Some(mask_index),
+                        chunk,
+                    )?;
                     let outputs = [
                         draws.tokens,
                         draws.probability,

@@ -8,7 +8,7 @@ use mdlm::rng::{Rng, Stream};
 
 fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize) {
     let mut s = Segments::default();
-    embedding_segments(ids, &mut s);
+    embedding_segments(ids, None, &mut s);
     let rows = ids.len();
     let distinct = rows.min(vocab);
     let mut case = Case::new(format!("{name}: {rows} of {vocab}, width {width}"));

@@ -56,10 +56,10 @@ fn check(suite: &mut Suite, size: Size) {
                 coefficients: row_loss.has_coefficients().then(|| t["coefficients"]),
                 hidden,
                 weight: t["w"],
-                bias: t["b"],
+                bias: Some(t["b"]),
                 targets: t["targets"],
                 weights: t["weights"],
-                mask_index,
+                mask_index: Some(mask_index),
                 chunk,
                 gradient,
             })?

@@ -112,7 +112,7 @@ fn attention_and_rotary() {
     for (shape, batch, heads, dim) in [
         (&[6, 96][..], 4, 2, 16), // not whole sequences
         (&[6, 90], 2, 2, 15),
-        (&[6, 48], 2, 2, 8),
+        (&[6, 36], 2, 2, 6),
         (&[6, 1632], 2, 2, 272),
         (&[6, 94], 2, 2, 16), // too narrow
         (&[6, 96], 0, 2, 16),
@@ -258,8 +258,8 @@ fn rows_and_losses() {
     for (culprit, hidden, w, b, n, mask_index) in [
         ("hidden", &[12][..], &[5, 3][..], 5, [4, 4], 0),
         ("w", &[4, 3], &[5, 4], 5, [4, 4], 0),
-        ("w", &[4, 3], &[6, 3], 5, [4, 4], 0),
-        ("b", &[4, 3], &[5, 3], 5, [4, 4], 5),
+        ("b", &[4, 3], &[6, 3], 5, [4, 4], 0),
+        ("w", &[4, 3], &[5, 3], 5, [4, 4], 5),
         ("targets", &[4, 3], &[5, 3], 5, [3, 4], 0),
         ("weights", &[4, 3], &[5, 3], 5, [4, 3], 0),
     ] {
@@ -269,10 +269,10 @@ fn rows_and_losses() {
                 coefficients: None,
                 hidden: t.floats("hidden", hidden),
                 weight: t.floats("w", w),
-                bias: t.floats("b", &[b]),
+                bias: Some(t.floats("b", &[b])),
                 targets: t.ids("targets", &[n[0]]),
                 weights: t.floats("weights", &[n[1]]),
-                mask_index,
+                mask_index: Some(mask_index),
                 chunk: 64,
                 gradient: true,
             };
@@ -283,12 +283,12 @@ fn rows_and_losses() {
         ("hidden", &[12][..], &[5, 3][..], 4, 0),
         ("w", &[4, 3], &[5, 4], 4, 0),
         ("rows", &[4, 3], &[5, 3], 3, 0),
-        ("b", &[4, 3], &[5, 3], 4, 5),
+        ("w", &[4, 3], &[5, 3], 4, 5),
     ] {
         check("categorical", culprit, |t| {
             let (hidden, w) = (t.floats("hidden", hidden), t.floats("w", w));
             let (b, rows) = (t.floats("b", &[5]), t.ids("rows", &[rows]));
-            t.g.categorical(hidden, w, b, rows, mask_index, 64)
+            t.g.categorical(hidden, w, Some(b), rows, Some(mask_index), 64)
         });
     }
     for (culprit, logits, xt, mask_index) in [
@@ -328,7 +328,7 @@ fn types() {
         let storage = block_on(Storage::new(&device, &layout, &[]))?;
         block_on(Session::new(&device, &mut g, &storage, PARAMS, &[y]))
     };
-    check("silu", "ids", |t| {
+    check("activation", "ids", |t| {
         let x = t.ids("ids", &[4]);
         let y = t.g.silu("y", x)?;
         plan(std::mem::replace(t, empty()), y)

@@ -1,13 +1,13 @@
-//! A noisy batch and what the loss needs of it.
+//! What a network sees in one run, and the rows of it that a loss is about.
 
 use crate::error::{Error, Result};
-use crate::model::check_tokens;
-use crate::ops::NOT_LISTED;
+use crate::ops::visibility::Sight;
+use crate::ops::{NOT_LISTED, Segments, embedding_segments};
 
-/// A batch that a network sees, and the rows of it that the loss is about.
+/// Inputs of one run of a network; what a graph does not ask for may be empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Noised {
-    /// Noisy tokens, `[rows]`.
+pub struct Pass {
+    /// Tokens, `[rows]`.
     pub xt: Vec<u32>,
     /// The listed rows.
     pub rows: Vec<u32>,
@@ -21,16 +21,30 @@ pub struct Noised {
     pub coefficients: Vec<f64>,
     /// What the network is told of each sequence's noise.
     pub conditioning: Vec<f64>,
+    /// Rows grouped by token, for the gradient of the embedding: see [`Pass::for_training`].
+    pub segments: Segments,
+    /// Where each token stands, if not one after the other.
+    pub positions: Vec<u32>,
+    /// Who sees whom, if not as the network was made for: of one sequence's rows or of all.
+    pub sights: Vec<Sight>,
 }
 
-impl Noised {
+impl Pass {
+    /// Tokens alone, for logits.
+    pub fn of(xt: &[u32]) -> Self {
+        Self {
+            xt: xt.to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// Lists the rows for which `target` is something. Weights and conditioning are left to the
     /// caller.
     ///
     /// # Errors
     /// [`Error::Token`] if a token is outside the vocabulary, [`Error::Shape`] if x0 and xt differ in
     /// size.
-    pub fn new(
+    pub fn listing(
         x0: &[u32],
         xt: Vec<u32>,
         vocab_size: usize,
@@ -71,5 +85,22 @@ impl Noised {
         self.targets.truncate(count);
         self.weights.truncate(count);
         self.coefficients.truncate(count * coefficients);
+    }
+
+    /// Groups the rows by token; those of `frozen` train nothing.
+    pub fn for_training(&mut self, frozen: Option<u32>) {
+        embedding_segments(&self.xt, frozen, &mut self.segments);
+    }
+}
+
+/// An error that names the first token outside the vocabulary.
+pub(crate) fn check_tokens(tokens: &[u32], vocab_size: usize) -> Result<()> {
+    match tokens.iter().position(|&id| id as usize >= vocab_size) {
+        Some(position) => Err(Error::Token {
+            id: tokens[position],
+            vocab_size,
+            position,
+        }),
+        None => Ok(()),
     }
 }

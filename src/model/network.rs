@@ -1,0 +1,106 @@
+//! A trunk with its parameters laid out: what graphs are built from.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Layout, Storage, Tensor};
+use crate::model::params::{Declared, Params};
+use crate::model::trunk::{Call, Options, Trunk};
+use crate::program::{Arena, Element};
+
+/// A network: what it computes, and where its parameters lie.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// What it computes.
+    pub trunk: Arc<dyn Trunk>,
+    /// Where its parameters lie.
+    pub layout: Arc<Layout>,
+    declared: Arc<[Declared]>,
+}
+
+impl Network {
+    /// Finds the parameters by building the network once for one token, and lays them out in slabs of at most `limit`
+    /// elements; matrices are kept in elements of type `weights`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
+    pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
+        let mut g = Graph::new(Arc::default());
+        let mut params = Params::declaring(weights);
+        let options = Options {
+            batch: 1,
+            length: 1,
+            ..Options::default()
+        };
+        let mut call = Call::new(&mut g, &*trunk, options)?;
+        let hidden = trunk.build(&mut g, &mut params, &mut call)?;
+        trunk.head(&mut g, &mut params, hidden)?;
+        let (layout, declared) = params.finish(limit)?;
+        Ok(Self {
+            trunk,
+            layout: Arc::new(layout),
+            declared: declared.into(),
+        })
+    }
+
+    /// A graph with the network in it, up to its hidden states.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes that cannot be; what the trunk says.
+    pub fn begin(&self, options: Options) -> Result<(Graph, Call, Tensor)> {
+        let mut g = Graph::new(self.layout.clone());
+        let mut call = Call::new(&mut g, &*self.trunk, options)?;
+        let hidden = self.trunk.build(&mut g, &mut self.params(), &mut call)?;
+        Ok((g, call, hidden))
+    }
+
+    /// The parameters, to build with.
+    pub fn params(&self) -> Params {
+        Params::of(self.layout.clone())
+    }
+
+    /// Reads the weights of a file, or of the shards that its index names: every parameter and nothing else, but for
+    /// what the trunk says that files may hold besides.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names the tensor, [`Error::Io`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self, path: &std::path::Path) -> Result<Vec<Vec<f32>>> {
+        use crate::io::safetensors::{TensorSpec, read_file};
+        let ignored = self.trunk.ignored();
+        let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
+        let keys = self.layout.keys().iter().zip(&*self.declared);
+        let specs: Vec<_> = keys
+            .map(|(key, declared)| {
+                let mut shape = key.shape.clone();
+                if declared.transposed {
+                    shape.reverse();
+                }
+                TensorSpec::new(key.key.clone(), shape)
+            })
+            .collect();
+        let mut values = read_file(path, &specs, &ignored)?;
+        for ((values, spec), declared) in values.iter_mut().zip(&specs).zip(&*self.declared) {
+            if let (true, &[rows, columns]) = (declared.transposed, &spec.shape[..]) {
+                let at = |i: usize| values[i % rows * columns + i / rows];
+                *values = (0..rows * columns).map(at).collect();
+            }
+        }
+        Ok(values)
+    }
+
+    /// Writes initial values to each of `arenas`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the storage does not have an arena; what the device refuses.
+    pub fn initialise(&self, storage: &mut Storage, arenas: &[Arena], seed: u64) -> Result<()> {
+        for &arena in arenas {
+            storage.write(arena, |index, key| {
+                let missing = || Error::Internal(format!("{} was never declared", key.key));
+                let declared = self.declared.get(index).ok_or_else(missing)?;
+                Ok(declared.init.values(key.len(), index, seed))
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! What a network has to provide to be trained, evaluated and sampled, and what its graphs are fed.
+
+use std::fmt::Debug;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Session, Tensor};
+use crate::model::params::Params;
+use crate::model::pass::Pass;
+use crate::ops::visibility::Sight;
+use crate::ops::{Seen, SegmentInputs, rotary_row};
+
+/// A network from tokens to hidden states, and the head that makes logits of them.
+pub trait Trunk: Debug + Send + Sync {
+    /// Logits of a row.
+    fn vocab_size(&self) -> usize;
+
+    /// The mask, if it takes no part in the softmax.
+    fn mask_index(&self) -> Option<u32> {
+        None
+    }
+
+    /// Longest sequence.
+    fn length(&self) -> usize;
+
+    /// A token whose embedding is never trained: a pad.
+    fn frozen_token(&self) -> Option<u32> {
+        None
+    }
+
+    /// Appends the network up to its last norm: `[rows, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Internal`] for a call that it does not support.
+    fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor>;
+
+    /// Appends what stands between the trunk and the logits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for hidden states of another width.
+    fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head>;
+
+    /// What the network is told of each sequence's noise, embedded; nothing by default.
+    fn time_rows(&self, _conditioning: &[f64]) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// Tensors of files that are no parameters.
+    fn ignored(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// How logits are made: `hidden weight^T + bias`.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// `[rows, width]`
+    pub hidden: Tensor,
+    /// `[vocab, width]`
+    pub weight: Tensor,
+    /// `[vocab]`
+    pub bias: Option<Tensor>,
+}
+
+/// Where the tokens of a sequence stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// One after the other.
+    #[default]
+    Plain,
+    /// One after the other, and again from 0 after so many.
+    Period(usize),
+    /// As each pass says.
+    Given,
+}
+
+/// Who sees whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sights {
+    /// As the network was made for.
+    #[default]
+    Own,
+    /// As each pass says, for the rows of one sequence or of all.
+    Given {
+        /// Rows that it says it of.
+        rows: usize,
+    },
+}
+
+/// How to build a network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Sequences B.
+    pub batch: usize,
+    /// Tokens of each, at most the network's length.
+    pub length: usize,
+    /// Dropout and embedding gradient: for training.
+    pub training: bool,
+    /// One new token a sequence (`length` 1), whose predecessors' keys and values are kept.
+    pub decode: bool,
+    /// Where tokens stand.
+    pub positions: Positions,
+    /// Who sees whom.
+    pub sights: Sights,
+}
+
+/// What decoding token by token needs besides the tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeInputs {
+    /// Where the new tokens stand, `[B]`.
+    pub positions: Tensor,
+    /// The rotary table's rows of those positions, `[B, pairs, 2]`.
+    pub rotary: Tensor,
+    /// What the new tokens see, `[B, 4]`: the words of [`Sight`].
+    pub sight: Tensor,
+}
+
+/// A network under construction: how it is built, and the inputs that it asks for.
+#[derive(Debug)]
+pub struct Call {
+    /// How it is built.
+    pub options: Options,
+    /// Tokens, `[B * length]`.
+    pub xt: Tensor,
+    /// What the network is told of the noise, embedded.
+    pub time: Option<Tensor>,
+    /// For decoding token by token.
+    pub decode: Option<DecodeInputs>,
+    /// For the gradient of the embedding.
+    pub segments: Option<SegmentInputs>,
+    /// Rotary tables whose rows are those of given positions, with their frequencies.
+    tables: Vec<(Tensor, Vec<f64>)>,
+    /// Who sees whom, within a reach or without.
+    sights: Vec<(Tensor, Option<usize>)>,
+}
+
+impl Call {
+    /// Checks the sizes and makes the inputs that every network has.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a batch or a length that cannot be.
+    pub fn new(g: &mut Graph, trunk: &dyn Trunk, options: Options) -> Result<Self> {
+        let (batch, length) = (options.batch, options.length);
+        let period = match options.positions {
+            Positions::Period(n) => n,
+            _ => length,
+        };
+        if batch == 0 || length == 0 || period == 0 || period > trunk.length() {
+            return Err(Error::config(
+                "batch x length",
+                format!("{batch} x {length}"),
+                format!(
+                    "both must be positive, and the length at most the model's {}",
+                    trunk.length()
+                ),
+            ));
+        }
+        let rows = batch.saturating_mul(length);
+        // rows are numbered in 32 bits
+        if rows > 1 << 31 {
+            let problem = "makes more than 2147483648 tokens at a time";
+            let shown = format!("{batch} x {length}");
+            return Err(Error::config("batch x length", shown, problem));
+        }
+        let xt = g.input_uint("xt", &[rows]);
+        let segments = options
+            .training
+            .then(|| g.segment_inputs(rows, trunk.vocab_size()));
+        Ok(Self {
+            options,
+            xt,
+            time: None,
+            decode: None,
+            segments,
+            tables: Vec::new(),
+            sights: Vec::new(),
+        })
+    }
+
+    /// Rows of the batch.
+    pub fn rows(&self) -> usize {
+        self.options.batch * self.options.length
+    }
+
+    /// A rotary table for the tokens' positions.
+    pub fn rotary_table(&mut self, g: &mut Graph, frequencies: &[f64]) -> Tensor {
+        match self.options.positions {
+            Positions::Plain => g.rotary_table(self.options.length, frequencies),
+            Positions::Period(n) => g.rotary_table(n, frequencies),
+            Positions::Given => {
+                let table = g.input("rotary", &[self.rows(), frequencies.len(), 2]);
+                self.tables.push((table, frequencies.to_vec()));
+                table
+            }
+        }
+    }
+
+    /// Who sees whom, `reach` rows away at most if that is given.
+    pub fn seen(&mut self, g: &mut Graph, reach: Option<usize>) -> Seen {
+        let length = self.options.length;
+        let sights = match (self.options.sights, reach) {
+            (Sights::Own, None) => return Seen::All,
+            (Sights::Own, Some(reach)) => {
+                let rows = crate::ops::visibility::window(length, reach);
+                let words = rows.iter().flat_map(|s| s.words()).collect();
+                g.constant_uint("sights", &[length, 4], words)
+            }
+            (Sights::Given { rows }, _) => {
+                let known = self.sights.iter().find(|(_, r)| *r == reach);
+                known.map(|(t, _)| *t).unwrap_or_else(|| {
+                    let made = g.input_uint("sights", &[rows, 4]);
+                    self.sights.push((made, reach));
+                    made
+                })
+            }
+        };
+        Seen::By {
+            queries: sights,
+            keys: sights,
+        }
+    }
+
+    /// Uploads what the network reads of a pass.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a pass of another size, or one that lacks what the network was built for.
+    pub fn write(&self, session: &mut Session, trunk: &dyn Trunk, pass: &Pass) -> Result<()> {
+        let rows = self.rows();
+        let check = |tensor: &str, got: usize, expected: usize| {
+            if got == expected {
+                return Ok(());
+            }
+            Err(Error::Shape {
+                op: "pass",
+                tensor: tensor.into(),
+                expected: format!("{expected} tokens"),
+                got: vec![got],
+            })
+        };
+        check("batch", pass.xt.len(), rows)?;
+        session.write_uint(self.xt, &pass.xt)?;
+        if let Some(time) = self.time {
+            session.write(time, &trunk.time_rows(&pass.conditioning))?;
+        }
+        if let Some(s) = self.segments {
+            session.write_uint(s.order, &pass.segments.order)?;
+            session.write_uint(s.parts, &pass.segments.parts)?;
+            session.write_uint(s.segments, &pass.segments.segments)?;
+        }
+        if !self.tables.is_empty() {
+            check("positions", pass.positions.len(), rows)?;
+        }
+        for (table, frequencies) in &self.tables {
+            let row = |&at: &u32| rotary_row(at as usize, frequencies);
+            let data: Vec<f64> = pass.positions.iter().flat_map(row).collect();
+            session.write(*table, &data)?;
+        }
+        for &(tensor, reach) in &self.sights {
+            if let Sights::Given { rows } = self.options.sights {
+                check("sights", pass.sights.len(), rows)?;
+            }
+            let words = pass.sights.iter().enumerate().flat_map(|(row, &sight)| {
+                let at = row % self.options.length;
+                let sight = reach.map_or(sight, |reach| near(sight, at, reach));
+                sight.words()
+            });
+            session.write_uint(tensor, &words.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+/// The sight of a row that stands at place `at` of its sequence, cut to a reach around it. Ranks must be places.
+fn near(sight: Sight, at: usize, reach: usize) -> Sight {
+    Sight {
+        from: sight.from.max(at.saturating_sub(reach) as u32),
+        upto: sight.upto.min((at + reach + 1) as u32),
+        ..sight
+    }
+}

@@ -1,0 +1,265 @@
+//! The reference's two networks: pre-norm blocks with rotary attention and GELU MLP. The denoiser (DiT) attends both
+//! ways and modulates every norm and branch by adaLN; the autoregressive baseline is causal and unmodulated.
+
+use crate::config::{ModelConfig, ModelKind};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Key, Tensor};
+use crate::model::files::INV_FREQ;
+use crate::model::params::{Init, Params};
+use crate::model::time_embedding::{TIME_FEATURES, time_rows};
+use crate::model::trunk::{Call, DecodeInputs, Head, Trunk};
+use crate::ops::visibility::Sight;
+use crate::ops::{Attend, Dropout, Heads, Modulation, Norm, Seen, inv_freq};
+use crate::program::Element;
+
+/// The network of a configuration.
+#[derive(Clone, Debug)]
+pub struct Dit(pub ModelConfig);
+
+/// Names of the tensors that hold the adaLN weights and biases of all blocks (6 D rows each) and of the output layer
+/// (2 D rows), stacked so that one product makes all modulation of the network.
+const ADALN: [&str; 2] = ["adaLN.weight", "adaLN.bias"];
+
+impl Dit {
+    fn conditioned(&self) -> bool {
+        self.0.kind == ModelKind::Dit
+    }
+
+    /// Rows of the conditioning: one for each sequence, or one for all without time conditioning.
+    fn cond_rows(&self, batch: usize) -> usize {
+        if self.0.time_conditioning { batch } else { 1 }
+    }
+
+    /// Declares the adaLN of a block or of the output layer, `n` D rows.
+    fn adaln(&self, p: &mut Params, name: &str, n: usize) {
+        let rows = n * self.0.hidden_size;
+        let key = |part: &str| format!("backbone.{name}.adaLN_modulation.{part}");
+        p.part(
+            ADALN[0],
+            &key("weight"),
+            &[rows, self.0.cond_dim],
+            Init::Zeros,
+        );
+        p.part(ADALN[1], &key("bias"), &[rows], Init::Zeros);
+    }
+
+    /// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.
+    fn modulation(&self, g: &mut Graph, p: &mut Params, time: Tensor) -> Result<Tensor> {
+        let (c, cond) = (&self.0, self.0.cond_dim);
+        let first = p.linear(
+            g,
+            "backbone.sigma_map.mlp.0",
+            [cond, TIME_FEATURES],
+            true,
+            Init::linear(TIME_FEATURES),
+        )?;
+        let second = p.linear(
+            g,
+            "backbone.sigma_map.mlp.2",
+            [cond, cond],
+            true,
+            Init::linear(cond),
+        )?;
+        let rows = (6 * c.n_blocks + 2) * c.hidden_size;
+        let weight = p.stack(g, ADALN[0], &[rows, cond], Element::F32)?;
+        let bias = p.stack(g, ADALN[1], &[rows], Element::F32)?;
+        let u = g.linear("sigma_map.mlp.0", time, first.weight, first.bias)?;
+        let u = g.silu("sigma_map.mlp.1", u)?;
+        let u = g.linear("sigma_map", u, second.weight, second.bias)?;
+        let c = g.silu("c", u)?;
+        g.linear("adaLN", c, weight, Some(bias))
+    }
+
+    /// Keys and values of a new token go to those that are kept, and it attends to all of them.
+    fn cached(
+        &self,
+        g: &mut Graph,
+        name: &str,
+        inputs: DecodeInputs,
+        attend: Attend,
+    ) -> Result<Attend> {
+        let (c, d) = (&self.0, self.0.hidden_size);
+        let cache = g.state(name, &[attend.batch, c.length, 2 * d]);
+        g.store_rows(attend.k, inputs.positions, cache)?;
+        let part = |column| Heads {
+            tensor: cache,
+            column,
+        };
+        Ok(Attend {
+            k: part(0),
+            v: part(d),
+            ..attend
+        })
+    }
+
+    fn seen(&self, g: &mut Graph, call: &mut Call) -> Seen {
+        match call.decode {
+            Some(inputs) => {
+                let rank = |j| Sight::new(j, 0..0).words();
+                let keys = (0..self.0.length).flat_map(rank).collect();
+                Seen::By {
+                    queries: inputs.sight,
+                    keys: g.constant_uint("ranks", &[self.0.length, 4], keys),
+                }
+            }
+            None if !self.conditioned() => Seen::Causal,
+            None => call.seen(g, None),
+        }
+    }
+}
+
+impl Trunk for Dit {
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size
+    }
+
+    fn mask_index(&self) -> Option<u32> {
+        Some(self.0.mask_index)
+    }
+
+    fn length(&self) -> usize {
+        self.0.length
+    }
+
+    fn time_rows(&self, conditioning: &[f64]) -> Vec<f64> {
+        time_rows(&self.0, conditioning.iter().copied())
+    }
+
+    fn ignored(&self) -> Vec<String> {
+        vec![INV_FREQ.to_owned()]
+    }
+
+    fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor> {
+        let c = &self.0;
+        let (d, heads, options) = (c.hidden_size, c.n_heads, call.options);
+        let (batch, length) = (options.batch, options.length);
+        let table = p.matrix(
+            g,
+            "backbone.vocab_embed.embedding",
+            [c.vocab_size, d],
+            Init::linear(d),
+        )?;
+        let mut x = g.embedding("vocab_embed", call.xt, table, call.segments)?;
+        let mut modulation = None;
+        if self.conditioned() {
+            let shape = [self.cond_rows(batch), TIME_FEATURES];
+            let time = g.input("timestep_embedding", &shape);
+            call.time = Some(time);
+            modulation = Some(self.modulation(g, p, time)?);
+        }
+        let place = |column: usize| Modulation {
+            sample_rows: if c.time_conditioning {
+                length
+            } else {
+                call.rows()
+            },
+            stride: (6 * c.n_blocks + 2) * d,
+            column: column * d,
+        };
+        let place: Vec<_> = (0..6 * c.n_blocks + 2).map(place).collect();
+        let at = |column: usize| modulation.map(|m| (m, place[column]));
+        if options.decode {
+            if self.conditioned() || length != 1 {
+                let problem = "decoding goes token by token in autoregressive models";
+                return Err(Error::Internal(problem.into()));
+            }
+            call.decode = Some(DecodeInputs {
+                positions: g.input_uint("positions", &[batch]),
+                rotary: g.input("rotary", &[batch, c.head_dim() / 2, 2]),
+                sight: g.input_uint("sight", &[batch, 4]),
+            });
+        }
+        let rotary = match call.decode {
+            Some(inputs) => inputs.rotary,
+            None => call.rotary_table(g, &frequencies(c.head_dim())),
+        };
+        let seen = self.seen(g, call);
+        let rate = if options.training { c.dropout } else { 0.0 };
+        let dropout = |site: usize| Dropout {
+            p: rate,
+            site: site as u32,
+        };
+        for i in 0..c.n_blocks {
+            let name = |part: &str| format!("blocks.{i}.{part}");
+            let key = |part: &str| format!("backbone.blocks.{i}.{part}");
+            let first = 6 * i; // shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
+            let norm = p.tensor(g, &key("norm1.weight"), &[d], Init::Ones)?;
+            let h = g.norm(&name("attn_in"), x, Norm::layer(norm).modulated(at(first)))?;
+            let qkv = p.matrix(g, &key("attn_qkv.weight"), [3 * d, d], Init::linear(d))?;
+            let qkv = g.linear(&name("qkv"), h, qkv, None)?;
+            let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, 2 * heads, c.head_dim())?;
+            let mut attend = Attend::fused(qkv, batch, heads, c.head_dim(), seen);
+            if let Some(inputs) = call.decode {
+                attend = self.cached(g, &name("cache"), inputs, attend)?;
+            }
+            let a = g.attention(&name("attn"), &attend)?;
+            let out = p.matrix(g, &key("attn_out.weight"), [d, d], Init::linear(d))?;
+            let names = [&name("attn_out")[..], &name("x_mid")[..]];
+            [_, x] = g.linear_residual(names, a, out, None, x, at(first + 2), dropout(2 * i))?;
+            let norm = p.tensor(g, &key("norm2.weight"), &[d], Init::Ones)?;
+            let h = g.norm(
+                &name("mlp_in"),
+                x,
+                Norm::layer(norm).modulated(at(first + 3)),
+            )?;
+            let up = p.linear(g, &key("mlp.0"), [4 * d, d], true, Init::linear(d))?;
+            let names = [&name("mlp_0")[..], &name("mlp_gelu")];
+            let [_, h] = g.linear_gelu(names, h, up.weight, up.bias)?;
+            let down = p.linear(g, &key("mlp.2"), [d, 4 * d], true, Init::linear(4 * d))?;
+            let names = [&name("mlp_out")[..], &name("out")[..]];
+            let gate = at(first + 5);
+            [_, x] = g.linear_residual(
+                names,
+                h,
+                down.weight,
+                down.bias,
+                x,
+                gate,
+                dropout(2 * i + 1),
+            )?;
+            if self.conditioned() {
+                self.adaln(p, &format!("blocks.{i}"), 6);
+            }
+        }
+        let norm = p.tensor(
+            g,
+            "backbone.output_layer.norm_final.weight",
+            &[d],
+            Init::Ones,
+        )?;
+        g.norm(
+            "final_modulated",
+            x,
+            Norm::layer(norm).modulated(at(6 * c.n_blocks)),
+        )
+    }
+
+    fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head> {
+        let shape = [self.0.vocab_size, self.0.hidden_size];
+        let output = p.linear(g, "backbone.output_layer.linear", shape, true, Init::Zeros)?;
+        if self.conditioned() {
+            self.adaln(p, "output_layer", 2);
+        }
+        Ok(Head {
+            hidden,
+            weight: output.weight,
+            bias: output.bias,
+        })
+    }
+}
+
+/// Frequencies of the rotary embedding.
+pub fn frequencies(head_dim: usize) -> Vec<f64> {
+    inv_freq(head_dim).map(f64::from).collect()
+}
+
+/// The bias of a block's adaLN with which the block computes as if there were none (shift, scale and gate of
+/// attention, then of the MLP: gates 1, the rest 0); `None` for every other parameter.
+pub fn unmodulated(key: &Key) -> Option<Vec<f64>> {
+    let name = key.key.as_str();
+    if !(name.contains(".blocks.") && name.ends_with("adaLN_modulation.bias")) {
+        return None;
+    }
+    let of = |i: usize| f64::from(u8::from(6 * i / key.len() % 3 == 2));
+    Some((0..key.len()).map(of).collect())
+}

@@ -1,0 +1,245 @@
+//! The decoder of the Llama family with its switches: RMSNorm, rotary attention of grouped heads, gated MLP.
+//!
+//! `h += O(attention(norm1(h)))`, `h += down(silu(gate(norm2(h))) up(norm2(h)))`, a final norm, a free or tied head.
+
+use crate::error::Result;
+use crate::graph::{Graph, Tensor};
+use crate::model::params::{Init, Linear, Params};
+use crate::model::trunk::{Call, Head, Trunk};
+use crate::ops::{Activation, Attend, Dropout, Heads, Norm, Seen, rotary_frequencies};
+
+/// What files call the parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As `transformers` names those of Llama, Qwen and Mistral.
+    HuggingFace,
+    /// As LLaDA's files.
+    Llada,
+}
+
+impl Names {
+    fn top(self, part: &str) -> String {
+        match (self, part) {
+            (Self::HuggingFace, "embed") => "model.embed_tokens",
+            (Self::HuggingFace, "norm") => "model.norm",
+            (Self::HuggingFace, _) => "lm_head",
+            (Self::Llada, "embed") => "model.transformer.wte",
+            (Self::Llada, "norm") => "model.transformer.ln_f",
+            (Self::Llada, _) => "model.transformer.ff_out",
+        }
+        .to_owned()
+    }
+
+    fn block(self, i: usize, part: &str) -> String {
+        match self {
+            Self::HuggingFace => {
+                let module = match part {
+                    "norm1" => "input_layernorm",
+                    "norm2" => "post_attention_layernorm",
+                    "q" | "k" | "v" | "o" => {
+                        return format!("model.layers.{i}.self_attn.{part}_proj");
+                    }
+                    "q_norm" | "k_norm" => return format!("model.layers.{i}.self_attn.{part}"),
+                    _ => return format!("model.layers.{i}.mlp.{part}_proj"),
+                };
+                format!("model.layers.{i}.{module}")
+            }
+            Self::Llada => {
+                let module = match part {
+                    "norm1" => "attn_norm",
+                    "norm2" => "ff_norm",
+                    "o" => "attn_out",
+                    "gate" => "ff_proj",
+                    "up" => "up_proj",
+                    "down" => "ff_out",
+                    "q" => "q_proj",
+                    "k" => "k_proj",
+                    "v" => "v_proj",
+                    other => other,
+                };
+                format!("model.transformer.blocks.{i}.{module}")
+            }
+        }
+    }
+}
+
+/// Shape and switches of a decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Llama {
+    /// Rows of the embedding and the head; a tokenizer may have fewer.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Blocks.
+    pub n_blocks: usize,
+    /// Heads of queries.
+    pub n_heads: usize,
+    /// Heads of keys and values.
+    pub n_kv_heads: usize,
+    /// Width of a head; not always hidden / heads.
+    pub head_dim: usize,
+    /// Width between gate and down.
+    pub mlp_size: usize,
+    /// Longest sequence.
+    pub length: usize,
+    /// Of every RMSNorm.
+    pub eps: f64,
+    /// Base of the rotary frequencies.
+    pub rotary_base: f64,
+    /// Dimensions of a head that are rotated; the first ones.
+    pub rotary_dim: usize,
+    /// Biases of q, k and v.
+    pub qkv_bias: bool,
+    /// Norms of each head of q and k, before they are rotated.
+    pub qk_norm: bool,
+    /// The head's weight is the embedding's table.
+    pub tied: bool,
+    /// A token sees only those up to itself.
+    pub causal: bool,
+    /// How far a token sees in each block, both ways; none: as far as there is.
+    pub windows: Vec<Option<usize>>,
+    /// A token whose embedding is not trained.
+    pub frozen_token: Option<u32>,
+    /// What files call the parameters.
+    pub names: Names,
+}
+
+impl Llama {
+    fn projection(
+        &self,
+        g: &mut Graph,
+        p: &mut Params,
+        i: usize,
+        part: &str,
+        shape: [usize; 2],
+        bias: bool,
+    ) -> Result<Linear> {
+        p.linear(
+            g,
+            &self.names.block(i, part),
+            shape,
+            bias,
+            Init::linear(shape[1]),
+        )
+    }
+
+    fn norm(&self, g: &mut Graph, p: &mut Params, name: &str, width: usize) -> Result<Norm> {
+        let weight = p.tensor(g, &format!("{name}.weight"), &[width], Init::Ones)?;
+        Ok(Norm::rms(weight, self.eps))
+    }
+
+    /// Queries or keys of block `i`: projected, normalised by head if that is on, rotated.
+    fn rotated(
+        &self,
+        g: &mut Graph,
+        p: &mut Params,
+        i: usize,
+        part: &str,
+        h: Tensor,
+        rotary: Tensor,
+    ) -> Result<Tensor> {
+        let heads = if part == "q" {
+            self.n_heads
+        } else {
+            self.n_kv_heads
+        };
+        let shape = [heads * self.head_dim, self.hidden_size];
+        let w = self.projection(g, p, i, part, shape, self.qkv_bias)?;
+        let mut x = g.linear(&format!("layer.{i}.{part}"), h, w.weight, w.bias)?;
+        if self.qk_norm {
+            let part = format!("{part}_norm");
+            let norm = self.norm(g, p, &self.names.block(i, &part), self.head_dim)?;
+            x = g.norm(&format!("layer.{i}.{part}"), x, norm)?;
+        }
+        g.rotary(
+            &format!("layer.{i}.{part}_rot"),
+            x,
+            rotary,
+            heads,
+            self.head_dim,
+        )
+    }
+}
+
+impl Trunk for Llama {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn frozen_token(&self) -> Option<u32> {
+        self.frozen_token
+    }
+
+    fn ignored(&self) -> Vec<String> {
+        // a head in the file of a tied model does not count
+        let head = format!("{}.weight", self.names.top("head"));
+        if self.tied { vec![head] } else { Vec::new() }
+    }
+
+    fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor> {
+        let d = self.hidden_size;
+        let (width, kv) = (
+            self.n_heads * self.head_dim,
+            self.n_kv_heads * self.head_dim,
+        );
+        let name = format!("{}.weight", self.names.top("embed"));
+        let table = p.matrix(g, &name, [self.vocab_size, d], Init::linear(d))?;
+        let mut x = g.embedding("embed", call.xt, table, call.segments)?;
+        let rotary = call.rotary_table(g, &rotary_frequencies(self.rotary_dim, self.rotary_base));
+        for i in 0..self.n_blocks {
+            let name = |part: &str| format!("layer.{i}.{part}");
+            let norm = self.norm(g, p, &self.names.block(i, "norm1"), d)?;
+            let h = g.norm(&name("attn_norm"), x, norm)?;
+            let q = self.rotated(g, p, i, "q", h, rotary)?;
+            let k = self.rotated(g, p, i, "k", h, rotary)?;
+            let w = self.projection(g, p, i, "v", [kv, d], self.qkv_bias)?;
+            let v = g.linear(&name("v"), h, w.weight, w.bias)?;
+            let seen = match self.causal {
+                true => Seen::Causal,
+                false => call.seen(g, self.windows.get(i).copied().flatten()),
+            };
+            let attend = Attend {
+                q: Heads::whole(q),
+                k: Heads::whole(k),
+                v: Heads::whole(v),
+                batch: call.options.batch,
+                heads: self.n_heads,
+                kv_heads: self.n_kv_heads,
+                head_dim: self.head_dim,
+                seen,
+            };
+            let a = g.attention(&name("attn"), &attend)?;
+            let w = self.projection(g, p, i, "o", [d, width], false)?;
+            let names = [&name("attn_out")[..], &name("mid")];
+            [_, x] = g.linear_residual(names, a, w.weight, w.bias, x, None, Dropout::default())?;
+            let norm = self.norm(g, p, &self.names.block(i, "norm2"), d)?;
+            let h = g.norm(&name("ff_norm"), x, norm)?;
+            let w = self.projection(g, p, i, "gate", [self.mlp_size, d], false)?;
+            let gate = g.linear(&name("gate"), h, w.weight, None)?;
+            let w = self.projection(g, p, i, "up", [self.mlp_size, d], false)?;
+            let up = g.linear(&name("up"), h, w.weight, None)?;
+            let (gate, up) = (Heads::whole(gate), Heads::whole(up));
+            let h = g.gated(&name("gated"), Activation::Silu, gate, up, self.mlp_size)?;
+            let w = self.projection(g, p, i, "down", [d, self.mlp_size], false)?;
+            let names = [&name("mlp")[..], &format!("layer.{i}")];
+            [_, x] = g.linear_residual(names, h, w.weight, w.bias, x, None, Dropout::default())?;
+        }
+        let norm = self.norm(g, p, &self.names.top("norm"), d)?;
+        g.norm("final_norm", x, norm)
+    }
+
+    fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head> {
+        let part = if self.tied { "embed" } else { "head" };
+        let name = format!("{}.weight", self.names.top(part));
+        let shape = [self.vocab_size, self.hidden_size];
+        Ok(Head {
+            hidden,
+            weight: p.matrix(g, &name, shape, Init::linear(self.hidden_size))?,
+            bias: None,
+        })
+    }
+}
