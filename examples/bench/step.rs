@@ -7,7 +7,8 @@ use mdlm::graph::FORWARD;
 use mdlm::graph::PARAMS;
 use mdlm::graph::{Session, Storage};
 use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
-use mdlm::objective::{Clean, Objective};
+use mdlm::objective;
+use mdlm::objective::Clean;
 use mdlm::ops::RowLoss;
 use mdlm::ops::TRAINING;
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
@@ -67,7 +68,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             None,
         ))?;
         let objective =
-            Objective::new(&model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
+            objective::make(&model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
         let clean = Clean {
             x0: &x0,
             attention_mask: None,

@@ -29,6 +29,7 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, EvalGraph, Model, Options, Pass, Trunk};
+use crate::objective;
 use crate::objective::{Clean, Objective, attention_mask};
 use crate::process::mask_exactly;
 use crate::program::{Arena, Step};
@@ -94,7 +95,7 @@ impl EvalConfig {
 pub struct Evaluator {
     graph: EvalGraph,
     session: Session,
-    objective: Objective,
+    objective: Arc<dyn Objective>,
     batch: usize,
     trunk: Arc<dyn Trunk>,
 }
@@ -113,7 +114,7 @@ pub async fn perplexity(
     if batch == 0 {
         return Err(Error::config("batch", 0, "must be at least 1"));
     }
-    let objective = Objective::new(model.config(), model.noise(), model.objective())?;
+    let objective = objective::make(model.config(), model.noise(), model.objective())?;
     let shape = model.config().clone();
     let (device, backbone, storage) = model.parts();
     let made = Evaluator::new(
@@ -151,7 +152,7 @@ impl Evaluator {
     pub async fn new(
         device: &Device,
         backbone: &Backbone,
-        objective: &Objective,
+        objective: &Arc<dyn Objective>,
         storage: &Storage,
         weights: Arena,
         batch: usize,

@@ -171,6 +171,7 @@ fn llada(f: LladaFields) -> Result<Described, String> {
         causal: false,
         windows: Vec::new(),
         frozen_token: None,
+        blind_pads: false,
         names: Names::Llada,
     };
     Ok(Described {
@@ -238,8 +239,9 @@ fn qwen(f: QwenFields, qkv_bias: bool, qk_norm: bool) -> Result<Described, Strin
         tied: f.tie_word_embeddings.unwrap_or(false),
         causal: false,
         windows: Vec::new(),
-        // Dream's embedding knows its pad
+        // Dream's embedding knows its pad, and its mask is of rows and columns
         frozen_token: f.pad_token_id.filter(|_| f.model_type == "Dream"),
+        blind_pads: f.model_type == "Dream",
         names: Names::HuggingFace,
     };
     Ok(Described {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Session, Tensor};
 use crate::model::params::Params;
 use crate::model::pass::Pass;
-use crate::ops::visibility::Sight;
+use crate::ops::visibility::{Sight, padded};
 use crate::ops::{Seen, SegmentInputs, rotary_row};
 
 /// A network from tokens to hidden states, and the head that makes logits of them.
@@ -25,6 +25,11 @@ pub trait Trunk: Debug + Send + Sync {
     /// A token whose embedding is never trained: a pad.
     fn frozen_token(&self) -> Option<u32> {
         None
+    }
+
+    /// Who sees whom in sequences of `length` tokens of which `mask` says which are no pads: pads are not seen.
+    fn padded(&self, mask: &[bool], length: usize) -> Vec<Sight> {
+        padded(mask, length, false)
     }
 
     /// Appends the network up to its last norm: `[rows, width]`.

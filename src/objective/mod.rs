@@ -1,5 +1,15 @@
 //! What a network is trained for: from clean sequences to weighted rows.
 
+mod autoregressive;
+mod block;
+mod clean;
+mod make;
+mod masked;
 mod objective;
 
-pub use objective::{Clean, Objective, attention_mask};
+pub use autoregressive::Autoregressive;
+pub use block::{Block, beside_clean};
+pub use clean::{Clean, attention_mask};
+pub use make::make;
+pub use masked::Masked;
+pub use objective::Objective;

@@ -108,6 +108,20 @@ pub fn packed(lengths: &[usize]) -> Vec<Sight> {
     rows
 }
 
+/// Sequences of `length` rows that see those of their sequence that `mask` holds. What it leaves out is not seen and, if
+/// `blind`, sees nothing.
+pub fn padded(mask: &[bool], length: usize, blind: bool) -> Vec<Sight> {
+    let row = |(i, &held): (usize, &bool)| {
+        let sight = Sight::new(i % length, 0..length);
+        match held {
+            true => sight,
+            false if blind => Sight::none(),
+            false => sight.unseen(),
+        }
+    };
+    mask.iter().enumerate().map(row).collect()
+}
+
 /// The training rows of block diffusion, `length` noisy ones and then the clean ones (BD3-LM): a noisy block sees
 /// itself and the clean blocks before it, a clean block the clean ones up to itself.
 pub fn block_diffusion(length: usize, block: usize) -> Vec<Sight> {

@@ -11,6 +11,7 @@ use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
 use crate::model::trunks::unmodulated;
 use crate::model::{Backbone, Model, Pass};
+use crate::objective;
 use crate::objective::{Clean, Objective, attention_mask};
 use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use crate::ops::{EMA, TRAINING};
@@ -43,7 +44,7 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
-    objective: Objective,
+    objective: Arc<dyn Objective>,
     pub(super) backbone: Backbone,
     pub(super) storage: Storage,
     pub(super) at: Progress,
@@ -122,7 +123,7 @@ impl Trainer {
             let problem = format!("the corpus is packed to blocks of {length}");
             return Err(Error::config("model.length", config.model.length, problem));
         }
-        let objective = Objective::new(&config.model, &config.noise, &config.objective)?;
+        let objective = objective::make(&config.model, &config.noise, &config.objective)?;
         let backbone = Backbone::new(&config.model, device.slab_limit())?;
         let storage = Storage::new(device, &backbone.layout, &TRAINING).await?;
         let batch = config.training.batch;
@@ -303,7 +304,7 @@ impl Trainer {
 /// batch and dealt out so that every micro-batch sees early and late ones.
 fn batch_maker(
     config: &TrainConfig,
-    objective: Objective,
+    objective: Arc<dyn Objective>,
     blocks: Arc<Blocks>,
 ) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
     let (seed, training) = (config.seed, config.training.clone());

@@ -1,7 +1,7 @@
 //! Numbers of the reference implementation, in `tests/golden` or the folder `MDLM_GOLDEN` names.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
@@ -20,23 +20,60 @@ pub struct Fixture {
     custom: bool,
 }
 
-fn folder() -> (PathBuf, bool) {
-    match std::env::var_os("MDLM_GOLDEN") {
-        Some(folder) => (folder.into(), true),
-        None => (
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
-            false,
-        ),
+/// A set of fixtures: its folder below `tests`, and the variable that names another one.
+#[derive(Clone, Copy)]
+pub struct Set {
+    pub folder: &'static str,
+    pub variable: &'static str,
+}
+
+/// The reference implementation's.
+pub const GOLDEN: Set = Set {
+    folder: "golden",
+    variable: "MDLM_GOLDEN",
+};
+
+impl Set {
+    /// Where it lies, and whether the user said so.
+    fn place(self) -> (PathBuf, bool) {
+        match std::env::var_os(self.variable) {
+            Some(folder) => (folder.into(), true),
+            None => {
+                let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+                (tests.join(self.folder), false)
+            }
+        }
+    }
+
+    /// Loads a fixture. One that a folder given by the user lacks is named and `None`; an absent
+    /// or empty folder, or a fixture missing from the default one, fails.
+    pub fn load(self, name: &str) -> Option<Fixture> {
+        let (folder, custom) = self.place();
+        Fixture::read(name, &folder, custom)
+    }
+
+    /// A folder beside the fixtures; one that a folder given by the user lacks is named and `None`.
+    pub fn folder_of(self, name: &str) -> Option<PathBuf> {
+        let (folder, custom) = self.place();
+        let path = folder.join(name);
+        if !path.is_dir() {
+            assert!(custom, "no folder {}", path.display());
+            println!("{name}: not in {}, skipped", folder.display());
+            return None;
+        }
+        Some(path)
     }
 }
 
 impl Fixture {
-    /// Loads a fixture. One that a folder given by the user lacks is named and `None`; an absent
-    /// or empty folder, or a fixture missing from the default one, fails.
+    /// Loads one of the reference implementation's: see [`Set::load`].
     pub fn load(name: &str) -> Option<Self> {
-        let (folder, custom) = folder();
+        GOLDEN.load(name)
+    }
+
+    fn read(name: &str, folder: &Path, custom: bool) -> Option<Self> {
         let listing =
-            std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+            std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let any = listing
             .filter_map(Result::ok)
             .any(|f| f.path().extension().is_some_and(|e| e == "safetensors"));
@@ -56,6 +93,7 @@ impl Fixture {
             .map(|(key, view)| {
                 let words = view.data().as_chunks::<4>().0.iter();
                 let values = match view.dtype() {
+                    Dtype::U8 => view.data().iter().map(|&x| x.into()).collect(),
                     Dtype::F32 => words.map(|&w| f32::from_le_bytes(w).into()).collect(),
                     Dtype::I32 => words.map(|&w| i32::from_le_bytes(w).into()).collect(),
                     other => panic!("{key}: {other:?}"),
@@ -72,18 +110,6 @@ impl Fixture {
         })
     }
 
-    /// A folder beside the fixtures; one that a folder given by the user lacks is named and `None`.
-    pub fn folder_of(name: &str) -> Option<PathBuf> {
-        let (folder, custom) = folder();
-        let path = folder.join(name);
-        if !path.is_dir() {
-            assert!(custom, "no folder {}", path.display());
-            println!("{name}: not in {}, skipped", folder.display());
-            return None;
-        }
-        Some(path)
-    }
-
     /// A tensor; one that a folder given by the user lacks is named and `None`.
     pub fn get(&self, key: &str) -> Option<&[f64]> {
         let found = self.tensors.get(key).map(Vec::as_slice);
@@ -92,6 +118,11 @@ impl Fixture {
             println!("{}: no tensor {key}, skipped", self.name);
         }
         found
+    }
+
+    /// A tensor, if the fixture has it.
+    pub fn find(&self, key: &str) -> Option<&[f64]> {
+        self.tensors.get(key).map(Vec::as_slice)
     }
 
     /// A tensor of token ids.

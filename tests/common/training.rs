@@ -8,7 +8,8 @@ use mdlm::graph::PARAMS;
 use mdlm::graph::Storage;
 use mdlm::model::Backbone;
 use mdlm::model::Pass;
-use mdlm::objective::{Clean, Objective};
+use mdlm::objective;
+use mdlm::objective::Clean;
 use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
 use mdlm::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
@@ -45,7 +46,7 @@ pub fn subs_batch(
     attention_mask: Option<&[f64]>,
     total: f64,
 ) -> Result<Pass> {
-    let objective = Objective::new(model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
+    let objective = objective::make(model, &NoiseConfig::default(), &ObjectiveConfig::default())?;
     let clean = Clean {
         x0,
         attention_mask,

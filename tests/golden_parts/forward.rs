@@ -2,6 +2,7 @@
 
 use crate::common::Executor;
 use crate::common::close::Report;
+use crate::common::fixtures::GOLDEN;
 use crate::common::fixtures::{Fixture, load, load_as};
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
@@ -200,7 +201,7 @@ pub async fn published_layout(executor: Executor) {
     let Some(fixture) = Fixture::load("G_hf_expected") else {
         return;
     };
-    let Some(checkpoint) = Fixture::folder_of("G_hf_checkpoint") else {
+    let Some(checkpoint) = GOLDEN.folder_of("G_hf_checkpoint") else {
         return;
     };
     let (Some(x), mut report) = (fixture.tokens("x"), Report::new("G", executor)) else {

@@ -9,7 +9,8 @@ use mdlm::config::{
 };
 use mdlm::graph::Storage;
 use mdlm::graph::{GRADS, PARAMS};
-use mdlm::objective::{Clean, Objective};
+use mdlm::objective;
+use mdlm::objective::{Clean, Masked, Objective as _};
 use mdlm::ops::RowLoss;
 use mdlm::ops::{ADAM_M, ADAM_V, EMA};
 use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
@@ -83,7 +84,8 @@ async fn losses_of(
     let length = x0.len() / t.len();
     let (backbone, storage) = load(device, params, settings.time_conditioning).await;
     let (noise, config) = (&settings.noise, &settings.objective);
-    let objective = Objective::new(&backbone.config, noise, config).unwrap();
+    let objective = objective::make(&backbone.config, noise, config).unwrap();
+    let masked = Masked::new(&backbone.config, noise, config).unwrap();
     // the fixture's t have been through importance sampling
     let t: Vec<f64> = match config.t_steps {
         0 => t.to_vec(),
@@ -91,9 +93,9 @@ async fn losses_of(
     };
     for (name, f) in [
         ("t_used", &(|t| t) as &dyn Fn(f64) -> f64),
-        ("sigma", &|t| objective.schedule().sigma(t)),
-        ("dsigma", &|t| objective.schedule().dsigma(t)),
-        ("move_chance", &|t| objective.move_chance(t)),
+        ("sigma", &|t| masked.schedule().unwrap().sigma(t)),
+        ("dsigma", &|t| masked.schedule().unwrap().dsigma(t)),
+        ("move_chance", &|t| masked.move_chance(t)),
     ] {
         if !fixture.keys().any(|k| k == key(name)) {
             continue; // the change of variables has neither sigma nor dsigma
@@ -192,7 +194,7 @@ pub async fn autoregressive(executor: Executor) {
     let (backbone, mut storage) = load_as(device, &params, model).await;
     let model = &backbone.config;
     let (noise, config) = (NoiseConfig::default(), ObjectiveConfig::default());
-    let objective = Objective::new(model, &noise, &config).unwrap();
+    let objective = objective::make(model, &noise, &config).unwrap();
     let batch = fixture.size("batch");
     let length = x0.len() / batch;
     let optim = OptimConfig::default();

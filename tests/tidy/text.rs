@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold no text of ours.
-const SKIPPED: [&str; 6] = [".git", "target", "runs", "corpora", "golden", "cases"];
+const SKIPPED: [&str; 7] = [".git", "target", "runs", "corpora", "golden", "golden_llm", "cases"];
 
 pub struct File {
     pub path: PathBuf,

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Tensor};
 use crate::model::params::{Init, Linear, Params};
 use crate::model::trunk::{Call, Head, Trunk};
+use crate::ops::visibility::{Sight, padded};
 use crate::ops::{Activation, Attend, Dropout, Heads, Norm, Seen, rotary_frequencies};
 
 /// What files call the parameters.
@@ -100,6 +101,8 @@ pub struct Llama {
     pub windows: Vec<Option<usize>>,
     /// A token whose embedding is not trained.
     pub frozen_token: Option<u32>,
+    /// Pads see nothing, instead of what other tokens see.
+    pub blind_pads: bool,
     /// What files call the parameters.
     pub names: Names,
 }
@@ -172,6 +175,10 @@ impl Trunk for Llama {
 
     fn frozen_token(&self) -> Option<u32> {
         self.frozen_token
+    }
+
+    fn padded(&self, mask: &[bool], length: usize) -> Vec<Sight> {
+        padded(mask, length, self.blind_pads)
     }
 
     fn ignored(&self) -> Vec<String> {

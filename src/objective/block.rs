@@ -1,0 +1,97 @@
+//! Block diffusion (BD3-LM): the noisy sequence beside the clean one, a noisy block seeing itself and the clean blocks
+//! before it. One run scores every block given the true text before it.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::{Options, Pass, Positions, Sights};
+use crate::objective::{Clean, Objective};
+use crate::ops::RowLoss;
+use crate::ops::visibility::block_diffusion;
+use crate::process::Schedule;
+use crate::rng::Rng;
+
+/// An objective of masked diffusion, block by block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    inner: Arc<dyn Objective>,
+    block: usize,
+}
+
+impl Block {
+    /// With blocks of so many tokens.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for blocks of none.
+    pub fn new(inner: Arc<dyn Objective>, block: usize) -> Result<Self> {
+        if block == 0 {
+            return Err(Error::config("block size", 0, "must be at least 1"));
+        }
+        Ok(Self { inner, block })
+    }
+}
+
+impl Objective for Block {
+    fn row_loss(&self) -> RowLoss {
+        self.inner.row_loss()
+    }
+
+    fn schedule(&self) -> Option<&Schedule> {
+        self.inner.schedule()
+    }
+
+    fn options(&self, batch: usize, length: usize) -> Options {
+        Options {
+            batch,
+            length: 2 * length,
+            positions: Positions::Period(length),
+            sights: Sights::Given { rows: 2 * length },
+            ..Options::default()
+        }
+    }
+
+    fn counted(&self, attended: usize) -> usize {
+        self.inner.counted(attended)
+    }
+
+    fn time(&self, t: f64) -> f64 {
+        self.inner.time(t)
+    }
+
+    fn q_xt(&self, x0: &[u32], t: f64, rng: &mut Rng, xt: &mut Vec<u32>) {
+        self.inner.q_xt(x0, t, rng, xt);
+    }
+
+    fn conditioning_of(&self, move_chance: f64) -> f64 {
+        self.inner.conditioning_of(move_chance)
+    }
+
+    fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
+        let length = clean.x0.len() / t.len().max(1);
+        let passes = self.inner.passes(clean, xt, t)?.into_iter();
+        Ok(passes
+            .map(|pass| beside_clean(pass, clean.x0, length, self.block))
+            .collect())
+    }
+}
+
+/// A pass over noisy sequences of `length` tokens as one over `[xt, x0]`, `2 length` rows each, whose first halves keep
+/// their losses.
+pub fn beside_clean(pass: Pass, x0: &[u32], length: usize, block: usize) -> Pass {
+    let place = |row: u32| row + row / length as u32 * length as u32;
+    let halves = |noisy: &[u32], clean: &[u32]| -> Vec<u32> {
+        let pairs = noisy.chunks_exact(length).zip(clean.chunks_exact(length));
+        pairs
+            .flat_map(|(a, b)| a.iter().chain(b))
+            .copied()
+            .collect()
+    };
+    let unlisted = vec![crate::ops::NOT_LISTED; x0.len()];
+    Pass {
+        xt: halves(&pass.xt, x0),
+        rows: pass.rows.iter().map(|&row| place(row)).collect(),
+        row_of: halves(&pass.row_of, &unlisted),
+        sights: block_diffusion(length, block),
+        ..pass
+    }
+}

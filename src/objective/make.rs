@@ -1,0 +1,23 @@
+//! The objective of a configuration.
+
+use std::sync::Arc;
+
+use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
+use crate::error::Result;
+use crate::objective::{Autoregressive, Masked, Objective};
+
+/// The objective of a configuration.
+///
+/// # Errors
+/// [`crate::Error::Config`] for switches that do not go together.
+pub fn make(
+    model: &ModelConfig,
+    noise: &NoiseConfig,
+    config: &ObjectiveConfig,
+) -> Result<Arc<dyn Objective>> {
+    config.validate(noise, model)?;
+    Ok(match model.kind {
+        ModelKind::Ar => Arc::new(Autoregressive::new(model.vocab_size)),
+        ModelKind::Dit => Arc::new(Masked::new(model, noise, config)?),
+    })
+}

@@ -1,0 +1,64 @@
+//! The networks of published models against the numbers of the public modelling code (see
+//! `tests/golden_llm/README.md`): every layer, the logits, losses and every gradient.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "golden_llm_parts/forward.rs"]
+mod forward;
+#[path = "golden_llm_parts/loss.rs"]
+mod loss;
+
+use common::Executor;
+use common::fixtures::Set;
+
+/// The fixtures of `tests/golden_llm`, or of the folder that `MDLM_GOLDEN_LLM` names.
+const FIXTURES: Set = Set {
+    folder: "golden_llm",
+    variable: "MDLM_GOLDEN_LLM",
+};
+
+/// One test for each executor.
+macro_rules! executors {
+    ($($name:ident: $check:path;)*) => {$(
+        mod $name {
+            use crate::common::Executor;
+
+            const NAME: &str = stringify!($name);
+
+            #[test]
+            fn gpu() {
+                pollster::block_on($check(NAME, Executor::Gpu));
+            }
+            #[test]
+            fn cpu_f32() {
+                pollster::block_on($check(NAME, Executor::CpuF32));
+            }
+            #[test]
+            fn cpu_f64() {
+                pollster::block_on($check(NAME, Executor::CpuF64));
+            }
+        }
+    )*};
+}
+
+executors! {
+    llada_forward: crate::forward::every_layer;
+    llada_gqa_forward: crate::forward::every_layer;
+    dream_forward: crate::forward::every_layer;
+    qwen3_a2d_forward: crate::forward::every_layer;
+    modernbert_forward: crate::forward::every_layer;
+    bert_forward: crate::forward::every_layer;
+    loss_mdlm_llada: crate::loss::loss_and_gradients;
+    loss_mdlm_qwen3: crate::loss::loss_and_gradients;
+    loss_sft_llada: crate::loss::loss_and_gradients;
+    loss_sft_qwen3: crate::loss::loss_and_gradients;
+    loss_bd3lm_qwen3: crate::loss::loss_and_gradients;
+}
+
+/// The bound of f32 (of the fixtures' README), or of f64: the golden numbers are rounded to f32.
+fn bound(executor: Executor, f32_bound: f64) -> f64 {
+    match executor {
+        Executor::CpuF64 => 2e-7,
+        _ => f32_bound,
+    }
+}
