@@ -1,6 +1,6 @@
 // Embedding lookup and its gradient without atomics.
 //
-// gather: x[row] = table[ids[row]], one element an invocation.
+// gather: x[row] = table[ids[row]], one element an invocation; HALF: of a table in half precision.
 // partial: rows sorted by token are cut into parts of at most 256; one (part, column) an invocation
 // sums its rows in order. The mask token owns about half of all rows, hence the parts.
 // finish: one (token, column) an invocation adds its parts, in order, to d table.
@@ -14,7 +14,12 @@
 
 //#if GATHER
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
+//#if HALF
+//#include at_rest
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+//#else
 @group(0) @binding(1) var<storage, read> table: array<f32>;
+//#endif
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
 
@@ -22,7 +27,12 @@
 fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = group_index(group) * 256u + lane;
   if (i < p.rows * p.width) {
-    x[i] = table[ids[i / p.width] * p.width + i % p.width];
+    let at = ids[i / p.width] * p.width + i % p.width;
+    //#if HALF
+    x[i] = unpacked(table[at >> 1u], at);
+    //#else
+    x[i] = table[at];
+    //#endif
   }
 }
 //#endif

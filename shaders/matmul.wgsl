@@ -7,7 +7,7 @@
 // makes them visible. Any size: edges read zeros and are not stored. m * n and the operands must
 // stay below 2^30 elements.
 //
-// A_T: A is stored [k, m]. B_T: B is stored [n, k]. DYNAMIC_M / DYNAMIC_K: m or k is the step's row
+// A_T: A is stored [k, m]. B_T: B is stored [n, k]. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the step's row
 // count from `base` on.
 
 const TILE_M: u32 = 64u;
@@ -31,7 +31,12 @@ const THREADS: u32 = LANES_M * LANES_N;
 //#endif
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
+//#if HALF
+//#include at_rest
+@group(0) @binding(1) var<storage, read> b: array<u32>; // pairs in half precision
+//#else
 @group(0) @binding(1) var<storage, read> b: array<f32>;
+//#endif
 //#if BIAS
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // [n]
 //#endif
@@ -70,9 +75,14 @@ fn load_b(col: u32, k: u32, k_end: u32) -> f32 {
     return 0.0;
   }
   //#if B_T
-  return b[col * p.k + k];
+  let at = col * p.k + k;
   //#else
-  return b[k * p.n + col];
+  let at = k * p.n + col;
+  //#endif
+  //#if HALF
+  return unpacked(b[at >> 1u], at);
+  //#else
+  return b[at];
   //#endif
 }
 

@@ -12,7 +12,7 @@ mod training;
 use common::Executor;
 use common::close::Report;
 use common::fixtures::Fixture;
-use forward::{autoregressive_forward, dit_forward, published_layout};
+use forward::{autoregressive_forward, dit_forward, published_layout, weights_at_rest};
 use mdlm::config::{LrSchedule, NoiseConfig, NoiseKind, OptimConfig};
 use mdlm::process::{Schedule, stratified};
 use mdlm::train::learning_rate;
@@ -40,6 +40,7 @@ macro_rules! executors {
 }
 
 executors!(a_dit_forward, dit_forward);
+executors!(a_weights_at_rest, weights_at_rest);
 executors!(b_losses_and_gradients, losses_and_gradients);
 executors!(c_train_ref, train_ref);
 executors!(c_train_fast, train_fast);

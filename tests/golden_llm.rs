@@ -48,6 +48,12 @@ executors! {
     qwen3_a2d_forward: crate::forward::every_layer;
     modernbert_forward: crate::forward::every_layer;
     bert_forward: crate::forward::every_layer;
+    half_llada_forward: crate::forward::at_rest;
+    half_llada_gqa_forward: crate::forward::at_rest;
+    half_dream_forward: crate::forward::at_rest;
+    half_qwen3_a2d_forward: crate::forward::at_rest;
+    half_modernbert_forward: crate::forward::at_rest;
+    half_bert_forward: crate::forward::at_rest;
     loss_mdlm_llada: crate::loss::loss_and_gradients;
     loss_mdlm_qwen3: crate::loss::loss_and_gradients;
     loss_sft_llada: crate::loss::loss_and_gradients;

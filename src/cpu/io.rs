@@ -60,6 +60,16 @@ impl<'a, F: Float> Weights<'a, F> {
         }
     }
 
+    /// Copies the elements from `first` on.
+    pub fn copy(&self, first: usize, out: &mut [F]) {
+        match *self {
+            Self::Number(x) => out.copy_from_slice(&x[first..first + out.len()]),
+            Self::Half(..) => {
+                self.part(first, out.len(), out);
+            }
+        }
+    }
+
     /// Whether they need unpacking.
     pub fn is_half(&self) -> bool {
         matches!(self, Self::Half(..))

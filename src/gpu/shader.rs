@@ -38,8 +38,9 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 7] = [
+const LIBRARY: [Shader; 8] = [
     shader!("lib/activation"),
+    shader!("lib/at_rest"),
     shader!("lib/grid"),
     shader!("lib/math"),
     shader!("lib/reduce"),

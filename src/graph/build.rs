@@ -77,6 +77,11 @@ impl Lower<'_> {
         self.graph.len(self.node.reads[i])
     }
 
+    /// Type of the elements of input `i`.
+    pub fn read_element(&self, i: usize) -> Element {
+        self.graph.info(self.node.reads[i]).element
+    }
+
     /// Elements of output `i`.
     pub fn write_len(&self, i: usize) -> usize {
         self.graph.len(self.node.writes[i])
@@ -171,7 +176,9 @@ impl Graph {
         element: Element,
         origin: Origin,
     ) -> Tensor {
-        let requires_grad = matches!(origin, Origin::Arena { arena: PARAMS, .. });
+        // weights at rest in half precision are for inference
+        let trained = matches!(origin, Origin::Arena { arena: PARAMS, .. });
+        let requires_grad = trained && element == Element::F32;
         let keep = self.keep_all;
         self.tensors.push(Info {
             name,

@@ -1,7 +1,7 @@
 //! A kernel launch, as an operation describes it.
 
 use crate::gpu::{Grid, Shader, Source};
-use crate::program::{Extent, Words};
+use crate::program::{Element, Extent, Words};
 
 /// An operand of a launch, as an index into the node's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,13 @@ impl Kernel {
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.source = self.source.constant(name, value);
         self
+    }
+
+    /// Lets the kernel read its weights as `lib/at_rest` unpacks them, if they are in half precision.
+    pub fn at_rest(self, element: Element) -> Self {
+        self.flag("HALF", element.size() < 4)
+            .flag("F16", element == Element::F16)
+            .flag("BF16", element == Element::Bf16)
     }
 
     fn operand(mut self, operand: Operand, used: bool) -> Self {

@@ -91,8 +91,8 @@ pub struct LayoutBuilder {
     layout: Layout,
 }
 
-/// Elements that tensors are aligned to: 256 bytes of f32, the largest binding alignment of WebGPU.
-const ALIGN: usize = 64;
+/// Bytes that tensors are aligned to: the largest binding alignment of WebGPU.
+const ALIGN: usize = 256;
 
 impl LayoutBuilder {
     /// Adds a tensor of f32 stored under its own name.
@@ -124,7 +124,8 @@ impl LayoutBuilder {
             });
         }
         let slabs = &mut self.layout.slabs;
-        let fits = |used: usize| used.next_multiple_of(ALIGN) + len <= self.limit;
+        let align = ALIGN / element.size();
+        let fits = |used: usize| used.next_multiple_of(align) + len <= self.limit;
         let open = slabs.iter().rposition(|slab| slab.element == element);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {
             Some(i) => i,
@@ -133,7 +134,7 @@ impl LayoutBuilder {
                 slabs.len() - 1
             }
         };
-        let offset = slabs[slab].len.next_multiple_of(ALIGN);
+        let offset = slabs[slab].len.next_multiple_of(align);
         slabs[slab].len = offset + len;
         self.layout.entries.push(Entry {
             name: name.to_owned(),

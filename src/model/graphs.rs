@@ -6,7 +6,7 @@ use crate::model::network::Network;
 use crate::model::pass::Pass;
 use crate::model::trunk::{Call, Options};
 use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, ROWS, RowList, RowLoss};
-use crate::program::Step;
+use crate::program::{Element, Slab, Step};
 
 /// Elements of a chunk's logits.
 const CHUNK_LOGITS: usize = 1 << 24;
@@ -114,6 +114,11 @@ impl TrainGraph {
         clip: f64,
         adamw: AdamwConfig,
     ) -> Result<Self> {
+        let half = |slab: &Slab| slab.element != Element::F32;
+        if network.layout.slabs().iter().any(half) {
+            let problem = "weights in half precision are for inference: train in f32";
+            return Err(Error::config("weights", "half precision", problem));
+        }
         let options = Options {
             training: true,
             ..options

@@ -98,6 +98,11 @@ impl Params {
         }
     }
 
+    /// Element of weights that operations can unpack.
+    pub fn weights(&self) -> Element {
+        self.weights
+    }
+
     /// A parameter of f32 that files hold under its name.
     ///
     /// # Errors

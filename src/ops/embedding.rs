@@ -154,10 +154,10 @@ pub const SEGMENTS: Scalar<u32> = Scalar::uint("segments", 0);
 
 impl Embedding {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (ids, table, n) = (io.read_uint(0), io.read(1), self.width);
+        let (ids, table, n) = (io.read_uint(0), io.weights(1), self.width);
         for_rows(io.write(0), n, |first, x| {
             for (i, x) in x.chunks_exact_mut(n).enumerate() {
-                x.copy_from_slice(&table[ids[first + i] as usize * n..][..n]);
+                table.copy(ids[first + i] as usize * n, x);
             }
         });
     }
@@ -174,7 +174,7 @@ impl Op for Embedding {
         if input == 0 {
             Role::Index
         } else {
-            Role::Number
+            Role::Weight
         }
     }
 
@@ -198,11 +198,12 @@ impl Op for Embedding {
         Ok(())
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         vec![
             Kernel::new(shader!("embedding"))
                 .entry("gather")
                 .flag("GATHER", true)
+                .at_rest(lower.read_element(1))
                 .read(0)
                 .read(1)
                 .write(0)

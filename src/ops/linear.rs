@@ -6,7 +6,7 @@
 use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Tensor};
-use crate::graph::{Kernel, Lower, Op};
+use crate::graph::{Kernel, Lower, Op, Role};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::epilogue::{Epilogue, Residual};
 use crate::ops::gated_residual::GatedResidualBackward;
@@ -171,6 +171,10 @@ twin!(Linear);
 impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
+    }
+
+    fn role(&self, input: usize) -> Role {
+        self.0.role(input)
     }
 
     fn scalars(&self) -> Vec<Declared> {

@@ -1,12 +1,15 @@
 //! Matrix product in its three forms, with the epilogues of [`super::linear`].
 
-use crate::cpu::{Float, Io, MatMut, MatRef, for_rows, for_rows2, gemm, math};
+use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_rows, for_rows2, gemm, math};
 use crate::gpu::{Grid, MatmulTile};
-use crate::graph::{Graph, Kernel, Lower, Op, Tensor};
+use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::epilogue::Epilogue;
 use crate::ops::{DROPOUT_KEY, Modulation};
 use crate::program::{Declared, Extent};
 use crate::{params, shader, twin};
+
+/// Elements of half precision that the twin unpacks at a time.
+const PANEL: usize = 1 << 20;
 
 /// Which operands are stored transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +110,18 @@ impl Matmul {
             _ => (io.rows, self.k),
         };
         let n = self.n;
-        let (a, b) = (io.read(0), io.read(1));
-        let (a, b) = match self.form {
-            Form::Nt => (MatRef::new(a, m, k, k), MatRef::new(b, n, k, k).t()),
-            Form::Nn => (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n)),
-            Form::Tn => (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n)),
+        let (a, b) = (io.read(0), io.weights(1));
+        // weights in half precision are unpacked some rows at a time
+        let panel = if b.is_half() {
+            PANEL.div_ceil(k).min(n)
+        } else {
+            n
+        };
+        let (factors, unpacked) = {
+            let residual = matches!(self.epilogue, Epilogue::Residual(_));
+            let factors = if residual { m * n } else { 0 };
+            let unpacked = if b.is_half() { panel * k } else { 0 };
+            io.scratch(factors + unpacked).split_at_mut(factors)
         };
         let c = &mut io.write(0)[..m * n];
         if self.bias {
@@ -121,14 +131,26 @@ impl Matmul {
                     .for_each(|row| row.copy_from_slice(bias))
             });
         }
-        gemm(
-            MatMut::new(c, m, n, n),
-            a,
-            b,
-            self.accumulate || self.bias,
-            F::ONE,
-            true,
-        );
+        let begun = self.accumulate || self.bias;
+        match (b, self.form) {
+            (b, Form::Nt) => {
+                for first in (0..n).step_by(panel.max(1)) {
+                    let rows = panel.min(n - first);
+                    let b = MatRef::new(b.part(first * k, rows * k, unpacked), rows, k, k);
+                    let c = MatMut::new(&mut c[first..], m, rows, n);
+                    gemm(c, MatRef::new(a, m, k, k), b.t(), begun, F::ONE, true);
+                }
+            }
+            (Weights::Number(b), Form::Nn) => {
+                let (a, b) = (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n));
+                gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
+            }
+            (Weights::Number(b), Form::Tn) => {
+                let (a, b) = (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n));
+                gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
+            }
+            (Weights::Half(..), _) => unreachable!("roles are checked when a node is pushed"),
+        }
         if self.column_sum {
             let a = io.read(0);
             let width = self.m;
@@ -155,7 +177,7 @@ impl Matmul {
                 for_rows2(
                     &mut io.write(1)[..m * n],
                     n,
-                    io.scratch(m * n),
+                    factors,
                     n,
                     |first, out, factor| {
                         mask.fill(first * n, factor);
@@ -205,6 +227,13 @@ impl Op for Matmul {
         "matmul"
     }
 
+    fn role(&self, input: usize) -> Role {
+        match (input, self.form) {
+            (1, Form::Nt) => Role::Weight,
+            _ => Role::Number,
+        }
+    }
+
     fn scalars(&self) -> Vec<Declared> {
         vec![DROPOUT_KEY.declared]
     }
@@ -225,6 +254,7 @@ impl Op for Matmul {
         let tn = self.form == Form::Tn;
         let dropped = residual.is_some_and(|r| r.dropout.p > 0.0);
         let kernel = Kernel::new(shader!("matmul"))
+            .at_rest(lower.read_element(1))
             .flag("A_T", tn)
             .flag("B_T", self.form == Form::Nt)
             .flag("BIAS", self.bias)

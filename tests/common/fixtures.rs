@@ -17,7 +17,7 @@ pub struct Fixture {
     pub name: String,
     pub json: Value,
     tensors: HashMap<String, Vec<f64>>,
-    custom: bool,
+    pub custom: bool,
 }
 
 /// A set of fixtures: its folder below `tests`, and the variable that names another one.

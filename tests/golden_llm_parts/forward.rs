@@ -131,3 +131,77 @@ async fn check(
         report.relative_to_max(key, &got, &golden, bound(executor, 2e-5));
     }
 }
+
+/// Weights in half precision: the executor against the f64 twin over the same weights, as strictly as in f32, and the
+/// twin against the golden numbers.
+///
+/// Rounding moves a weight by at most u of itself (2^-11 in f16, 2^-8 in bf16), independently of the others, so that a
+/// layer's output moves by u / sqrt(3) of its size, and the layers of a path add up as roots of squares. The largest of
+/// many such errors is some 4 of their deviations: 2.3 u sqrt(matrices) if the largest output were as small as their
+/// deviation; norms and softmax raise an error by less than that: 4 u sqrt(matrices) for both.
+pub async fn at_rest(name: &str, executor: Executor) {
+    let name = name.trim_start_matches("half_");
+    let Some(fixture) = FIXTURES.load(name) else {
+        return;
+    };
+    let Some(folder) = FIXTURES.folder_of(fixture.json["model_dir"].as_str().unwrap()) else {
+        return;
+    };
+    let Some(golden) = fixture.get("logits") else {
+        return;
+    };
+    let mut report = Report::new(&format!("{name}, weights at rest in"), executor);
+    for element in [Element::F16, Element::Bf16] {
+        let got = logits(&fixture, &folder, executor, element).await;
+        let twin = logits(&fixture, &folder, Executor::CpuF64, element).await;
+        let kind = format!("{element:?}");
+        if executor != Executor::CpuF64 {
+            report.relative_to_max(&format!("{kind} and its twin"), &got.0, &twin.0, 2e-5);
+        }
+        let bound = 4.0 * element.rounding() * (got.1 as f64).sqrt();
+        report.relative_to_max(&format!("{kind} and f64"), &got.0, golden, bound);
+    }
+    report.finish();
+}
+
+/// Logits, and the number of matrices; the memory is checked to be what the layout says.
+async fn logits(
+    fixture: &Fixture,
+    folder: &std::path::Path,
+    executor: Executor,
+    element: Element,
+) -> (Vec<f64>, usize) {
+    let mut model = load(executor.shared(), folder, element).await.unwrap();
+    let shape = &fixture.json["tensors"]["input_ids"]["shape"];
+    let [batch, length] = [0, 1].map(|i| shape[i].as_u64().unwrap() as usize);
+    let options = Options {
+        batch,
+        length,
+        ..Options::default()
+    };
+    let network = &model.network;
+    let matrices = |key: &&mdlm::graph::Key| network.layout.slabs()[key.slab].element == element;
+    let halves: Vec<_> = network.layout.keys().iter().filter(matrices).collect();
+    let held: usize = halves.iter().map(|key| key.len()).sum();
+    let bytes: u64 = network
+        .layout
+        .slabs()
+        .iter()
+        .map(|s| s.bytes_in(PARAMS))
+        .sum();
+    let wide = 4 * network.layout.parameters() as u64 - 2 * held as u64;
+    assert!(bytes >= wide && bytes < wide + 256 * network.layout.keys().len() as u64);
+    let mut graph = LogitsGraph::new(network, options, false).unwrap();
+    let outputs = [graph.logits];
+    let device = executor.shared();
+    let made = Session::new(device, &mut graph.graph, &model.storage, PARAMS, &outputs);
+    let mut session = made.await.unwrap();
+    let pass = Pass::of(&fixture.tokens("input_ids").unwrap());
+    graph
+        .call
+        .write(&mut session, &*network.trunk, &pass)
+        .unwrap();
+    let step = Step::default();
+    let run = session.run(&mut model.storage, &step, &[FORWARD]);
+    (run.await.unwrap().to_vec(), halves.len())
+}

@@ -3,6 +3,7 @@
 use crate::common::Executor;
 use crate::common::close::Report;
 use crate::common::fixtures::GOLDEN;
+use crate::common::fixtures::short;
 use crate::common::fixtures::{Fixture, load, load_as};
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
@@ -11,6 +12,7 @@ use mdlm::graph::PARAMS;
 use mdlm::graph::{Graph, Session, Storage, Tensor};
 use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
 use mdlm::ops::Norm;
+use mdlm::program::Element;
 use mdlm::program::Step;
 
 /// Repeats the single row that a model without time conditioning computes.
@@ -277,4 +279,71 @@ pub async fn autoregressive_forward(executor: Executor) {
         report.relative_to_max("logprobs", &got, &golden, bound);
     }
     report.finish();
+}
+
+/// The denoiser with its matrices in half precision: the executor against the f64 twin over the same weights, and both
+/// against the golden logits within the bound of rounding, 4 u sqrt(matrices) of the largest (see
+/// `golden_llm_parts/forward.rs`).
+pub async fn weights_at_rest(executor: Executor) {
+    let (Some(fixture), Some(params)) =
+        (Fixture::load("A_dit_forward"), Fixture::load("params_dit"))
+    else {
+        return;
+    };
+    let mut report = Report::new("A, weights at rest in", executor);
+    for time_conditioning in [false, true] {
+        let prefix = if time_conditioning {
+            "tc_true"
+        } else {
+            "tc_false"
+        };
+        let Some(golden) = fixture.get(&format!("{prefix}.logits")) else {
+            continue;
+        };
+        for element in [Element::F16, Element::Bf16] {
+            let (got, matrices) =
+                at_rest(&fixture, &params, time_conditioning, executor, element).await;
+            let (twin, _) = at_rest(
+                &fixture,
+                &params,
+                time_conditioning,
+                Executor::CpuF64,
+                element,
+            )
+            .await;
+            let kind = format!("{element:?}, {prefix}");
+            report.relative_to_max(
+                &format!("{kind} and its twin"),
+                &got,
+                &twin,
+                executor.bound(2e-5),
+            );
+            let bound = 4.0 * element.rounding() * (matrices as f64).sqrt();
+            report.relative_to_max(&format!("{kind} and f64"), &got, golden, bound);
+        }
+    }
+    report.finish();
+}
+
+async fn at_rest(
+    fixture: &Fixture,
+    params: &Fixture,
+    time_conditioning: bool,
+    executor: Executor,
+    element: Element,
+) -> (Vec<f64>, usize) {
+    let device = executor.shared();
+    let config = params.model(time_conditioning);
+    let backbone = Backbone::with_weights(&config, device.slab_limit(), element).unwrap();
+    let mut storage = Storage::new(device, &backbone.layout, &[PARAMS])
+        .await
+        .unwrap();
+    let values =
+        |_: usize, key: &mdlm::graph::Key| Ok(params.get(short(&key.key)).unwrap().to_vec());
+    storage.write(PARAMS, values).unwrap();
+    let half = |key: &&mdlm::graph::Key| backbone.layout.slabs()[key.slab].element == element;
+    let matrices = backbone.layout.keys().iter().filter(half).count();
+    let (xt, sigma) = (fixture.tokens("x").unwrap(), fixture.get("sigma").unwrap());
+    let run = forward(device, &backbone, storage, &xt, sigma).await;
+    (run.read(run.graph.logits).await, matrices)
 }

@@ -56,7 +56,8 @@ pub async fn losses_and_gradients(executor: Executor) {
         return;
     };
     let variants = fixture.json["variants"].as_object().unwrap();
-    assert_eq!(variants.len(), 16);
+    // another folder may hold fewer
+    assert!(!variants.is_empty() && (fixture.custom || variants.len() == 16));
     for (name, description) in variants {
         let variant = Variant::new(&description["overrides"]);
         losses_of(executor, &fixture, &params, name, &variant).await;
@@ -337,8 +338,14 @@ async fn train(executor: Executor, name: &str) {
             .await
             .unwrap();
         assert!(outcome.finite);
+        let loss = |run: &str| fixture.json[run][k].as_f64().unwrap();
+        let own_loss = (loss("loss_f32") / loss("loss_f64") - 1.0).abs();
         for (name, got, bound) in [
-            ("loss", outcome.loss, executor.bound(3e-5)),
+            (
+                "loss",
+                outcome.loss,
+                optimiser_bound(executor, own_loss, 3e-5),
+            ),
             ("grad_norm", outcome.grad_norm, executor.bound(1e-5)),
             ("lr", step.get(LR), 1e-6),
         ] {
@@ -372,7 +379,9 @@ async fn train(executor: Executor, name: &str) {
             };
             if moments {
                 // ten times the reference's own f32 error
-                report.relative_to_max(&full, &got, golden, executor.bound(4e-5));
+                let own = own_error(&fixture, &full, "f32_vs_f64_max_rel_to_max");
+                let bound = optimiser_bound(executor, own, 4e-5);
+                report.relative_to_max(&full, &got, golden, bound);
                 continue;
             }
             let worst = got
@@ -380,7 +389,8 @@ async fn train(executor: Executor, name: &str) {
                 .zip(golden)
                 .fold(0.0f64, |w, (a, b)| w.max((a - b).abs()));
             let most = if name == "C_train_ref" { 2e-6 } else { 1e-3 };
-            report.note(&full, worst, executor.bound(most));
+            let own = own_error(&fixture, &full, "f32_vs_f64_max_abs");
+            report.note(&full, worst, optimiser_bound(executor, own, most));
             let start = params.get(key).unwrap();
             got_all.extend(got.iter().zip(start).map(|(a, s)| a - s));
             golden_all.extend(golden.iter().zip(start).map(|(a, s)| a - s));
@@ -395,4 +405,18 @@ async fn train(executor: Executor, name: &str) {
         }
     }
     report.finish();
+}
+
+/// The reference's own f32 error of a tensor.
+fn own_error(fixture: &Fixture, tensor: &str, kind: &str) -> f64 {
+    fixture.number(&["tensors", tensor, kind])
+}
+
+/// The bound of f64 where Adam divides by a gradient near its epsilon: such an element follows the rounding of the
+/// reference's f32 tables as much as its f32 run does.
+fn optimiser_bound(executor: Executor, own: f64, f32_bound: f64) -> f64 {
+    match executor {
+        Executor::CpuF64 => executor.bound(f32_bound).max(own),
+        _ => f32_bound,
+    }
 }

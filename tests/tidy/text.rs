@@ -4,7 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold no text of ours.
-const SKIPPED: [&str; 7] = [".git", "target", "runs", "corpora", "golden", "golden_llm", "cases"];
+const SKIPPED: [&str; 7] = [
+    ".git",
+    "target",
+    "runs",
+    "corpora",
+    "golden",
+    "golden_llm",
+    "cases",
+];
 
 pub struct File {
     pub path: PathBuf,

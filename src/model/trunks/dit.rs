@@ -61,7 +61,7 @@ impl Dit {
             Init::linear(cond),
         )?;
         let rows = (6 * c.n_blocks + 2) * c.hidden_size;
-        let weight = p.stack(g, ADALN[0], &[rows, cond], Element::F32)?;
+        let weight = p.stack(g, ADALN[0], &[rows, cond], p.weights())?;
         let bias = p.stack(g, ADALN[1], &[rows], Element::F32)?;
         let u = g.linear("sigma_map.mlp.0", time, first.weight, first.bias)?;
         let u = g.silu("sigma_map.mlp.1", u)?;
