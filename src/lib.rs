@@ -12,24 +12,19 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod blocking;
 pub mod config;
-pub mod cpu;
 pub mod data;
-pub mod device;
-pub mod error;
 pub mod eval;
-pub mod gpu;
-pub mod graph;
 pub mod io;
 pub mod model;
 pub mod objective;
-pub mod ops;
 pub mod process;
-pub mod program;
 pub mod progress;
-pub mod rng;
 pub mod sample;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 
-pub use error::{Error, Result};
+pub use mdlm_engine as engine;
+pub use mdlm_engine::device::{self, Device};
+pub use mdlm_engine::error::{self, Error, Result};
+pub(crate) use mdlm_engine::{cpu, graph, ops, program, rng};

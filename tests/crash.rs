@@ -12,8 +12,8 @@ use common::runs::{assert_same, checkpoint, config, corpus, resume, run};
 use mdlm::config::TrainConfig;
 use mdlm::device::Device;
 use mdlm::io::checkpoint::{list, verify};
-use mdlm::rng::{Rng, Stream};
 use mdlm::train::{Trainer, read_log};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 /// Names the folder that a child process trains in.

@@ -10,7 +10,7 @@ use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, NoiseKind};
 use mdlm::data::{Blocks, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, Judge, Perplexity, perplexity};
 use mdlm::model::Model;
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 const LENGTH: usize = 12;

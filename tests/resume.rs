@@ -12,16 +12,16 @@ use common::runs::{
 use common::training::subs_batch;
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::Corpus;
-use mdlm::graph::PARAMS;
-use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
-use mdlm::ops::RowLoss;
-use mdlm::ops::TRAINING;
-use mdlm::ops::{BIAS1, BIAS2, LR};
-use mdlm::program::Step;
 use mdlm::progress::{Event, Flow, Silent};
-use mdlm::rng::{Rng, Stream};
 use mdlm::train::{StepOutcome, TrainSession, Trainer, read_log};
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::Storage;
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::TRAINING;
+use mdlm_engine::ops::{BIAS1, BIAS2, LR};
+use mdlm_engine::program::Step;
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 fn resumed_is_unbroken(executor: Executor, steps: u64, stops: &[u64]) {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use mdlm::device::Device;
-use mdlm::graph::{Graph, Layout, Tensor};
-use mdlm::ops::Norm;
-use mdlm::ops::{
+use mdlm_engine::graph::{Graph, Layout, Tensor};
+use mdlm_engine::ops::Norm;
+use mdlm_engine::ops::{
     AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Segments,
     embedding_segments,
 };
-use mdlm::ops::{Attend, Heads, Seen, rotary_frequencies};
-use mdlm::ops::{PARTS, SEGMENTS, TOP_P};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::ops::{Attend, Heads, Seen, rotary_frequencies};
+use mdlm_engine::ops::{PARTS, SEGMENTS, TOP_P};
+use mdlm_engine::rng::{Rng, Stream};
 use serde_json::{Value, json};
 
 use crate::launch::{Feed, differentiate, input, integers, kernel, parameters};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use mdlm::blocking::wait;
 use mdlm::device::Device;
-use mdlm::graph::FORWARD;
-use mdlm::graph::PARAMS;
-use mdlm::graph::{Graph, Layout, ParamId, Session, Storage, Tensor};
-use mdlm::ops::TRAINING;
-use mdlm::ops::{BIAS1, BIAS2, LR, ROWS};
-use mdlm::program::{Extent, Step};
+use mdlm_engine::graph::FORWARD;
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::{Graph, Layout, ParamId, Session, Storage, Tensor};
+use mdlm_engine::ops::TRAINING;
+use mdlm_engine::ops::{BIAS1, BIAS2, LR, ROWS};
+use mdlm_engine::program::{Extent, Step};
 
 use crate::{random, time};
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand, ValueEnum};
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::rng::{Rng, Stream};
 use serde_json::{Value, json};
 
 /// Benchmarks of kernels, of whole training or forward steps, and of samplers.

@@ -3,18 +3,18 @@
 use mdlm::blocking::wait;
 use mdlm::config::{NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
-use mdlm::graph::FORWARD;
-use mdlm::graph::PARAMS;
-use mdlm::graph::{Session, Storage};
 use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
 use mdlm::objective;
 use mdlm::objective::Clean;
-use mdlm::ops::RowLoss;
-use mdlm::ops::TRAINING;
-use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
-use mdlm::program::Step;
-use mdlm::rng::{Rng, Stream};
 use mdlm::train::TrainSession;
+use mdlm_engine::graph::FORWARD;
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::{Session, Storage};
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::TRAINING;
+use mdlm_engine::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm_engine::program::Step;
+use mdlm_engine::rng::{Rng, Stream};
 use serde_json::json;
 
 use crate::kernels::multiply_add;

@@ -2,11 +2,11 @@
 
 use mdlm::config::ModelConfig;
 use mdlm::device::{AdapterChoice, Device};
-use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
-use mdlm::ops::RowLoss;
-use mdlm::ops::TRAINING;
 use mdlm::train::TrainSession;
+use mdlm_engine::graph::Storage;
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::TRAINING;
 use pollster::block_on;
 
 use crate::common::Executor;

@@ -5,9 +5,9 @@ use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Paramet
 use mdlm::data::{Blocks, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, Judge, perplexity};
 use mdlm::model::{Description, Model};
-use mdlm::rng::{Rng, Stream};
 use mdlm::sample::Canvas;
 use mdlm::sample::reference::{Predictor, Reference, autoregressive};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 use crate::common::Executor;

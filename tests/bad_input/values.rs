@@ -4,14 +4,14 @@ use std::fs;
 
 use mdlm::config::{DataConfig, ModelConfig, SampleConfig, TrainConfig};
 use mdlm::data::{Blocks, Corpus, Tokenizer};
-use mdlm::graph::Storage;
 use mdlm::model::{Backbone, Model};
-use mdlm::ops::RowLoss;
-use mdlm::ops::TRAINING;
-use mdlm::program::Step;
 use mdlm::progress::Silent;
 use mdlm::sample::Canvas;
 use mdlm::train::{TrainSession, Trainer};
+use mdlm_engine::graph::Storage;
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::TRAINING;
+use mdlm_engine::program::Step;
 use pollster::block_on;
 
 use crate::common::Executor;

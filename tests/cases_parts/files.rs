@@ -6,9 +6,9 @@ use mdlm::Error;
 use mdlm::config::DataConfig;
 use mdlm::data::Corpus;
 use mdlm::device::Device;
-use mdlm::graph::Layout;
 use mdlm::model::{Gpt2, Model};
 use mdlm::progress::Silent;
+use mdlm_engine::graph::Layout;
 use pollster::block_on;
 
 use crate::case;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::Executor;
 use super::close::{DIFFERENCES, Kernel, Report};
 use mdlm::error::Result;
-use mdlm::graph::FORWARD;
-use mdlm::graph::{GRADS, PARAMS};
-use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm::ops::{DRAW_KEY, DROPOUT_KEY};
-use mdlm::program::{Extent, Step};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::graph::FORWARD;
+use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::graph::{Graph, Layout, Session, Storage, Tensor};
+use mdlm_engine::ops::{DRAW_KEY, DROPOUT_KEY};
+use mdlm_engine::program::{Extent, Step};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 enum Role {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mdlm::config::ModelConfig;
-use mdlm::gpu::{DeviceClass, Source};
-use mdlm::graph::{Graph, Layout, Tensor};
-use mdlm::ops::Norm;
-use mdlm::ops::{Attend, Seen};
-use mdlm::ops::{Dropout, Form};
-use mdlm::program::Extent;
+use mdlm_engine::gpu::{DeviceClass, Source};
+use mdlm_engine::graph::{Graph, Layout, Tensor};
+use mdlm_engine::ops::Norm;
+use mdlm_engine::ops::{Attend, Seen};
+use mdlm_engine::ops::{Dropout, Form};
+use mdlm_engine::program::Extent;
 
 use crate::graphs::{build, configs, purposes};
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
-use mdlm::graph::PARAMS;
-use mdlm::graph::Storage;
 use mdlm::model::Backbone;
-use mdlm::ops::{EMA, TRAINING};
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::Storage;
+use mdlm_engine::ops::{EMA, TRAINING};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! The library's graphs over configurations that differ in whatever changes a graph or a kernel.
 
 use mdlm::config::{ModelConfig, ModelKind};
-use mdlm::graph::Graph;
 use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
-use mdlm::ops::{AdamwConfig, RowLoss};
+use mdlm_engine::graph::Graph;
+use mdlm_engine::ops::{AdamwConfig, RowLoss};
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
     beta1: 0.9,

@@ -7,7 +7,7 @@ use mdlm::data::Tokenizer;
 use mdlm::device::Device;
 use mdlm::io::safetensors::Precision;
 use mdlm::model::{Backbone, Model, write_weights};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 use serde_json::{Value, json};
 

@@ -4,19 +4,19 @@
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::error::Result;
-use mdlm::graph::PARAMS;
-use mdlm::graph::Storage;
 use mdlm::model::Backbone;
 use mdlm::model::Pass;
 use mdlm::objective;
 use mdlm::objective::Clean;
-use mdlm::ops::RowLoss;
-use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
-use mdlm::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use mdlm::process::q_xt;
-use mdlm::program::Step;
-use mdlm::rng::{Rng, Stream, stream_key};
 use mdlm::train::{StepOutcome, TrainSession};
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::Storage;
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
+use mdlm_engine::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use mdlm_engine::program::Step;
+use mdlm_engine::rng::{Rng, Stream, stream_key};
 use pollster::block_on;
 
 use super::case::random;

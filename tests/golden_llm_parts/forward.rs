@@ -4,10 +4,10 @@ use crate::common::Executor;
 use crate::common::close::Report;
 use crate::common::fixtures::Fixture;
 use crate::{FIXTURES, bound};
-use mdlm::graph::{FORWARD, PARAMS, Session};
 use mdlm::model::pretrained::{Pretrained, load};
 use mdlm::model::{LogitsGraph, Options, Pass, Positions, Sights};
-use mdlm::program::{Element, Step};
+use mdlm_engine::graph::{FORWARD, PARAMS, Session};
+use mdlm_engine::program::{Element, Step};
 
 /// The network's name of a fixture's tensor.
 fn tensor_of(key: &str) -> String {
@@ -180,7 +180,8 @@ async fn logits(
         ..Options::default()
     };
     let network = &model.network;
-    let matrices = |key: &&mdlm::graph::Key| network.layout.slabs()[key.slab].element == element;
+    let matrices =
+        |key: &&mdlm_engine::graph::Key| network.layout.slabs()[key.slab].element == element;
     let halves: Vec<_> = network.layout.keys().iter().filter(matrices).collect();
     let held: usize = halves.iter().map(|key| key.len()).sum();
     let bytes: u64 = network

@@ -4,12 +4,12 @@ use crate::common::Executor;
 use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::Fixture;
 use crate::{FIXTURES, bound};
-use mdlm::graph::{BACKWARD, FORWARD, GRADS, PARAMS, Session, Storage};
 use mdlm::model::pretrained::{Pretrained, load};
 use mdlm::model::{Options, Pass, Positions, Sights, TrainGraph};
 use mdlm::objective::beside_clean;
-use mdlm::ops::{AdamwConfig, PARTS, RowLoss, SEGMENTS};
-use mdlm::program::{Element, Step};
+use mdlm_engine::graph::{BACKWARD, FORWARD, GRADS, PARAMS, Session, Storage};
+use mdlm_engine::ops::{AdamwConfig, PARTS, RowLoss, SEGMENTS};
+use mdlm_engine::program::{Element, Step};
 
 /// Noise of the linear schedule: a position that may be masked is, with probability t, and its weight is 1 / (t + 1e-6)
 /// over the number of those that may be.
@@ -80,7 +80,7 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
     };
     let network = &model.network;
     let mut graph = TrainGraph::new(network, options, RowLoss::Subs, None, 0.0, adamw).unwrap();
-    let arenas = &mdlm::ops::TRAINING;
+    let arenas = &mdlm_engine::ops::TRAINING;
     let mut storage = Storage::new(device, &network.layout, arenas).await.unwrap();
     let weights = model.storage.read(PARAMS).await.unwrap();
     storage.fill(PARAMS, &weights).unwrap();

@@ -7,13 +7,13 @@ use crate::common::fixtures::short;
 use crate::common::fixtures::{Fixture, load, load_as};
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::device::Device;
-use mdlm::graph::FORWARD;
-use mdlm::graph::PARAMS;
-use mdlm::graph::{Graph, Session, Storage, Tensor};
 use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
-use mdlm::ops::Norm;
-use mdlm::program::Element;
-use mdlm::program::Step;
+use mdlm_engine::graph::FORWARD;
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::{Graph, Session, Storage, Tensor};
+use mdlm_engine::ops::Norm;
+use mdlm_engine::program::Element;
+use mdlm_engine::program::Step;
 
 /// Repeats the single row that a model without time conditioning computes.
 fn expand(got: Vec<f64>, len: usize) -> Vec<f64> {
@@ -339,9 +339,10 @@ async fn at_rest(
         .await
         .unwrap();
     let values =
-        |_: usize, key: &mdlm::graph::Key| Ok(params.get(short(&key.key)).unwrap().to_vec());
+        |_: usize, key: &mdlm_engine::graph::Key| Ok(params.get(short(&key.key)).unwrap().to_vec());
     storage.write(PARAMS, values).unwrap();
-    let half = |key: &&mdlm::graph::Key| backbone.layout.slabs()[key.slab].element == element;
+    let half =
+        |key: &&mdlm_engine::graph::Key| backbone.layout.slabs()[key.slab].element == element;
     let matrices = backbone.layout.keys().iter().filter(half).count();
     let (xt, sigma) = (fixture.tokens("x").unwrap(), fixture.get("sigma").unwrap());
     let run = forward(device, &backbone, storage, &xt, sigma).await;

@@ -7,15 +7,15 @@ use crate::common::training::subs_batch;
 use mdlm::config::{
     ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, TrainConfig,
 };
-use mdlm::graph::Storage;
-use mdlm::graph::{GRADS, PARAMS};
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
-use mdlm::ops::RowLoss;
-use mdlm::ops::{ADAM_M, ADAM_V, EMA};
-use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
-use mdlm::program::Step;
 use mdlm::train::{TrainSession, ema_decay, learning_rate};
+use mdlm_engine::graph::Storage;
+use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::ops::RowLoss;
+use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA};
+use mdlm_engine::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm_engine::program::Step;
 use serde_json::Value;
 
 /// A variant's settings, from the reference's own overrides.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use crate::common::{EXECUTORS, Executor};
-use mdlm::graph::{FORWARD, UPDATE};
-use mdlm::graph::{GRADS, PARAMS};
-use mdlm::graph::{Graph, Layout, Session, Storage};
-use mdlm::ops::AdamwConfig;
-use mdlm::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
-use mdlm::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
-use mdlm::program::{Arena, Step};
+use mdlm_engine::graph::{FORWARD, UPDATE};
+use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::graph::{Graph, Layout, Session, Storage};
+use mdlm_engine::ops::AdamwConfig;
+use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
+use mdlm_engine::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm_engine::program::{Arena, Step};
 use pollster::block_on;
 
 const CONFIG: AdamwConfig = AdamwConfig {

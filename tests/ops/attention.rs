@@ -2,9 +2,9 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::visibility::{self, Sight};
-use mdlm::ops::{Attend, Heads, Seen};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::ops::visibility::{self, Sight};
+use mdlm_engine::ops::{Attend, Heads, Seen};
+use mdlm_engine::rng::{Rng, Stream};
 
 fn check(suite: &mut Suite, [batch, length, heads, dim]: [usize; 4], seen: Seen) {
     let mut case = Case::new(format!(

@@ -3,8 +3,8 @@
 use super::gather_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::ROWS;
-use mdlm::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
+use mdlm_engine::ops::ROWS;
+use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
 const OPTIONS: [(f64, u32, f64); 8] = [

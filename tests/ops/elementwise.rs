@@ -2,7 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::Dropout;
+use mdlm_engine::ops::Dropout;
 
 #[test]
 fn silu() {

@@ -2,9 +2,9 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::{PARTS, SEGMENTS};
-use mdlm::ops::{SegmentInputs, Segments, embedding_segments};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::ops::{PARTS, SEGMENTS};
+use mdlm_engine::ops::{SegmentInputs, Segments, embedding_segments};
+use mdlm_engine::rng::{Rng, Stream};
 
 fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize) {
     let mut s = Segments::default();

@@ -2,7 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::{Activation, Heads};
+use mdlm_engine::ops::{Activation, Heads};
 
 const ACTIVATIONS: [Activation; 3] = [Activation::Silu, Activation::GeluTanh, Activation::GeluErf];
 

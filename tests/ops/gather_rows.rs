@@ -2,9 +2,9 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::ROWS;
-use mdlm::ops::{NOT_LISTED, RowList};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::ops::ROWS;
+use mdlm_engine::ops::{NOT_LISTED, RowList};
+use mdlm_engine::rng::{Rng, Stream};
 
 /// Rows in random order, padded with what an earlier step might have left.
 pub(super) fn list(rows: usize, listed: usize) -> (Vec<u32>, Vec<u32>) {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use crate::common::{EXECUTORS, Executor};
-use mdlm::graph::FORWARD;
-use mdlm::graph::{GRADS, PARAMS};
-use mdlm::graph::{Graph, Layout, Session, Storage};
-use mdlm::program::Step;
+use mdlm_engine::graph::FORWARD;
+use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::graph::{Graph, Layout, Session, Storage};
+use mdlm_engine::program::Step;
 use pollster::block_on;
 
 /// [norm, clip factor, finite] of gradients laid out in slabs of at most `limit` elements.

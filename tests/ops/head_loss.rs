@@ -3,9 +3,9 @@
 use super::gather_rows::list;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::ROWS;
-use mdlm::ops::{HeadLoss, RowList, RowLoss};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::ops::ROWS;
+use mdlm_engine::ops::{HeadLoss, RowList, RowLoss};
+use mdlm_engine::rng::{Rng, Stream};
 
 struct Size {
     loss: RowLoss,

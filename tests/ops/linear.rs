@@ -7,12 +7,12 @@ use crate::common::case::random;
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
 use crate::common::close::Report;
-use mdlm::graph::{FORWARD, Graph, Key, Layout, PARAMS, Session, Storage};
-use mdlm::ops::ROWS;
-use mdlm::ops::{Dropout, Form, Modulation};
-use mdlm::program::Extent;
-use mdlm::program::{Element, Step};
-use mdlm::rng::{Rng, Stream};
+use mdlm_engine::graph::{FORWARD, Graph, Key, Layout, PARAMS, Session, Storage};
+use mdlm_engine::ops::ROWS;
+use mdlm_engine::ops::{Dropout, Form, Modulation};
+use mdlm_engine::program::Extent;
+use mdlm_engine::program::{Element, Step};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 /// [rows, n, k]: single, prime, a tile, one more and one less than a tile, longer than a tile.
@@ -205,7 +205,7 @@ fn dynamic_rows() {
                 .uint("rows", &[rows], &list)
                 .uint("row_of", &[rows], &row_of);
             suite.check(&case, rows, &|g: &mut Graph, t, _| {
-                let list = mdlm::ops::RowList {
+                let list = mdlm_engine::ops::RowList {
                     rows: t["rows"],
                     row_of: t["row_of"],
                 };

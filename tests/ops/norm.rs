@@ -2,8 +2,8 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::Norm;
-use mdlm::ops::{Dropout, Modulation};
+use mdlm_engine::ops::Norm;
+use mdlm_engine::ops::{Dropout, Modulation};
 
 /// [samples, rows of each, width]. A width of 2 is left out: its rows differ from ±1 by the
 /// epsilon alone, so their gradients are nothing but rounding.

@@ -2,7 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::rotary_frequencies;
+use mdlm_engine::ops::rotary_frequencies;
 
 #[test]
 fn lengths_and_widths() {

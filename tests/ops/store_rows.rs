@@ -2,7 +2,7 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::Heads;
+use mdlm_engine::ops::Heads;
 
 #[test]
 fn positions_and_widths() {

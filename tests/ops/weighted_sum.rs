@@ -2,8 +2,8 @@
 
 use crate::common::case::{Case, Made, Suite};
 use crate::common::close::Kernel;
-use mdlm::ops::ROWS;
-use mdlm::program::Extent;
+use mdlm_engine::ops::ROWS;
+use mdlm_engine::program::Extent;
 
 #[test]
 fn fixed_and_dynamic() {

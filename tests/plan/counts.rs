@@ -6,8 +6,8 @@ use crate::common::Executor;
 use crate::common::close::Report;
 use crate::common::training::{Training, model};
 use mdlm::config::ModelConfig;
-use mdlm::gpu::DeviceClass;
-use mdlm::ops::TRAINING;
+use mdlm_engine::gpu::DeviceClass;
+use mdlm_engine::ops::TRAINING;
 
 #[test]
 fn steps_create_nothing_and_submit_once() {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use crate::common::graphs::{Purpose, build, configs, purposes};
-use mdlm::gpu::{DeviceClass, Tuning};
-use mdlm::graph::{Graph, PARAMS, Plan};
-use mdlm::ops::TRAINING;
-use mdlm::program::{BufferId, BufferSpec, Slot};
+use mdlm_engine::gpu::{DeviceClass, Tuning};
+use mdlm_engine::graph::{Graph, PARAMS, Plan};
+use mdlm_engine::ops::TRAINING;
+use mdlm_engine::program::{BufferId, BufferSpec, Slot};
 
 /// An operand of a step, and whether it is written.
 type Access = (Slot, bool);

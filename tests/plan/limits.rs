@@ -9,11 +9,11 @@ use crate::common::training::model;
 use mdlm::config::ModelConfig;
 use mdlm::device::Device;
 use mdlm::error::{Error, Result};
-use mdlm::graph::{GRADS, PARAMS};
-use mdlm::graph::{Graph, Layout, Session, Storage};
 use mdlm::model::Backbone;
-use mdlm::ops::EMA;
-use mdlm::program::Element;
+use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::graph::{Graph, Layout, Session, Storage};
+use mdlm_engine::ops::EMA;
+use mdlm_engine::program::Element;
 use pollster::block_on;
 
 fn small() -> wgpu::Limits {

@@ -4,8 +4,8 @@ use crate::common::Executor;
 use crate::common::training::{Training, model};
 use mdlm::device::Device;
 use mdlm::error::{Error, Result};
-use mdlm::graph::PARAMS;
-use mdlm::graph::Storage;
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::Storage;
 use pollster::block_on;
 
 fn lost<T>(result: Result<T>, during: &str) {

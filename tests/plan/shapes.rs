@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use mdlm::device::Device;
 use mdlm::error::{Error, Result};
-use mdlm::graph::PARAMS;
-use mdlm::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm::ops::Norm;
-use mdlm::ops::{Attend, Heads, Seen};
-use mdlm::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
-use mdlm::program::Extent;
+use mdlm_engine::graph::PARAMS;
+use mdlm_engine::graph::{Graph, Layout, Session, Storage, Tensor};
+use mdlm_engine::ops::Norm;
+use mdlm_engine::ops::{Attend, Heads, Seen};
+use mdlm_engine::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
+use mdlm_engine::program::Extent;
 use pollster::block_on;
 
 /// Where a case's inputs are made by shape.

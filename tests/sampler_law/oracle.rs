@@ -4,8 +4,8 @@
 use mdlm::config::{NoiseConfig, Parameterization};
 use mdlm::error::Result;
 use mdlm::process::Schedule;
-use mdlm::rng::threefry2x32;
 use mdlm::sample::{Denoiser, Draw, DrawOptions};
+use mdlm_engine::rng::threefry2x32;
 
 /// Rows of distributions.
 pub type Matrix = Vec<Vec<f64>>;

@@ -1,4 +1,4 @@
-//! Which file of `src/` uses which others.
+//! Which source file of the two crates uses which others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,7 @@ use super::text::{File, files};
 /// Names from the root to a module or an item.
 pub type Place = Vec<String>;
 
-/// The files of `src/` by the modules that they are.
+/// The files of both crates by the modules that they are.
 pub struct Modules {
     pub files: Vec<File>,
     codes: Vec<String>,
@@ -19,13 +19,20 @@ pub struct Modules {
 
 impl Modules {
     pub fn read() -> Self {
-        Self::of(files("src", &["rs"]))
+        let mut all = files("src", &["rs"]);
+        // the engine's modules are seen by the library under the same names
+        let engine = files("engine/src", &["rs"]).into_iter();
+        all.extend(engine.filter(|file| !file.name().ends_with("/lib.rs")));
+        Self::of(all)
     }
 
     fn of(files: Vec<File>) -> Self {
         let place = |file: &File| {
             let name = file.name();
-            let module = name["src/".len()..].trim_end_matches(".rs");
+            let module = name
+                .trim_start_matches("engine/")
+                .trim_start_matches("src/");
+            let module = module.trim_end_matches(".rs");
             let mut names: Place = module.split('/').map(str::to_owned).collect();
             names.pop_if(|last| *last == "mod" || *last == "lib");
             names

@@ -1,61 +1,100 @@
-//! The package that would be published: the library and its examples, nothing else.
+//! The packages that would be published: the engine, the library and its examples, nothing else.
 
 use crate::shell::{cargo, output, run, target_dir};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::fs;
 
-const FOLDERS: [&str; 3] = ["src/", "shaders/", "examples/"];
-const FILES: [&str; 9] = [
-    ".cargo_vcs_info.json",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "Cargo.lock",
-    "Cargo.toml",
-    "Cargo.toml.orig",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "README.md",
+/// What a package may and must hold.
+struct Contents {
+    name: &'static str,
+    folders: &'static [&'static str],
+    files: &'static [&'static str],
+}
+
+const PACKAGES: [Contents; 2] = [
+    Contents {
+        name: "mdlm-engine",
+        folders: &["src/", "shaders/"],
+        files: &[
+            ".cargo_vcs_info.json",
+            "Cargo.lock",
+            "Cargo.toml",
+            "Cargo.toml.orig",
+            "LICENSE-APACHE",
+            "LICENSE-MIT",
+            "README.md",
+        ],
+    },
+    Contents {
+        name: "mdlm",
+        folders: &["src/", "examples/"],
+        files: &[
+            ".cargo_vcs_info.json",
+            "ARCHITECTURE.md",
+            "CHANGELOG.md",
+            "Cargo.lock",
+            "Cargo.toml",
+            "Cargo.toml.orig",
+            "LICENSE-APACHE",
+            "LICENSE-MIT",
+            "README.md",
+        ],
+    },
 ];
 /// Larger packages are refused by the public registry.
 const MAX_BYTES: u64 = 10_000_000;
 
-/// Fails when the package has too much in it, lacks a file, or is too large.
+/// Fails when a package has too much in it, lacks a file, or is too large.
 pub fn check() -> Result<()> {
-    let list = output(&mut cargo("package --list --allow-dirty --package mdlm"))?;
-    // Windows separates folders differently.
-    let list = list.replace('\\', "/");
-    let packed: Vec<&str> = list.lines().collect();
-    let stray = packed
-        .iter()
-        .find(|path| !FILES.contains(path) && !FOLDERS.iter().any(|dir| path.starts_with(dir)));
-    if let Some(path) = stray {
-        bail!("the package would hold {path}");
-    }
-    let absent = FILES
-        .iter()
-        // Only there when the work tree is a git checkout.
-        .filter(|name| **name != ".cargo_vcs_info.json")
-        .find(|name| !packed.contains(name));
-    if let Some(name) = absent {
-        bail!("the package would lack {name}");
-    }
-
+    PACKAGES.iter().try_for_each(Contents::check)?;
     let dir = target_dir().join("package-check");
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
-    run(cargo("package --no-verify --allow-dirty --package mdlm --target-dir").arg(&dir))?;
-    let archive = fs::read_dir(dir.join("package"))?
+    let mut package = cargo("package --no-verify --allow-dirty");
+    package.args(PACKAGES.iter().flat_map(|p| ["--package", p.name]));
+    run(package.arg("--target-dir").arg(&dir))?;
+    let archives: Vec<_> = fs::read_dir(dir.join("package"))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "crate")
-        })
-        .context("cargo package wrote no .crate file")?;
-    let bytes = fs::metadata(archive)?.len();
-    println!("{} files, {bytes} bytes packed", packed.len());
-    if bytes > MAX_BYTES {
-        bail!("the package has {bytes} bytes; at most {MAX_BYTES} are accepted");
+        .filter(|path| path.extension().is_some_and(|e| e == "crate"))
+        .collect();
+    if archives.len() != PACKAGES.len() {
+        bail!("cargo package wrote {} .crate files", archives.len());
+    }
+    for archive in archives {
+        let bytes = fs::metadata(&archive)?.len();
+        let name = archive.file_name().unwrap_or_default().to_string_lossy();
+        println!("{name}: {bytes} bytes packed");
+        if bytes > MAX_BYTES {
+            bail!("{name} has {bytes} bytes; at most {MAX_BYTES} are accepted");
+        }
     }
     Ok(())
+}
+
+impl Contents {
+    fn check(&self) -> Result<()> {
+        let name = self.name;
+        let list = output(cargo("package --list --allow-dirty --package").arg(name))?;
+        // Windows separates folders differently.
+        let list = list.replace('\\', "/");
+        let packed: Vec<&str> = list.lines().collect();
+        let stray = packed.iter().find(|path| {
+            !self.files.contains(path) && !self.folders.iter().any(|dir| path.starts_with(dir))
+        });
+        if let Some(path) = stray {
+            bail!("the package of {name} would hold {path}");
+        }
+        let absent = self
+            .files
+            .iter()
+            // Only there when the work tree is a git checkout.
+            .filter(|file| **file != ".cargo_vcs_info.json")
+            .find(|file| !packed.contains(file));
+        if let Some(file) = absent {
+            bail!("the package of {name} would lack {file}");
+        }
+        println!("{name}: {} files", packed.len());
+        Ok(())
+    }
 }

@@ -114,7 +114,7 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     let there = native(&demo, &Device::cpu(), LENGTH, STEPS)?;
     println!(
         "twin: {here:.0} tokens/s in the browser, {there:.0} natively with {} threads ({:.0} %)",
-        mdlm::cpu::threads(),
+        mdlm_engine::cpu::threads(),
         100.0 * here / there
     );
 

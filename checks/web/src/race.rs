@@ -3,8 +3,8 @@
 use mdlm::blocking::wait;
 use mdlm::config::SampleConfig;
 use mdlm::model::Model;
-use mdlm::rng::{Stream, stream_key, threefry2x32};
 use mdlm::sample::Canvas;
+use mdlm_engine::rng::{Stream, stream_key, threefry2x32};
 
 /// A finished run.
 pub struct Run {

@@ -70,7 +70,7 @@ const COMPILE: &str = "(async () => {
 
 pub(super) fn every_shader(bench: &Bench) -> Result<String> {
     let all = crate::catalogue::catalogue();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shaders");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/shaders");
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let stem = path

@@ -4,7 +4,6 @@ mod activation;
 mod adamw;
 mod add_rows;
 mod attention;
-mod attention_twin;
 mod categorical;
 mod dropout;
 mod elementwise;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::sizes::{Attention, Lies, Rule};
 use crate::cpu::{Float, Io, MatMut, MatRef, for_blocks, gemm, math};
-use crate::ops::attention::{Attention, AttentionBackward, Lies, Rule};
 use crate::ops::visibility::Sight;
 
 /// Query rows of a score tile.
@@ -194,8 +194,7 @@ fn normalise<F: Float>(row: &mut [F], top: F) -> F {
 
 /// As [`forward`]. Tiles go from the last to the first: the last sees every key, unless rows say what they see, so that
 /// it can write the gradients of keys and values where the others add to them.
-pub(super) fn backward<F: Float>(node: &AttentionBackward, io: &mut Io<'_, F>) {
-    let op = &node.attention;
+pub(super) fn backward<F: Float>(op: &Attention, place: [usize; 3], io: &mut Io<'_, F>) {
     let (q, k, v) = (io.read(0), io.read(1), io.read(2));
     let (o, lse, dy) = (io.read(3), io.read(4), io.read(5));
     let sights = Sights::new(op, io, 6);
@@ -206,12 +205,12 @@ pub(super) fn backward<F: Float>(node: &AttentionBackward, io: &mut Io<'_, F>) {
     let (p, rest) = scratch.split_at_mut(op.batch * tile(op));
     let (ds, rest) = rest.split_at_mut(op.batch * tile(op));
     let (none, none2) = rest.split_at_mut(op.batch);
-    let outputs = node.place.iter().max().map_or(1, |&last| last + 1);
+    let outputs = place.iter().max().map_or(1, |&last| last + 1);
     let mut output = |i: usize, none| if i < outputs { io.write(i) } else { none };
     let arrays = [output(0, &mut []), output(1, none), output(2, none2), p, ds];
     let mut sizes = [1, 1, 1, tile(op), tile(op)];
     for (part, lies, rows) in [(0, op.q, queries), (1, op.k, keys), (2, op.v, keys)] {
-        sizes[node.place[part]] = rows * lies.stride;
+        sizes[place[part]] = rows * lies.stride;
     }
     for_blocks(arrays, sizes, &|b, [d0, d1, d2, p, ds]| {
         let mut grads = [d0, d1, d2];
@@ -274,7 +273,7 @@ pub(super) fn backward<F: Float>(node: &AttentionBackward, io: &mut Io<'_, F>) {
                 });
                 let (p, ds) = (MatRef::new(p, n, m, m), MatRef::new(ds, n, m, m));
                 let mut add = |part: usize, lies: Lies, head, row, rows, a, b, begun, scale| {
-                    let d = &mut grads[node.place[part]][at(op, lies, head, row)..];
+                    let d = &mut grads[place[part]][at(op, lies, head, row)..];
                     let d = MatMut::new(d, rows, dim, lies.stride);
                     gemm(d, a, b, begun, scale, parallel);
                 };

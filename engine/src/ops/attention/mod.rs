@@ -5,11 +5,15 @@
 //! `delta = rowsum(do o)`, `dq = dS k / sqrt(head_dim)`, `dk = dS^T q / sqrt(head_dim)`, summed over the query heads
 //! of a key head. Only o and the log-sum-exp of each row are kept; the scores are recomputed.
 
+mod sizes;
+mod twin;
+
+use sizes::{Attention, Lies, Rule};
+
 use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::gpu::{Shader, Tuning};
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
-use crate::ops::attention_twin as twin;
 use crate::ops::heads::{Heads, gradients};
 use crate::program::Extent;
 use crate::{params, shader, twin};
@@ -73,38 +77,6 @@ impl Attend {
             seen,
         }
     }
-}
-
-/// How a node's operand lies: row stride and first column, in elements.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lies {
-    pub(super) stride: usize,
-    pub(super) column: usize,
-}
-
-/// How the keys of a query are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
-    All,
-    Causal,
-    /// By the integers of so many rows of queries and of keys.
-    By([usize; 2]),
-}
-
-/// Reads q, k, v and, with [`Rule::By`], the queries' and the keys' integers; writes o `[batch * queries,
-/// heads * head_dim]` and lse `[batch, heads, queries]`.
-#[derive(Clone, Debug)]
-pub(super) struct Attention {
-    pub(super) batch: usize,
-    pub(super) queries: usize,
-    pub(super) keys: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) head_dim: usize,
-    pub(super) q: Lies,
-    pub(super) k: Lies,
-    pub(super) v: Lies,
-    pub(super) rule: Rule,
 }
 
 params! {
@@ -223,14 +195,6 @@ impl Attention {
         self.queries == 1
     }
 
-    pub(super) fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    pub(super) fn scale<F: Float>(&self) -> F {
-        F::of(1.0 / (self.head_dim as f64).sqrt())
-    }
-
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         twin::forward(self, io);
     }
@@ -277,14 +241,6 @@ impl Attention {
 
     fn by_sight(&self) -> bool {
         matches!(self.rule, Rule::By(_))
-    }
-
-    /// Where o, and its gradient, lie.
-    pub(super) fn output(&self) -> Lies {
-        Lies {
-            stride: self.heads * self.head_dim,
-            column: 0,
-        }
     }
 
     /// Multiply-adds times two of one product of queries and keys over all heads.
@@ -375,15 +331,15 @@ impl Op for Attention {
 /// Reads q, k, v, o, lse, do and the integers of [`Rule::By`]; writes the gradients of the tensors that q, k and v
 /// lie in.
 #[derive(Clone, Debug)]
-pub(super) struct AttentionBackward {
-    pub(super) attention: Attention,
+struct AttentionBackward {
+    attention: Attention,
     /// Which output the gradients of q, k and v lie in.
-    pub(super) place: [usize; 3],
+    place: [usize; 3],
 }
 
 impl AttentionBackward {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        twin::backward(self, io);
+        twin::backward(&self.attention, self.place, io);
     }
 }
 
