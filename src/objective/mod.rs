@@ -3,13 +3,13 @@
 mod autoregressive;
 mod block;
 mod clean;
+mod common;
 mod make;
 mod masked;
-mod objective;
 
 pub use autoregressive::Autoregressive;
 pub use block::{Block, beside_clean};
 pub use clean::{Clean, attention_mask};
+pub use common::Objective;
 pub use make::make;
 pub use masked::Masked;
-pub use objective::Objective;
