@@ -1,11 +1,11 @@
 //! Masked diffusion language models (MDLM: Sahoo et al., NeurIPS 2024) in Rust and WGSL: training,
 //! evaluation and sampling on any GPU through wgpu, and on the CPU.
 //!
-//! - [`device::Device`]: where to compute.
+//! - [`Device`]: where to compute.
 //! - [`model::Model`]: load or make a denoiser; [`sample`]: fill a canvas with it.
 //! - [`train::Trainer`]: train one on a [`data::Corpus`]; [`eval`]: its perplexity.
 //! - `web`: classes for JavaScript, on wasm32.
-//! - [`graph`], [`ops`], [`gpu`], [`cpu`]: the engine underneath.
+//! - [`engine`]: graphs, operations and executors underneath, a crate of its own.
 //!
 //! Everything that can wait is `async`; [`blocking::wait`] is for callers that are not.
 
