@@ -1,6 +1,6 @@
 // One invocation per element of y, 256 per workgroup, for up to 2^30 elements.
 // ACTIVATE: y = f(x). SLOPE: y (+)= f'(u) x. GELU_BACKWARD: y *= gelu'(x).
-// ADD: y += x. ZERO: y = 0.
+// SCALE: y (+)= factor x. SUM: y = x + u. ADD: y += x. ZERO: y = 0.
 
 //#params
 
@@ -14,6 +14,9 @@
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 //#endif
 //#if SLOPE
+@group(0) @binding(1) var<storage, read> u: array<f32>;
+//#endif
+//#if SUM
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 //#endif
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -37,6 +40,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#endif
   //#if GELU_BACKWARD
   y[i] *= gelu_backward(x[i]);
+  //#endif
+  //#if SCALE
+  var scaled = p.factor * x[i];
+  //#if ACCUMULATE
+  scaled += y[i];
+  //#endif
+  y[i] = scaled;
+  //#endif
+  //#if SUM
+  y[i] = x[i] + u[i];
   //#endif
   //#if ADD
   y[i] += x[i];

@@ -27,3 +27,25 @@ fn fixed_and_dynamic() {
     }
     suite.finish();
 }
+
+/// Losses that are scaled and summed, an input of both among them.
+#[test]
+fn scaled_and_summed() {
+    let mut suite = Suite::new("weighted_sum, scaled and summed", Kernel::Sum);
+    for n in [1, 67, 1031] {
+        let mut case = Case::new(format!("{n}"));
+        case.param("x", &[n], 1.0)
+            .param("z", &[n], 1.0)
+            .input("v", &[n], 1.0)
+            .input("w", &[n], 1.0);
+        suite.check(&case, n, &|g, t, _| {
+            let a = g.weighted_sum("a", t["x"], t["v"], Extent::Fixed(n))?;
+            let both = g.add("both", t["x"], t["z"])?;
+            let b = g.weighted_sum("b", both, t["w"], Extent::Fixed(n))?;
+            let b = g.scale("half b", b, -0.5)?;
+            let loss = g.add("a + b", a, b)?;
+            Ok(Made::new(g, &[loss]).loss(loss))
+        });
+    }
+    suite.finish();
+}

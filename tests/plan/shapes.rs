@@ -358,3 +358,45 @@ fn empty() -> Builder {
     let g = Graph::new(Arc::new(Layout::default()));
     Builder { g }
 }
+
+/// A loss that makes its gradients in the forward pass may be a term of a sum, once; anything else is refused.
+#[test]
+fn losses_that_are_no_plain_terms() {
+    let case = |name: &str, make: &dyn Fn(&mut Graph, [Tensor; 2]) -> Result<Tensor>| {
+        let mut layout = Layout::builder(usize::MAX);
+        let ids = ["hidden", "w"].map(|name| layout.tensor(name, &[8, 4]).unwrap());
+        let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
+        let [hidden, weight] = ids.map(|id| g.param(id));
+        let mut loss = || {
+            let head = HeadLoss {
+                loss: RowLoss::Subs,
+                coefficients: None,
+                hidden,
+                weight,
+                bias: None,
+                targets: g.input_uint("targets", &[8]),
+                weights: g.input("weights", &[8]),
+                mask_index: None,
+                chunk: 64,
+                gradient: true,
+            };
+            g.head_loss(&head).unwrap()[0]
+        };
+        let losses = [loss(), loss()];
+        let made = make(&mut g, losses).and_then(|loss| g.backward(loss));
+        println!("{name}: {made:?}");
+        made.err().map(|error| error.to_string())
+    };
+    let sum = case("sum", &|g, [a, b]| g.add("sum", a, b));
+    assert_eq!(sum, None);
+    let scaled = |g: &mut Graph, [a, b]: [Tensor; 2]| {
+        let half = g.scale("half", a, 0.5)?;
+        g.add("sum", half, b)
+    };
+    let told = case("scaled", &scaled).unwrap();
+    assert!(told.contains("no plain term"), "{told}");
+    let told = case("left out", &|_, [a, _]| Ok(a)).unwrap();
+    assert!(told.contains("no plain term"), "{told}");
+    let told = case("twice", &|g, [a, _]| g.add("sum", a, a)).unwrap();
+    assert!(told.contains("counted twice"), "{told}");
+}

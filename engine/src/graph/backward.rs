@@ -9,6 +9,10 @@ use crate::program::{Element, Extent};
 impl Graph {
     /// Appends the backward pass of a scalar loss. Gradients of parameters are added to the
     /// gradient arena, which the caller clears; those of other tensors are overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a tensor of more than one element; [`Error::Internal`] for an operation without a
+    /// gradient, and for a loss that makes its gradients in the forward pass and is not a plain term of `loss`.
     pub fn backward(&mut self, loss: Tensor) -> Result<()> {
         if self.len(loss) != 1 {
             return Err(Error::Shape {
@@ -18,11 +22,12 @@ impl Graph {
                 got: self.shape(loss).to_vec(),
             });
         }
+        let seed = format!("d {}", self.name(loss));
+        let seed = self.constant(&seed, &[1], vec![1.0]);
+        self.grads[loss.index()] = Some(seed);
         for node in (0..self.nodes.len()).rev() {
             let outputs = &self.nodes[node].writes;
-            let wanted = outputs
-                .iter()
-                .any(|&t| t == loss || self.grads[t.index()].is_some());
+            let wanted = outputs.iter().any(|&t| self.grads[t.index()].is_some());
             let possible = self.nodes[node]
                 .reads
                 .iter()
@@ -32,7 +37,19 @@ impl Graph {
                 op.backward(&mut Backward { graph: self, node })?;
             }
         }
-        Ok(())
+        // such a loss has made its gradients as if it were counted once, whatever is behind it
+        match self
+            .terminals
+            .iter()
+            .find(|t| self.grads[t.index()] != Some(seed))
+        {
+            None => Ok(()),
+            Some(&t) => Err(Error::Internal(format!(
+                "{} is no plain term of {}: scale such a loss by the weights of its rows",
+                self.name(t),
+                self.name(loss)
+            ))),
+        }
     }
 }
 
@@ -57,7 +74,7 @@ impl Graph {
         };
         let existing = self.grads[tensor.index()];
         let grad = existing.unwrap_or_else(|| {
-            self.add(
+            self.tensor(
                 format!("d {}", info.name),
                 &info.shape,
                 Element::F32,
@@ -66,6 +83,12 @@ impl Graph {
         });
         self.grads[tensor.index()] = Some(grad);
         Some((grad, in_arena || existing.is_some()))
+    }
+
+    /// Marks a loss that has made its gradients for a gradient of 1: it may be summed with others, nothing else.
+    pub(crate) fn terminal(&mut self, loss: Tensor) {
+        self.tensors[loss.index()].requires_grad = true;
+        self.terminals.push(loss);
     }
 
     /// Cuts the backward walk: nothing before `tensor` gets a gradient through it.
@@ -103,6 +126,11 @@ impl Backward<'_> {
         self.graph.gradient_of(self.read(i))
     }
 
+    /// Whether input `i` is a loss that has made its gradients.
+    pub(crate) fn is_terminal(&self, i: usize) -> bool {
+        self.graph.terminals.contains(&self.read(i))
+    }
+
     /// Hands over `dx` as gradient of input `i`. At most one input of a node may be given the
     /// node's own `dy`: whoever receives a gradient may add to it in place.
     ///
@@ -110,6 +138,17 @@ impl Backward<'_> {
     /// None that a caller can cause.
     pub fn pass(&mut self, i: usize, dx: Tensor) -> Result<()> {
         let input = self.read(i);
+        if self.graph.terminals.contains(&input) {
+            // shared, as nobody adds to it
+            let known = self.graph.grads[input.index()].replace(dx);
+            return match known {
+                None => Ok(()),
+                Some(_) => {
+                    let name = self.graph.name(input);
+                    Err(Error::Internal(format!("{name} is counted twice")))
+                }
+            };
+        }
         let info = self.graph.info(input);
         let in_arena = matches!(info.origin, Origin::Arena { .. });
         if info.requires_grad && !in_arena && self.graph.grads[input.index()].is_none() {

@@ -139,6 +139,8 @@ pub struct Graph {
     pub(super) tensors: Vec<Info>,
     pub(super) nodes: Vec<Node>,
     pub(super) grads: Vec<Option<Tensor>>,
+    /// Losses whose gradients are made with them, for a gradient of 1.
+    pub(super) terminals: Vec<Tensor>,
     /// Each phase with its first node.
     pub(super) phases: Vec<(Phase, usize)>,
     keep_all: bool,
@@ -152,6 +154,7 @@ impl Graph {
             tensors: Vec::new(),
             nodes: Vec::new(),
             grads: Vec::new(),
+            terminals: Vec::new(),
             phases: vec![(FORWARD, 0)],
             keep_all: false,
         }
@@ -169,7 +172,7 @@ impl Graph {
         self.tensors.iter_mut().for_each(|info| info.keep = true);
     }
 
-    pub(super) fn add(
+    pub(super) fn tensor(
         &mut self,
         name: String,
         shape: &[usize],
@@ -194,28 +197,28 @@ impl Graph {
 
     /// Numbers that the host writes before a run.
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Element::F32, Origin::Input)
+        self.tensor(name.to_owned(), shape, Element::F32, Origin::Input)
     }
 
     /// Integers that the host writes before a run.
     pub fn input_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Element::U32, Origin::Input)
+        self.tensor(name.to_owned(), shape, Element::U32, Origin::Input)
     }
 
     /// Numbers that nodes leave for the next run, 0 before the first.
     pub fn state(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Element::F32, Origin::State)
+        self.tensor(name.to_owned(), shape, Element::F32, Origin::State)
     }
 
     /// A table computed on the host.
     pub fn constant(&mut self, name: &str, shape: &[usize], data: Vec<f64>) -> Tensor {
-        self.add(name.to_owned(), shape, Element::F32, Origin::Constant(data))
+        self.tensor(name.to_owned(), shape, Element::F32, Origin::Constant(data))
     }
 
     /// Indices computed on the host.
     pub fn constant_uint(&mut self, name: &str, shape: &[usize], data: Vec<u32>) -> Tensor {
         let data = data.into_iter().map(f64::from).collect();
-        self.add(name.to_owned(), shape, Element::U32, Origin::Constant(data))
+        self.tensor(name.to_owned(), shape, Element::U32, Origin::Constant(data))
     }
 
     /// A parameter that no layout has yet, to see what a network needs: such a graph cannot be run.
@@ -225,7 +228,7 @@ impl Graph {
             slab: 0,
             offset: 0,
         };
-        self.add(name.to_owned(), shape, element, origin)
+        self.tensor(name.to_owned(), shape, element, origin)
     }
 
     /// A parameter.
@@ -246,14 +249,14 @@ impl Graph {
             slab: entry.slab,
             offset: entry.offset,
         };
-        self.add(name, &entry.shape, element, origin)
+        self.tensor(name, &entry.shape, element, origin)
     }
 
     /// A whole slab of an arena.
     pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
         let Slab { len, .. } = self.layout.slabs()[slab];
         let element = self.layout.slabs()[slab].element_in(arena);
-        self.add(
+        self.tensor(
             format!("{}[{slab}]", arena.name),
             &[len],
             element,
@@ -267,12 +270,12 @@ impl Graph {
 
     /// An intermediate result.
     pub fn activation(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Element::F32, Origin::Pooled)
+        self.tensor(name.to_owned(), shape, Element::F32, Origin::Pooled)
     }
 
     /// An intermediate result of integers.
     pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        self.add(name.to_owned(), shape, Element::U32, Origin::Pooled)
+        self.tensor(name.to_owned(), shape, Element::U32, Origin::Pooled)
     }
 
     /// The elements of `of` from `offset` on, in another shape.
@@ -287,7 +290,7 @@ impl Graph {
             });
         }
         let (name, element, grad) = (info.name.clone(), info.element, info.requires_grad);
-        let view = self.add(
+        let view = self.tensor(
             format!("{name}[{offset}..]"),
             shape,
             element,

@@ -8,7 +8,7 @@ use crate::program::Extent;
 use crate::{params, shader, twin};
 
 /// Reads x (and u), writes y.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Elementwise {
     /// `y = f(x)`; backward: `dx = f'(x) dy`.
     Activate(Activation),
@@ -17,6 +17,10 @@ pub(crate) enum Elementwise {
         activation: Activation,
         accumulate: bool,
     },
+    /// `y (+)= factor x`.
+    Scale { factor: f64, accumulate: bool },
+    /// `y = x + u`.
+    Sum,
     /// `y *= gelu'(x)`.
     GeluBackward,
     /// `y += x`.
@@ -28,6 +32,7 @@ pub(crate) enum Elementwise {
 params! {
     struct ElementwiseParams {
         n: u32,
+        factor: f32,
     }
 }
 
@@ -55,6 +60,33 @@ impl Graph {
             &[],
             Extent::Fixed(n),
         )?;
+        Ok(y)
+    }
+
+    /// `factor x`, of x's shape.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for indices.
+    pub fn scale(&mut self, name: &str, x: Tensor, factor: f64) -> Result<Tensor> {
+        let shape = self.shape(x).to_vec();
+        let (y, n) = (self.activation(name, &shape), self.len(x));
+        let op = Elementwise::Scale {
+            factor,
+            accumulate: false,
+        };
+        self.push(op, &[x], &[y], &[], Extent::Fixed(n))?;
+        Ok(y)
+    }
+
+    /// `x + u` of one shape: losses are summed so.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the shapes differ.
+    pub fn add(&mut self, name: &str, x: Tensor, u: Tensor) -> Result<Tensor> {
+        let shape = self.shape(x).to_vec();
+        self.expect("sum", u, &shape)?;
+        let (y, n) = (self.activation(name, &shape), self.len(x));
+        self.push(Elementwise::Sum, &[x, u], &[y], &[], Extent::Fixed(n))?;
         Ok(y)
     }
 
@@ -87,6 +119,19 @@ impl Elementwise {
                     .zip(&x[i..])
                     .for_each(|(y, &x)| *y = f.value(x))
             }),
+            Self::Scale { factor, accumulate } => {
+                let factor = F::of(*factor);
+                for (y, &x) in y.iter_mut().zip(x) {
+                    let old = if *accumulate { *y } else { F::ZERO };
+                    *y = old + factor * x;
+                }
+            }
+            Self::Sum => {
+                let u = io.read(1);
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = x[i] + u[i];
+                }
+            }
             Self::Add => for_rows(y, 1, |i, y| {
                 y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y += x)
             }),
@@ -119,6 +164,8 @@ impl Op for Elementwise {
         match self {
             Self::Activate(_) => "activation",
             Self::Slope { .. } => "activation_backward",
+            Self::Scale { .. } => "scale",
+            Self::Sum => "sum",
             Self::GeluBackward => "gelu_backward",
             Self::Add => "add",
             Self::Zero => "zero",
@@ -126,19 +173,46 @@ impl Op for Elementwise {
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
-        let Self::Activate(activation) = *self else {
-            let problem = format!("{} has no gradient", self.name());
-            return Err(crate::Error::Internal(problem));
-        };
-        let (dy, u, extent) = (b.dy(0)?, b.read(0), b.extent());
-        if let Some((dx, accumulate)) = b.target(0) {
-            let op = Self::Slope {
-                activation,
-                accumulate,
-            };
-            b.graph.push(op, &[dy, u], &[dx], &[], extent)?;
+        let (dy, extent) = (b.dy(0)?, b.extent());
+        match *self {
+            Self::Activate(activation) => {
+                let u = b.read(0);
+                if let Some((dx, accumulate)) = b.target(0) {
+                    let op = Self::Slope {
+                        activation,
+                        accumulate,
+                    };
+                    b.graph.push(op, &[dy, u], &[dx], &[], extent)?;
+                }
+                Ok(())
+            }
+            Self::Scale { factor, .. } => {
+                if let Some((dx, accumulate)) = b.target(0) {
+                    let op = Self::Scale { factor, accumulate };
+                    b.graph.push(op, &[dy], &[dx], &[], extent)?;
+                }
+                Ok(())
+            }
+            Self::Sum => {
+                b.pass(0, dy)?;
+                if b.is_terminal(1) {
+                    return b.pass(1, dy);
+                }
+                // only one input may be given the gradient itself
+                if let Some((dx, accumulate)) = b.target(1) {
+                    let op = Self::Scale {
+                        factor: 1.0,
+                        accumulate,
+                    };
+                    b.graph.push(op, &[dy], &[dx], &[], extent)?;
+                }
+                Ok(())
+            }
+            _ => {
+                let problem = format!("{} has no gradient", self.name());
+                Err(crate::Error::Internal(problem))
+            }
         }
-        Ok(())
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
@@ -146,6 +220,8 @@ impl Op for Elementwise {
         let flag = match self {
             Self::Activate(_) => "ACTIVATE",
             Self::Slope { .. } => "SLOPE",
+            Self::Scale { .. } => "SCALE",
+            Self::Sum => "SUM",
             Self::GeluBackward => "GELU_BACKWARD",
             Self::Add => "ADD",
             Self::Zero => "ZERO",
@@ -156,7 +232,16 @@ impl Op for Elementwise {
                 activation,
                 accumulate,
             } => (Some(activation), accumulate),
+            Self::Scale { accumulate, .. } => (None, accumulate),
             _ => (None, false),
+        };
+        let factor = match *self {
+            Self::Scale { factor, .. } => factor,
+            _ => 1.0,
+        };
+        let params = ElementwiseParams {
+            n: n as u32,
+            factor: factor as f32,
         };
         vec![
             Kernel::new(shader!("elementwise"))
@@ -165,9 +250,9 @@ impl Op for Elementwise {
                 .flag(activation.map_or("NONE", Activation::flag), true)
                 .flag("ACCUMULATE", accumulate)
                 .read_if(*self != Self::Zero, 0)
-                .read_if(matches!(self, Self::Slope { .. }), 1)
+                .read_if(matches!(self, Self::Slope { .. } | Self::Sum), 1)
                 .write(0)
-                .params(ElementwiseParams { n: n as u32 })
+                .params(params)
                 .items(n, 256),
         ]
     }

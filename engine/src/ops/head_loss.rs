@@ -44,7 +44,8 @@ pub(super) fn aligned_chunk(rows: usize) -> usize {
 }
 
 impl Graph {
-    /// `[loss [1], nll [rows]]` of the listed rows, nats; with `gradient`, also the gradients.
+    /// `[loss [1], nll [rows]]` of the listed rows, nats; with `gradient`, also the gradients. Such a loss may be summed
+    /// with others ([`Graph::add`]); it is scaled by the weights of its rows.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -131,6 +132,9 @@ impl Graph {
         // the gradients are complete: the backward walk must not look behind the row losses
         self.detach(nll);
         let loss = self.weighted_sum("loss", nll, head.weights, Extent::counted(ROWS, 0, rows))?;
+        if head.gradient {
+            self.terminal(loss);
+        }
         Ok([loss, nll])
     }
 }

@@ -1,4 +1,4 @@
-//! `y = sum of x w`: the last node of a loss. Its gradient is `dx = w`, as d y = 1.
+//! `y = sum of x w`, as losses end. Backward: `dx = dy w`.
 
 use crate::cpu::{Float, Io};
 use crate::error::{Error, Result};
@@ -31,12 +31,8 @@ impl Graph {
         extent: Extent,
     ) -> Result<Tensor> {
         let n = self.len(x);
-        self.require(
-            "weighted_sum",
-            w,
-            self.len(w) == n,
-            &format!("{n} elements"),
-        )?;
+        let fits = self.len(w) == n;
+        self.require("weighted_sum", w, fits, &format!("{n} elements"))?;
         let y = self.activation(name, &[1]);
         self.push(WeightedSum { n }, &[x, w], &[y], &[], extent)?;
         Ok(y)
@@ -58,16 +54,17 @@ impl Op for WeightedSum {
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
-        if !matches!(b.extent(), Extent::Fixed(_)) {
+        if b.extent().scalar().is_some() {
             let problem = "a weighted sum over dynamic rows has no gradient";
             return Err(Error::Internal(problem.into()));
         }
-        let w = b.read(1);
+        let (dy, w, extent) = (b.dy(0)?, b.read(1), b.extent());
         if let Some((dx, accumulate)) = b.target(0) {
-            if !accumulate {
-                b.graph.zero(dx)?;
-            }
-            b.graph.add_in_place(w, dx)?;
+            let op = WeightedSumBackward {
+                n: self.n,
+                accumulate,
+            };
+            b.graph.push(op, &[dy, w], &[dx], &[], extent)?;
         }
         Ok(())
     }
@@ -82,6 +79,45 @@ impl Op for WeightedSum {
                 .read(1)
                 .write(0)
                 .params(SumParams { n: self.n as u32 }),
+        ]
+    }
+}
+
+/// Reads dy `[1]` and w; writes, or adds to, dx.
+#[derive(Clone, Debug)]
+struct WeightedSumBackward {
+    n: usize,
+    accumulate: bool,
+}
+
+impl WeightedSumBackward {
+    fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        let (dy, w) = (io.read(0)[0], io.read(1));
+        for (dx, &w) in io.write(0).iter_mut().zip(w) {
+            let old = if self.accumulate { *dx } else { F::ZERO };
+            *dx = old + dy * w;
+        }
+    }
+}
+
+twin!(WeightedSumBackward);
+
+impl Op for WeightedSumBackward {
+    fn name(&self) -> &'static str {
+        "weighted_sum_backward"
+    }
+
+    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+        vec![
+            Kernel::new(shader!("weighted_sum"))
+                .entry("backward")
+                .flag("BACKWARD", true)
+                .flag("ACCUMULATE", self.accumulate)
+                .read(0)
+                .read(1)
+                .write(0)
+                .params(SumParams { n: self.n as u32 })
+                .items(self.n, 256),
         ]
     }
 }
