@@ -12,7 +12,7 @@ impl Model {
     /// that [`crate::io::checkpoint::resolve`] takes), or a folder in the published layout.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] that names file and tensor, [`Error::Io`], or what the device refuses.
+    /// [`crate::Error::Checkpoint`] that names file and tensor, [`crate::Error::Io`], or what the device refuses.
     pub async fn load(device: &Device, path: &std::path::Path) -> Result<Self> {
         if path.join("config.json").is_file() {
             let (described, names) = describe(path)?;
