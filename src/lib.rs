@@ -27,4 +27,4 @@ pub mod web;
 pub use mdlm_engine as engine;
 pub use mdlm_engine::device::{self, Device};
 pub use mdlm_engine::error::{self, Error, Result};
-pub(crate) use mdlm_engine::{cpu, graph, ops, program, rng};
+pub(crate) use mdlm_engine::{graph, ops, program, rng};

@@ -85,3 +85,27 @@ fn threads_do_not_matter() {
         }
     }
 }
+
+/// Phases one by one, with the gradients on the host in between, and steps submitted ahead: no bit changes.
+fn phases_and_order_of_reading(executor: Executor) {
+    let device = executor.device();
+    let new = || Training::new(&device, &config(true), 4, 1 << 18).unwrap();
+    let (mut whole, mut parts, mut ahead) = (new(), new(), new());
+    let expected: Vec<_> = (0..3).map(|k| whole.step(k).unwrap()).collect();
+    for (k, expected) in expected.iter().enumerate() {
+        assert_eq!(parts.step_in_phases(k as u64).unwrap(), *expected);
+    }
+    assert_eq!(ahead.steps_ahead(0..3).unwrap(), expected);
+    let state = whole.state();
+    assert!(parts.state() == state && ahead.state() == state);
+}
+
+#[test]
+fn phases_gpu() {
+    phases_and_order_of_reading(Executor::Gpu);
+}
+
+#[test]
+fn phases_cpu_f32() {
+    phases_and_order_of_reading(Executor::CpuF32);
+}

@@ -228,7 +228,7 @@ fn of_run(path: &Path) -> bool {
 /// How [`Error::Unsupported`] begins to tell of a parameter.
 pub(crate) const OF_PARAMETER: &str = "bytes of parameter ";
 /// How [`Error::OutOfMemory`] ends to tell of the machine's own memory.
-pub(crate) const ON_CPU: &str = "in the machine's memory";
+pub const ON_CPU: &str = "in the machine's memory";
 
 /// What makes something smaller that is too large.
 fn size_hint(what: &str) -> &'static str {

@@ -55,6 +55,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         .with(BIAS2, 0.1)
         .with(EMA_DECAY, 0.9);
     let (name, times, flops, report, host_ms);
+    let mut ahead = Vec::new();
     if shape.mode == Mode::Train {
         let optim = OptimConfig::default();
         let mut train = wait(TrainSession::new(
@@ -79,6 +80,18 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())
         })?;
+        // each step is given away before the last one's numbers are read
+        let mut running = None;
+        ahead = time(seconds, || {
+            let next = wait(train.submit(&mut storage, &batch, values.clone(), true))?;
+            if let Some(last) = running.replace(next) {
+                wait(train.finish(last))?;
+            }
+            Ok(())
+        })?;
+        if let Some(last) = running {
+            wait(train.finish(last))?;
+        }
         (name, flops) = ("train_step", 3 * shape.forward_flops());
         report = train.graph.graph.report(device.class(), &TRAINING)?;
         host_ms = train.session().host_ms();
@@ -125,6 +138,9 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         ("host_ms", json!(host_ms)),
     ] {
         line[key] = value;
+    }
+    if !ahead.is_empty() {
+        line["ahead_median_ms"] = json!(median(&ahead));
     }
     println!("{line}");
     Ok(())

@@ -10,7 +10,9 @@ use super::blocks::Blocks;
 use super::origin::with_path;
 use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
-use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::Error;
+use crate::error::Result;
 use crate::io::hexadecimal;
 use crate::progress::Observer;
 

@@ -95,3 +95,45 @@ pub fn beside_clean(pass: Pass, x0: &[u32], length: usize, block: usize) -> Pass
         ..pass
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
+    use crate::ops::NOT_LISTED;
+
+    #[test]
+    fn the_noisy_half_keeps_its_losses() {
+        let model = ModelConfig {
+            vocab_size: 9,
+            mask_index: 8,
+            ..ModelConfig::default()
+        };
+        let masked =
+            crate::objective::make(&model, &NoiseConfig::default(), &ObjectiveConfig::default())
+                .unwrap();
+        let objective = Block::new(masked.clone(), 2).unwrap();
+        let options = objective.options(2, 3);
+        assert_eq!((options.batch, options.length), (2, 6));
+        let x0 = [1, 2, 3, 4, 5, 6];
+        let clean = Clean {
+            x0: &x0,
+            attention_mask: None,
+            total: 6.0,
+        };
+        let (xt, t) = (vec![1, 8, 8, 8, 5, 6], [0.3, 0.7]);
+        let pass = &objective.passes(clean, xt.clone(), &t).unwrap()[0];
+        let plain = &masked.passes(clean, xt, &t).unwrap()[0];
+        assert_eq!(pass.xt, [1, 8, 8, 1, 2, 3, 8, 5, 6, 4, 5, 6]);
+        assert_eq!(pass.rows, [1, 2, 6]);
+        for (row, &at) in pass.row_of.iter().enumerate() {
+            assert!(at == NOT_LISTED || pass.rows[at as usize] as usize == row);
+        }
+        assert_eq!(
+            (&pass.targets, &pass.weights),
+            (&plain.targets, &plain.weights)
+        );
+        assert_eq!(pass.sights.len(), 6);
+        assert!(Block::new(masked, 0).is_err());
+    }
+}

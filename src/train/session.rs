@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::graph::PARAMS;
 use crate::graph::{BACKWARD, FORWARD, UPDATE};
-use crate::graph::{Session, Storage};
+use crate::graph::{Running, Session, Storage};
 use crate::model::{Backbone, Options, Pass, TrainGraph, Trunk};
 use crate::ops::{AdamwConfig, RowLoss};
 use crate::ops::{PARTS, SEGMENTS};
@@ -87,9 +87,25 @@ impl TrainSession {
         &mut self,
         storage: &mut Storage,
         pass: &Pass,
-        mut step: Step,
+        step: Step,
         update: bool,
     ) -> Result<StepOutcome> {
+        let running = self.submit(storage, pass, step, update).await?;
+        self.finish(running).await
+    }
+
+    /// As [`TrainSession::run`] without waiting for what it reports: at most [`RUNS`](crate::engine::graph::RUNS) are on
+    /// their way, and [`TrainSession::finish`] takes them in order.
+    ///
+    /// # Errors
+    /// As [`TrainSession::run`].
+    pub async fn submit(
+        &mut self,
+        storage: &mut Storage,
+        pass: &Pass,
+        mut step: Step,
+        update: bool,
+    ) -> Result<Running> {
         let (graph, session) = (&self.graph, &mut self.session);
         graph.call.write(session, &*self.trunk, pass)?;
         graph.inputs.write(session, pass, &mut step)?;
@@ -97,7 +113,25 @@ impl TrainSession {
         step.set(PARTS, pass.segments.part_count());
         step.set(SEGMENTS, pass.segments.segment_count());
         let phases = &[FORWARD, BACKWARD, UPDATE][..if update { 3 } else { 2 }];
-        let results = session.run(storage, &step, phases).await?;
+        session.submit(storage, &step, phases).await
+    }
+
+    /// Applies the gradients that runs without an update have left, changed or not in between
+    /// ([`Storage::read_slab`], [`Storage::write_slab`]). The loss it reports is that of the last run.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`] and its kin.
+    pub async fn update(&mut self, storage: &mut Storage, step: &Step) -> Result<StepOutcome> {
+        let running = self.session.submit(storage, step, &[UPDATE]).await?;
+        self.finish(running).await
+    }
+
+    /// What a submitted run reports.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceLost`] and its kin.
+    pub async fn finish(&mut self, running: Running) -> Result<StepOutcome> {
+        let results = self.session.finish(running).await?;
         Ok(StepOutcome {
             loss: results[0],
             grad_norm: results[1],

@@ -60,7 +60,7 @@ impl Trainer {
             seed: self.config.seed,
             corpus_digest: self.corpus.digest.clone(),
             device: self.device.info().name.clone(),
-            threads: crate::cpu::threads(),
+            threads: mdlm_engine::cpu::threads(),
             best,
         };
         let layout = &self.backbone.layout;
@@ -135,7 +135,7 @@ impl Trainer {
         let v = m.split_off(layout.keys().len());
         storage.fill(ADAM_M, &m)?;
         storage.fill(ADAM_V, &v)?;
-        let here = (device.info().name.clone(), crate::cpu::threads());
+        let here = (device.info().name.clone(), mdlm_engine::cpu::threads());
         if here != (state.device.clone(), state.threads) {
             log::warn!(
                 "the run was saved on {} with {} threads and goes on on {} with {}: its numbers will round differently",

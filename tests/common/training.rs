@@ -10,8 +10,8 @@ use mdlm::objective;
 use mdlm::objective::Clean;
 use mdlm::process::q_xt;
 use mdlm::train::{StepOutcome, TrainSession};
-use mdlm_engine::graph::PARAMS;
 use mdlm_engine::graph::Storage;
+use mdlm_engine::graph::{GRADS, PARAMS};
 use mdlm_engine::ops::RowLoss;
 use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
 use mdlm_engine::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
@@ -105,14 +105,40 @@ impl Training {
     /// A micro-step, with the update or without.
     pub fn run(&mut self, k: u64, update: bool) -> Result<StepOutcome> {
         let batch = self.batch(k);
-        let (n, optim) = (k as i32 + 1, OptimConfig::default());
-        let step = Step::default()
-            .with(DROPOUT_KEY, stream_key(3, Stream::Dropout, k))
-            .with(LR, 1e-2)
-            .with(BIAS1, 1.0 - optim.beta1.powi(n))
-            .with(BIAS2, 1.0 - optim.beta2.powi(n))
-            .with(EMA_DECAY, 0.9);
-        block_on(self.session.run(&mut self.storage, &batch, step, update))
+        let run = self
+            .session
+            .run(&mut self.storage, &batch, values(k), update);
+        block_on(run)
+    }
+
+    /// As [`Training::step`], with the gradients taken out and put back between backward and update.
+    pub fn step_in_phases(&mut self, k: u64) -> Result<StepOutcome> {
+        let outcome = self.run(k, false)?;
+        for slab in 0..self.backbone.layout.slabs().len() {
+            let grads = block_on(self.storage.read_slab(GRADS, slab))?;
+            self.storage.write_slab(GRADS, slab, &grads)?;
+        }
+        let updated = block_on(self.session.update(&mut self.storage, &values(k)))?;
+        let loss = outcome.loss;
+        Ok(StepOutcome { loss, ..updated })
+    }
+
+    /// As several [`Training::step`]s, each submitted before the last one's numbers are read.
+    pub fn steps_ahead(&mut self, steps: std::ops::Range<u64>) -> Result<Vec<StepOutcome>> {
+        let (mut outcomes, mut running) = (Vec::new(), None);
+        for k in steps {
+            let batch = self.batch(k);
+            let submit = self
+                .session
+                .submit(&mut self.storage, &batch, values(k), true);
+            if let Some(last) = running.replace(block_on(submit)?) {
+                outcomes.push(block_on(self.session.finish(last))?);
+            }
+        }
+        if let Some(last) = running {
+            outcomes.push(block_on(self.session.finish(last))?);
+        }
+        Ok(outcomes)
     }
 
     fn batch(&self, k: u64) -> Pass {
@@ -138,4 +164,15 @@ impl Training {
             .map(|arena| block_on(self.storage.read(arena)).unwrap())
             .into()
     }
+}
+
+/// The scalars of the k-th step.
+fn values(k: u64) -> Step {
+    let (n, optim) = (k as i32 + 1, OptimConfig::default());
+    Step::default()
+        .with(DROPOUT_KEY, stream_key(3, Stream::Dropout, k))
+        .with(LR, 1e-2)
+        .with(BIAS1, 1.0 - optim.beta1.powi(n))
+        .with(BIAS2, 1.0 - optim.beta2.powi(n))
+        .with(EMA_DECAY, 0.9)
 }
