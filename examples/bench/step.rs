@@ -80,6 +80,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())
         })?;
+        host_ms = train.session().host_ms();
         // each step is given away before the last one's numbers are read
         let mut running = None;
         ahead = time(seconds, || {
@@ -94,7 +95,6 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         }
         (name, flops) = ("train_step", 3 * shape.forward_flops());
         report = train.graph.graph.report(device.class(), &TRAINING)?;
-        host_ms = train.session().host_ms();
     } else {
         let options = Options {
             batch: shape.batch,
