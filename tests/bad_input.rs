@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../examples/bench/reference.rs"]
+mod reference;
 
 mod bad_input {
     mod checkpoints;

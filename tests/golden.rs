@@ -4,6 +4,8 @@
 mod common;
 #[path = "golden_parts/forward.rs"]
 mod forward;
+#[path = "../examples/bench/reference.rs"]
+mod reference;
 #[path = "golden_parts/sampling.rs"]
 mod sampling;
 #[path = "golden_parts/training.rs"]

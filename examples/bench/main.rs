@@ -2,6 +2,7 @@
 
 mod kernels;
 mod launch;
+mod reference;
 mod sample;
 mod step;
 #[path = "../support/mod.rs"]

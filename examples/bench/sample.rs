@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use crate::reference::{Predictor, Reference, autoregressive};
 use anyhow::Context;
 use mdlm::Error;
 use mdlm::blocking::wait;
@@ -13,7 +14,6 @@ use mdlm::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
 use mdlm::device::Device;
 use mdlm::model::Model;
 use mdlm::sample::Canvas;
-use mdlm::sample::reference::{Predictor, Reference, autoregressive};
 use serde_json::{Value, json};
 
 use crate::{Shape, median, random};

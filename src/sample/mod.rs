@@ -6,7 +6,6 @@
 mod canvas;
 mod check;
 mod denoiser;
-pub mod reference;
 mod report;
 mod rules;
 mod sampler;

@@ -1,12 +1,12 @@
 //! Templates, the reference's samplers, and evaluations that cannot work.
 
+use crate::reference::{Predictor, Reference, autoregressive};
 use mdlm::Result;
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
 use mdlm::data::{Blocks, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, Judge, perplexity};
 use mdlm::model::{Description, Model};
 use mdlm::sample::Canvas;
-use mdlm::sample::reference::{Predictor, Reference, autoregressive};
 use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 

@@ -4,14 +4,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mdlm::config::ModelConfig;
+use mdlm::model::trunks::{Bert, BertKind, Llama, Names};
+use mdlm::model::{DrawGraph, Network, Options, TrainGraph, Trunk};
 use mdlm_engine::gpu::{DeviceClass, Source};
 use mdlm_engine::graph::{Graph, Layout, Tensor};
 use mdlm_engine::ops::Norm;
+use mdlm_engine::ops::RowLoss;
 use mdlm_engine::ops::{Attend, Seen};
 use mdlm_engine::ops::{Dropout, Form};
+use mdlm_engine::program::Element;
 use mdlm_engine::program::Extent;
 
-use crate::graphs::{build, configs, purposes};
+use crate::graphs::{ADAMW, build, configs, purposes};
 
 /// Labels and texts of every shader that a graph of the library uses on any class of device.
 pub fn catalogue() -> Vec<(String, String)> {
@@ -37,6 +41,7 @@ fn library() -> Vec<Graph> {
         graphs.extend([16, 48, 64, 128].map(|dim| attention(dim, 65, seen)));
     }
     graphs.extend([16, 48, 64, 256].map(|dim| attention(dim, 1, None)));
+    graphs.extend(published());
     let large = configs().into_iter().map(|config| ModelConfig {
         hidden_size: 512,
         n_heads: 512 / config.head_dim(),
@@ -115,6 +120,67 @@ fn attention(head_dim: usize, length: usize, seen: Option<Seen>) -> Graph {
     let attend = Attend::fused(qkv, 2, 1, head_dim, seen.unwrap_or(by));
     let o = g.attention("o", &attend).unwrap();
     differentiate(g, o)
+}
+
+/// Networks of published models, in training, and drawing from weights in half precision.
+fn published() -> Vec<Graph> {
+    let llama = Llama {
+        vocab_size: 301,
+        hidden_size: 48,
+        n_blocks: 1,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 16,
+        mlp_size: 80,
+        length: 64,
+        eps: 1e-6,
+        rotary_base: 1e4,
+        rotary_dim: 8,
+        qkv_bias: true,
+        qk_norm: true,
+        tied: true,
+        causal: false,
+        windows: vec![Some(3)],
+        frozen_token: None,
+        blind_pads: false,
+        names: Names::HuggingFace,
+    };
+    let bert = |kind| Bert {
+        vocab_size: 301,
+        hidden_size: 32,
+        n_blocks: 2,
+        n_heads: 2,
+        mlp_size: 48,
+        length: 64,
+        eps: 1e-5,
+        kind,
+    };
+    let modern = BertKind::Modern {
+        global_every: 2,
+        reach: 3,
+        bases: [1e4, 1e5],
+    };
+    let trunks: [Arc<dyn Trunk>; 3] = [
+        Arc::new(llama),
+        Arc::new(bert(BertKind::Classic { types: 2 })),
+        Arc::new(bert(modern)),
+    ];
+    let options = Options {
+        batch: 2,
+        length: 33,
+        ..Options::default()
+    };
+    let mut graphs = Vec::new();
+    for trunk in trunks {
+        let network = Network::new(trunk.clone(), usize::MAX, Element::F32).unwrap();
+        let train = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, ADAMW);
+        graphs.push(train.unwrap().graph);
+        for element in [Element::F16, Element::Bf16] {
+            let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();
+            graphs.push(DrawGraph::new(&network, options).unwrap().graph);
+        }
+    }
+    graphs
 }
 
 /// With the gradient of the sum over all elements, weighted.

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use crate::common::Executor;
 use crate::common::close::Report;
 use crate::common::fixtures::{Fixture, short};
+use crate::reference::{Position, Predictor, Reference, autoregressive, race};
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, Parameterization};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::{Backbone, Description, Model, write_weights};
 use mdlm::process::Schedule;
-use mdlm::sample::reference::{Position, Predictor, Reference, autoregressive, race};
 
 /// The fixture's model, through files in the published layout.
 async fn model(

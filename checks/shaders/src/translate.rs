@@ -28,7 +28,9 @@ pub fn translate(wgsl: &str) -> Result<Translation, String> {
 
 pub(crate) fn parse(wgsl: &str) -> Result<(naga::Module, ModuleInfo), String> {
     let module = wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // unpack2x16float is part of WebGPU's core; the flag is for downlevel devices without it
+    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let info = Validator::new(ValidationFlags::all(), core)
         .validate(&module)
         .map_err(|error| error.emit_to_string(wgsl))?;
     if module.entry_points.is_empty() {

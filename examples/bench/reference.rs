@@ -3,12 +3,14 @@
 //!
 //! Everything behind the logits happens on the host in f64, so a run is the reference's token for
 //! token given its uniforms. With f32 uniforms that race reveals too little (see `ops/categorical.rs`): use
-//! [`crate::sample::Sampler`] for anything but comparison.
+//! [`mdlm::sample::Sampler`] for anything but comparison.
 
-use crate::config::{ModelKind, Parameterization};
-use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::process::Schedule;
+#![allow(dead_code, missing_docs, unreachable_pub)] // benchmarks and tests each use a part of it
+
+use mdlm::config::{ModelKind, Parameterization};
+use mdlm::error::{Error, Result};
+use mdlm::model::Model;
+use mdlm::process::Schedule;
 
 /// The end of the reference's grid of times.
 const EPS: f64 = 1e-5;
