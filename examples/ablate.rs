@@ -99,7 +99,7 @@ impl Bench<'_> {
         if let Some(dir) = &found
             && TrainState::read(dir)?.step >= self.args.steps
         {
-            let saved = support::config(&dir.join(checkpoint::CONFIG))?;
+            let saved = mdlm::io::settings::read(&dir.join(checkpoint::CONFIG))?;
             let ModelConfig {
                 vocab_size,
                 mask_index,

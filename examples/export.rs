@@ -63,7 +63,7 @@ fn card(
     device: &Device,
 ) -> anyhow::Result<Value> {
     let dir = checkpoint::resolve(checkpoint)?;
-    let config = support::config(&dir.join(checkpoint::CONFIG))?;
+    let config = mdlm::io::settings::read(&dir.join(checkpoint::CONFIG))?;
     let corpus = Corpus::load(
         &support::found(&config.data),
         config.model.length,

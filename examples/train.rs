@@ -87,7 +87,7 @@ impl Args {
     /// The settings: flag over --set over file over the saved run over default.
     fn resolve(&self, device: &Device, saved: Option<TrainConfig>) -> mdlm::Result<TrainConfig> {
         let mut config = match (&self.config, saved) {
-            (Some(path), _) => support::config(path)?,
+            (Some(path), _) => mdlm::io::settings::read(path)?,
             (None, Some(saved)) => saved,
             (None, None) => default_config(device),
         };
@@ -240,7 +240,7 @@ fn run() -> anyhow::Result<()> {
     };
     let saved = found
         .as_ref()
-        .map(|dir| support::config(&dir.join(checkpoint::CONFIG)));
+        .map(|dir| mdlm::io::settings::read(&dir.join(checkpoint::CONFIG)));
     let config = args.resolve(&device, saved.transpose()?)?;
     let files = support::found(&config.data);
     let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;

@@ -247,12 +247,12 @@ fn a_judge_scores_what_was_drawn() {
     assert_eq!(q.std_err(), None);
 
     let nothing = block_on(judge.perplexity(&[vec![5]], &tokenizer));
-    refused(nothing.map(|_| ()), "config", &["no text"]);
+    refused(nothing.map(|_| ()), "argument", &["no text"]);
     let denoiser = load(device, &of(ModelKind::Dit), None);
     let mut judge = Judge::Autoregressive(Box::new(denoiser));
     refused(
         block_on(judge.perplexity(&samples, &tokenizer)).map(|_| ()),
-        "config",
+        "argument",
         &["autoregressive"],
     );
 }

@@ -190,7 +190,7 @@ fn other_models_are_refused() {
     write(dir.path(), &weights, "");
     let mut model = block_on(Gpt2::load(device, dir.path())).unwrap();
     let long = vec![0; POSITIONS + 1];
-    refused(block_on(model.nll(&long)), "config", &["70 positions"]);
+    refused(block_on(model.nll(&long)), "argument", &["70 positions"]);
     refused(
         block_on(model.nll(&[0, 23])),
         "token",

@@ -176,8 +176,8 @@ fn a_complete_run_stays_as_it_is() {
     let mut fresh = block_on(Trainer::new(device, &config, corpus())).unwrap();
     refused(
         run(&mut fresh, dir.path(), 3),
-        "config",
-        &["config out", "already holds checkpoints"],
+        "argument",
+        &["out = ", "already holds checkpoints"],
     );
     assert!(contents(dir.path()) == before);
 }
@@ -211,14 +211,14 @@ fn a_run_can_start_from_another_model() {
 
     block_on(trainer.step()).unwrap();
     let begun = block_on(trainer.start_from(&model));
-    refused(begun, "config", &["config init", "has done 1 steps"]);
+    refused(begun, "argument", &["init", "has done 1 steps"]);
     let mut wider = longer;
     wider.model.hidden_size = 64;
     let other = block_on(new(&wider).start_from(&model));
     refused(
         other,
-        "config",
-        &["config init", "it has no backbone.vocab_embed.embedding"],
+        "argument",
+        &["init = ", "it has no backbone.vocab_embed.embedding"],
     );
 }
 

@@ -273,7 +273,7 @@ fn templates() {
     ] {
         refused(
             parse(bad),
-            "config",
+            "argument",
             &["template", &bad[bad.find('[').unwrap()..]],
         );
     }

@@ -76,6 +76,22 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// An argument of a call that cannot work.
+    #[error("{name} = {value}: {problem}")]
+    Argument {
+        /// What it is.
+        name: String,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something that does one call at a time has not ended the last one.
+    #[error("{what} is busy: a call is still running, await it first")]
+    Busy {
+        /// What was called.
+        what: &'static str,
+    },
     /// A checkpoint file that cannot be used.
     #[error("checkpoint {}{}: {problem}", path.display(), tensor.as_ref().map(|t| format!(", tensor {t}")).unwrap_or_default())]
     Checkpoint {
@@ -141,6 +157,8 @@ impl Error {
             Self::Shape { .. } => "shape",
             Self::Token { .. } => "token",
             Self::Config { .. } => "config",
+            Self::Argument { .. } => "argument",
+            Self::Busy { .. } => "busy",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Corpus { .. } => "corpus",
             Self::NonFinite { .. } => "non_finite",
@@ -186,6 +204,19 @@ impl Error {
     ) -> Self {
         Self::Config {
             key: key.into(),
+            value: value.to_string(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Makes an [`Error::Argument`].
+    pub fn argument(
+        name: impl Into<String>,
+        value: impl ToString,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::Argument {
+            name: name.into(),
             value: value.to_string(),
             problem: problem.into(),
         }

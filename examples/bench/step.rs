@@ -139,9 +139,8 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
     ] {
         line[key] = value;
     }
-    if !ahead.is_empty() {
-        line["ahead_median_ms"] = json!(median(&ahead));
-    }
+    // of training only
+    line["ahead_median_ms"] = json!((!ahead.is_empty()).then(|| median(&ahead)));
     println!("{line}");
     Ok(())
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use mdlm::blocking::wait;
 use mdlm::config::{DataConfig, ModelKind, SampleConfig, SamplerKind, TrainConfig};
 use mdlm::device::Device;
-use mdlm::io::checkpoint;
 use mdlm::model::Model;
 
 /// Where to compute.
@@ -161,22 +160,6 @@ impl SampleArgs {
             note_steps(SamplerKind::LeftToRight);
         }
     }
-}
-
-/// The settings in a file; its name stands in errors about its form.
-pub fn config(path: &Path) -> mdlm::Result<TrainConfig> {
-    let text = checkpoint::read_text(path, 1 << 16)?;
-    TrainConfig::from_toml(&text).map_err(|error| match error {
-        mdlm::Error::Config {
-            key,
-            value,
-            problem,
-        } => {
-            let problem = format!("{problem} (in {})", path.display());
-            mdlm::Error::config(key, value, problem)
-        }
-        other => other,
-    })
 }
 
 fn note_steps(sampler: SamplerKind) {

@@ -103,7 +103,7 @@ pub struct Evaluator {
 /// Perplexity of a model on blocks, in batches of `batch` blocks; see [`Evaluator::perplexity`].
 ///
 /// # Errors
-/// As [`Evaluator::new`] and [`Evaluator::perplexity`]; [`Error::Config`] for batches of no block.
+/// As [`Evaluator::new`] and [`Evaluator::perplexity`]; [`Error::Argument`] for batches of no block.
 pub async fn perplexity(
     model: &mut Model,
     blocks: &Blocks,
@@ -112,7 +112,7 @@ pub async fn perplexity(
     progress: impl FnMut(u64, u64),
 ) -> Result<Perplexity> {
     if batch == 0 {
-        return Err(Error::config("batch", 0, "must be at least 1"));
+        return Err(Error::argument("batch", 0, "must be at least 1"));
     }
     let objective = objective::make(model.config(), model.noise(), model.objective())?;
     let shape = model.config().clone();
@@ -179,7 +179,7 @@ impl Evaluator {
     /// `progress(done, total)` is called after each batch.
     ///
     /// # Errors
-    /// [`Error::Config`] for a mode that does not fit the model, [`Error::DeviceLost`] and its kin.
+    /// [`Error::Argument`] for a mode that does not fit the model, [`Error::DeviceLost`] and its kin.
     pub async fn perplexity(
         &mut self,
         storage: &mut Storage,
@@ -192,7 +192,7 @@ impl Evaluator {
         let count = config.count(blocks);
         if count == 0 {
             let problem = "there is no held-out block";
-            return Err(Error::config("blocks", config.most, problem));
+            return Err(Error::argument("blocks", config.most, problem));
         }
         let exact = self.exact_in_t(config.mode);
         let (samples, stratified) = match (self.objective.autoregressive(), exact) {
@@ -256,15 +256,15 @@ impl Evaluator {
     fn check(&self, config: &EvalConfig) -> Result<()> {
         if !(1..=MOST_SAMPLES).contains(&config.samples) {
             let problem = format!("must be in 1..={MOST_SAMPLES}");
-            return Err(Error::config("samples", config.samples, problem));
+            return Err(Error::argument("samples", config.samples, problem));
         }
         if config.t_steps > MOST_STEPS {
             let problem = format!("must be in 0..={MOST_STEPS}");
-            return Err(Error::config("T", config.t_steps, problem));
+            return Err(Error::argument("T", config.t_steps, problem));
         }
         let eps = config.sampling_eps;
         if !(eps > 0.0 && eps < 1.0) {
-            return Err(Error::config(
+            return Err(Error::argument(
                 "sampling_eps",
                 eps,
                 "must be above 0 and below 1",
@@ -272,7 +272,7 @@ impl Evaluator {
         }
         if config.t_steps > 0 && !self.exact_in_t(config.mode) {
             let problem = "a finite T is evaluated by the exact mode, for SUBS models";
-            return Err(Error::config("T", config.t_steps, problem));
+            return Err(Error::argument("T", config.t_steps, problem));
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ impl Judge {
     /// scored in windows, the last token of one being the context of the next.
     ///
     /// # Errors
-    /// [`Error::Config`] for a judge that is no autoregressive model or carries no tokenizer and for samples of
+    /// [`Error::Argument`] for a judge that is no autoregressive model or carries no tokenizer and for samples of
     /// no token, what the judge's tokenizer refuses, or what the device refuses.
     pub async fn perplexity(
         &mut self,
@@ -35,7 +35,7 @@ impl Judge {
             Self::Gpt2(model, tokenizer) => (tokenizer.clone(), model.length().max(2)),
             Self::Autoregressive(model) => {
                 let missing = "the judge carries no tokenizer";
-                let missing = || Error::config("judge", "", missing);
+                let missing = || Error::argument("judge", "", missing);
                 let tokenizer = model.tokenizer().cloned().ok_or_else(missing)?;
                 (tokenizer, model.config().length.max(2))
             }
@@ -68,7 +68,7 @@ impl Judge {
         }
         if scored.is_empty() {
             let problem = "hold no text to judge";
-            return Err(Error::config("samples", samples.len(), problem));
+            return Err(Error::argument("samples", samples.len(), problem));
         }
         Ok(Perplexity::estimate(&scored, 1))
     }

@@ -42,9 +42,9 @@ pub type Ours = dyn Fn(&Path) -> Result<()>;
 /// Refuses a folder with anything but regular files of these names.
 ///
 /// # Errors
-/// [`Error::Config`] that names what it holds.
+/// [`Error::Argument`] that names what it holds.
 pub fn only(folder: &Path, names: &[&str]) -> Result<()> {
-    let refuse = |problem: String| Err(Error::config("out", folder.display(), problem));
+    let refuse = |problem: String| Err(Error::argument("out", folder.display(), problem));
     let metadata = fs::symlink_metadata(folder).map_err(Error::io(folder, "open"))?;
     if !metadata.is_dir() {
         let problem = "is there and no folder: it is left as it is; take another name";

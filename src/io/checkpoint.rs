@@ -81,7 +81,7 @@ pub fn name(step: u64) -> String {
 /// Refuses a place in a checkpoint, which holds its own files and nothing else.
 ///
 /// # Errors
-/// [`Error::Config`] that names the checkpoint.
+/// [`Error::Argument`] that names the checkpoint.
 pub fn refuse_inside(path: &Path) -> Result<()> {
     let absolute = std::path::absolute(path).map_err(Error::io(path, "open"))?;
     let checkpoint = |folder: &&Path| {
@@ -95,7 +95,7 @@ pub fn refuse_inside(path: &Path) -> Result<()> {
                 "{} is a checkpoint, which nothing can be added to",
                 folder.display()
             );
-            Err(Error::config("out", path.display(), problem))
+            Err(Error::argument("out", path.display(), problem))
         }
     }
 }

@@ -31,7 +31,7 @@ const GPT2_VOCAB: u64 = 50_258;
 /// stop between files only.
 ///
 /// # Errors
-/// [`Error::Hub`], [`Error::Config`] for a name without an owner, [`Error::Io`], [`Error::Cancelled`].
+/// [`Error::Hub`], [`Error::Argument`] for a name without an owner, [`Error::Io`], [`Error::Cancelled`].
 pub fn fetch_model(repo_id: &str, observer: &mut dyn Observer) -> Result<PathBuf> {
     let hub = ApiBuilder::from_env().with_retries(3);
     fetch_with(hub, Cache::from_env(), repo_id, observer)
@@ -50,7 +50,7 @@ fn fetch_with(
     };
     if parts.len() != 2 || !parts.iter().all(plain) {
         let problem = "expected owner/name, such as kuleshov-group/mdlm-owt";
-        return Err(Error::config("repository", repo_id, problem));
+        return Err(Error::argument("repository", repo_id, problem));
     }
     let api = hub.build().map_err(|e| refused(repo_id, "", &e))?;
     let cached = |file: &str| {
@@ -329,7 +329,7 @@ mod tests {
         refused(&serve(PUBLISHED), "someone/absent", "404");
         for name in ["mdlm-owt", "a/b/c", "../x", "a/", "a/b c"] {
             let error = refused("http://127.0.0.1:1", name, "owner/name");
-            assert_eq!(error.code(), "config");
+            assert_eq!(error.code(), "argument");
         }
     }
 }

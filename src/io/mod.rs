@@ -17,6 +17,8 @@ mod manifest;
 pub mod read;
 pub mod safetensors;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod settings;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod text;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokens;

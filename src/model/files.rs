@@ -42,7 +42,7 @@ pub fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<V
 /// loader expects.
 ///
 /// # Errors
-/// [`crate::Error::Io`]; [`crate::Error::Config`] that names the tensor whose values are too large for the precision.
+/// [`crate::Error::Io`]; [`crate::Error::Argument`] that names the tensor whose values are too large for the precision.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn write_weights(
     path: &Path,
@@ -60,7 +60,7 @@ pub fn write_weights(
 /// What `write_weights` would write.
 ///
 /// # Errors
-/// [`crate::Error::Config`] that names the tensor whose values are too large for the precision.
+/// [`crate::Error::Argument`] that names the tensor whose values are too large for the precision.
 pub fn weights_to_bytes(
     layout: &Layout,
     head_dim: usize,

@@ -163,12 +163,12 @@ impl Gpt2 {
     /// Negative log-likelihood of each token but the first given those before it, nats.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::Config`] for more tokens than positions, or what the device refuses.
+    /// [`Error::Token`], [`Error::Argument`] for more tokens than positions, or what the device refuses.
     pub async fn nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
         check_tokens(tokens, self.network.trunk.vocab_size())?;
         if tokens.len() > self.network.trunk.length() {
             let problem = format!("the model has {} positions", self.network.trunk.length());
-            return Err(Error::config("tokens", tokens.len(), problem));
+            return Err(Error::argument("tokens", tokens.len(), problem));
         }
         if tokens.len() < 2 {
             return Ok(Vec::new());

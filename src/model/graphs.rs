@@ -105,7 +105,7 @@ impl TrainGraph {
     /// 64), by default what fits 64 MiB.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the length is above the model's.
+    /// [`crate::Error::Argument`] if the length is above the model's.
     pub fn new(
         network: &Network,
         options: Options,
@@ -117,7 +117,7 @@ impl TrainGraph {
         let half = |slab: &Slab| slab.element != Element::F32;
         if network.layout.slabs().iter().any(half) {
             let problem = "weights in half precision are for inference: train in f32";
-            return Err(Error::config("weights", "half precision", problem));
+            return Err(Error::argument("weights", "half precision", problem));
         }
         let options = Options {
             training: true,
@@ -158,7 +158,7 @@ impl EvalGraph {
     /// Builds it, listed rows scored by `row_loss`.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the length is above the model's.
+    /// [`crate::Error::Argument`] if the length is above the model's.
     pub fn new(network: &Network, options: Options, row_loss: RowLoss) -> Result<Self> {
         let (mut graph, call, hidden) = network.begin(options)?;
         let (inputs, [_, nll]) = loss(network, &mut graph, hidden, row_loss, None, false)?;
@@ -185,7 +185,7 @@ impl LogitsGraph {
     /// Builds it; `keep_all` keeps every activation readable.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the length is above the model's.
+    /// [`crate::Error::Argument`] if the length is above the model's.
     pub fn new(network: &Network, options: Options, keep_all: bool) -> Result<Self> {
         let (mut graph, call, hidden) = network.begin(options)?;
         if keep_all {
@@ -231,7 +231,7 @@ impl DrawGraph {
     /// kept: rows are sequences.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if the length is above the model's.
+    /// [`crate::Error::Argument`] if the length is above the model's.
     pub fn new(network: &Network, options: Options) -> Result<Self> {
         let (mut graph, call, hidden) = network.begin(options)?;
         let trunk = &*network.trunk;

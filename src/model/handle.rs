@@ -78,7 +78,7 @@ impl Model {
     /// it has a tokenizer, `tokenizer.json`; see [`Published::save`](crate::model::Published::save).
     ///
     /// # Errors
-    /// As [`Published::save`](crate::model::Published::save); [`Error::Config`] for values too large for the precision.
+    /// As [`Published::save`](crate::model::Published::save); [`Error::Argument`] for values too large for the precision.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn save(
         &self,
@@ -128,7 +128,7 @@ impl Model {
     /// sequence (ignored without time conditioning).
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::Shape`], [`Error::Config`] for a length above the model's.
+    /// [`Error::Token`], [`Error::Shape`], [`Error::Argument`] for a length above the model's.
     pub async fn logits(&mut self, xt: &[u32], sigma: &[f64]) -> Result<Vec<f32>> {
         let batch = sigma.len();
         if batch == 0 || xt.is_empty() || !xt.len().is_multiple_of(batch) {
@@ -173,12 +173,12 @@ impl Model {
     /// autoregressive model.
     ///
     /// # Errors
-    /// [`Error::Config`] for a denoiser, and all of [`Model::logits`].
+    /// [`Error::Argument`] for a denoiser, and all of [`Model::logits`].
     pub async fn next_token_nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
         let c = &self.backbone.config;
         if c.kind != ModelKind::Ar {
             let problem = "only an autoregressive model gives text a likelihood token by token";
-            return Err(Error::config("model.kind", "dit", problem));
+            return Err(Error::argument("model.kind", "dit", problem));
         }
         if tokens.len() < 2 {
             return Ok(Vec::new());

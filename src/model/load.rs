@@ -1,10 +1,10 @@
 //! Models from folders.
 
-use crate::config::TrainConfig;
 use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::error::Result;
-use crate::io::checkpoint::{read_text, resolve};
+use crate::io::checkpoint::resolve;
+use crate::io::settings;
 use crate::model::{Description, Model, describe, fitting, read_weights};
 
 impl Model {
@@ -31,7 +31,7 @@ impl Model {
             });
         }
         let dir = resolve(path)?;
-        let config = TrainConfig::from_toml(&read_text(&dir.join("config.toml"), 1 << 16)?)?;
+        let config = settings::read(&dir.join("config.toml"))?;
         let path = dir.join("tokenizer.json");
         let tokenizer = Tokenizer::from_file_named(&path, &(&config.data).into())?;
         let tokenizer = fitting(&path, tokenizer, &config.model)?;

@@ -46,7 +46,7 @@ impl Network {
     /// A graph with the network in it, up to its hidden states.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes that cannot be; what the trunk says.
+    /// [`Error::Argument`] for sizes that cannot be; what the trunk says.
     pub fn begin(&self, options: Options) -> Result<(Graph, Call, Tensor)> {
         let mut g = Graph::new(self.layout.clone());
         let mut call = Call::new(&mut g, &*self.trunk, options)?;

@@ -210,13 +210,13 @@ impl Published {
     /// model that was written in this way.
     ///
     /// # Errors
-    /// [`Error::Config`] that names what else stands at the target, and leaves it as it is; [`Error::Io`] that
+    /// [`Error::Argument`] that names what else stands at the target, and leaves it as it is; [`Error::Io`] that
     /// names path and action.
     pub fn save(&self, dir: &Path, card: Option<&[u8]>) -> Result<()> {
         use crate::io::{atomic, checkpoint::write_bytes};
         let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
             let problem = "is not the name of a folder to be made";
-            return Err(Error::config("out", dir.display(), problem));
+            return Err(Error::argument("out", dir.display(), problem));
         };
         crate::io::checkpoint::refuse_inside(dir)?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -259,7 +259,7 @@ fn exported(folder: &Path) -> Result<()> {
     if !written {
         let problem =
             "holds a model that was not exported from here: it is left as it is; take another name";
-        return Err(Error::config("out", folder.display(), problem));
+        return Err(Error::argument("out", folder.display(), problem));
     }
     Ok(())
 }
@@ -278,7 +278,7 @@ impl Model {
     /// Its files in the published layout.
     ///
     /// # Errors
-    /// [`Error::Config`] for weights too large for the precision; [`Error::DeviceLost`] and its kin.
+    /// [`Error::Argument`] for weights too large for the precision; [`Error::DeviceLost`] and its kin.
     pub async fn publish(&self, precision: Precision) -> Result<Published> {
         let description = Description {
             model: self.config().clone(),

@@ -35,7 +35,7 @@ pub trait Trunk: Debug + Send + Sync {
     /// Appends the network up to its last norm: `[rows, width]`.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Internal`] for a call that it does not support.
+    /// [`Error::Argument`] or [`Error::Internal`] for a call that it does not support.
     fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor>;
 
     /// Appends what stands between the trunk and the logits.
@@ -142,7 +142,7 @@ impl Call {
     /// Checks the sizes and makes the inputs that every network has.
     ///
     /// # Errors
-    /// [`Error::Config`] for a batch or a length that cannot be.
+    /// [`Error::Argument`] for a batch or a length that cannot be.
     pub fn new(g: &mut Graph, trunk: &dyn Trunk, options: Options) -> Result<Self> {
         let (batch, length) = (options.batch, options.length);
         let period = match options.positions {
@@ -150,7 +150,7 @@ impl Call {
             _ => length,
         };
         if batch == 0 || length == 0 || period == 0 || period > trunk.length() {
-            return Err(Error::config(
+            return Err(Error::argument(
                 "batch x length",
                 format!("{batch} x {length}"),
                 format!(
@@ -164,7 +164,7 @@ impl Call {
         if rows > 1 << 31 {
             let problem = "makes more than 2147483648 tokens at a time";
             let shown = format!("{batch} x {length}");
-            return Err(Error::config("batch x length", shown, problem));
+            return Err(Error::argument("batch x length", shown, problem));
         }
         let xt = g.input_uint("xt", &[rows]);
         let segments = options

@@ -22,10 +22,10 @@ impl Block {
     /// With blocks of so many tokens.
     ///
     /// # Errors
-    /// [`Error::Config`] for blocks of none.
+    /// [`Error::Argument`] for blocks of none.
     pub fn new(inner: Arc<dyn Objective>, block: usize) -> Result<Self> {
         if block == 0 {
-            return Err(Error::config("block size", 0, "must be at least 1"));
+            return Err(Error::argument("block size", 0, "must be at least 1"));
         }
         Ok(Self { inner, block })
     }

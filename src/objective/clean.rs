@@ -41,10 +41,10 @@ pub(super) fn check(clean: &Clean<'_>, t: &[f64]) -> Result<()> {
     }
     if !(clean.total.is_finite() && clean.total > 0.0) {
         let problem = "the tokens that count must be more than none";
-        return Err(Error::config("batch total", clean.total, problem));
+        return Err(Error::argument("batch total", clean.total, problem));
     }
     match t.iter().find(|&&t| !(t > 0.0 && t <= 1.0)) {
-        Some(&t) => Err(Error::config("diffusion time", t, "must be in (0, 1]")),
+        Some(&t) => Err(Error::argument("diffusion time", t, "must be in (0, 1]")),
         None => Ok(()),
     }
 }

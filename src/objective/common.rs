@@ -60,7 +60,7 @@ pub trait Objective: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if sizes do not agree, [`crate::Error::Token`] for a token outside the vocabulary,
-    /// [`crate::Error::Config`] for a time outside (0, 1] or a total that is not positive.
+    /// [`crate::Error::Argument`] for a time outside (0, 1] or a total that is not positive.
     fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>>;
 
     /// Times of a global batch of `n` sequences.

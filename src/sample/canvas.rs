@@ -40,7 +40,7 @@ impl Canvas {
     /// Frozen tokens followed by open positions up to `length`.
     ///
     /// # Errors
-    /// [`Error::Config`] if the tokens do not fit.
+    /// [`Error::Argument`] if the tokens do not fit.
     pub fn prompt(tokens: &[u32], length: usize) -> Result<Self> {
         check_length(tokens.len(), length)?;
         let mut canvas = Self::open(length);
@@ -76,7 +76,7 @@ impl Canvas {
     /// token, and text behind a gap does not begin anew.
     ///
     /// # Errors
-    /// [`Error::Config`] for a malformed mask or too many of them, or what the tokenizer refuses.
+    /// [`Error::Argument`] for a malformed mask or too many of them, or what the tokenizer refuses.
     pub fn parse(template: &str, tokenizer: &Tokenizer) -> Result<Self> {
         Self::read(template, tokenizer, false)
     }
@@ -85,7 +85,7 @@ impl Canvas {
     /// beginning of a gap.
     ///
     /// # Errors
-    /// As [`Canvas::parse`]; [`Error::Config`] if the template does not fit.
+    /// As [`Canvas::parse`]; [`Error::Argument`] if the template does not fit.
     pub fn begin(template: &str, tokenizer: &Tokenizer, length: usize) -> Result<Self> {
         let mut canvas = Self::read(template, tokenizer, true)?;
         check_length(canvas.len(), length)?;
@@ -123,7 +123,7 @@ impl Canvas {
     fn range(&mut self, range: Range<usize>) -> Result<&mut [Position]> {
         let length = self.len();
         self.positions.get_mut(range.clone()).ok_or_else(|| {
-            Error::config(
+            Error::argument(
                 "range",
                 format!("{range:?}"),
                 format!("outside a canvas of {length}"),
@@ -134,12 +134,12 @@ impl Canvas {
     /// Freezes positions that hold a token.
     ///
     /// # Errors
-    /// [`Error::Config`] if the range leaves the canvas or holds a mask.
+    /// [`Error::Argument`] if the range leaves the canvas or holds a mask.
     pub fn freeze(&mut self, range: Range<usize>) -> Result<()> {
         let text = format!("{range:?}");
         let positions = self.range(range)?;
         if positions.iter().any(|p| p.token.is_none()) {
-            return Err(Error::config(
+            return Err(Error::argument(
                 "range",
                 text,
                 "a masked position cannot be frozen",
@@ -152,7 +152,7 @@ impl Canvas {
     /// Masks positions again and opens them.
     ///
     /// # Errors
-    /// [`Error::Config`] if the range leaves the canvas.
+    /// [`Error::Argument`] if the range leaves the canvas.
     pub fn reopen(&mut self, range: Range<usize>) -> Result<()> {
         self.range(range)?.fill(Position {
             token: None,
@@ -204,11 +204,11 @@ impl Canvas {
 fn check_length(tokens: usize, length: usize) -> Result<()> {
     if length > LONGEST {
         let problem = format!("must be at most {LONGEST}");
-        return Err(Error::config("canvas length", length, problem));
+        return Err(Error::argument("canvas length", length, problem));
     }
     if tokens > length {
         let problem = format!("{tokens} tokens do not fit a canvas of {length}");
-        return Err(Error::config("prompt", tokens, problem));
+        return Err(Error::argument("prompt", tokens, problem));
     }
     Ok(())
 }
@@ -236,7 +236,7 @@ fn parts(template: &str) -> Result<Vec<Part>> {
         let bad = |problem: &str| {
             let shown: String = gap.chars().take(40).collect();
             let problem = format!("{problem}; \\[MASK is the text itself");
-            Error::config("template", shown, problem)
+            Error::argument("template", shown, problem)
         };
         let (number, behind) = inner
             .split_once(']')

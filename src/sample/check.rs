@@ -8,22 +8,22 @@ use crate::sample::Canvas;
 /// Errors of canvases that no model could fill.
 pub fn check_canvases(canvases: &[Canvas], vocab_size: usize, mask_index: u32) -> Result<()> {
     let Some(length) = canvases.first().map(Canvas::len) else {
-        return Err(Error::config("canvases", 0, "there must be at least one"));
+        return Err(Error::argument("canvases", 0, "there must be at least one"));
     };
     if length == 0 {
         let problem = "there must be at least one position";
-        return Err(Error::config("canvas length", 0, problem));
+        return Err(Error::argument("canvas length", 0, problem));
     }
     for canvas in canvases {
         if canvas.len() != length {
             let problem =
                 format!("the batch's first canvas has {length} positions; make them equal");
-            return Err(Error::config("canvas length", canvas.len(), problem));
+            return Err(Error::argument("canvas length", canvas.len(), problem));
         }
         check_tokens(&canvas.tokens(mask_index), vocab_size)?;
         if let Some(i) = (0..length).find(|&i| canvas.token(i) == Some(mask_index)) {
             let problem = "holds the mask token; open it instead";
-            return Err(Error::config("canvas position", i, problem));
+            return Err(Error::argument("canvas position", i, problem));
         }
     }
     Ok(())
@@ -46,7 +46,7 @@ pub fn check_prefix(canvas: &Canvas) -> Result<()> {
     if masked.first() == Some(&0) {
         let problem = "is open, but an autoregressive model predicts from what stands before: give \
                        it a BOS";
-        return Err(Error::config("canvas position", 0, problem));
+        return Err(Error::argument("canvas position", 0, problem));
     }
     let first = masked.first().copied().unwrap_or(canvas.len());
     if let Some(i) = (first..canvas.len()).find(|&i| canvas.token(i).is_some()) {
@@ -54,7 +54,7 @@ pub fn check_prefix(canvas: &Canvas) -> Result<()> {
             "holds a token behind the open position {first}, which an autoregressive model would \
              not see: open it, or use a diffusion model"
         );
-        return Err(Error::config("canvas position", i, problem));
+        return Err(Error::argument("canvas position", i, problem));
     }
     Ok(())
 }

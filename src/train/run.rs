@@ -71,7 +71,7 @@ fn check_folder(run_dir: &Path) -> Result<()> {
                 "{} would be overwritten, and no run has written it: take another folder",
                 run_dir.join(name).display()
             );
-            Err(Error::config("out", run_dir.display(), problem))
+            Err(Error::argument("out", run_dir.display(), problem))
         }
     }
 }
@@ -94,14 +94,14 @@ impl Trainer {
     /// step in progress is finished and saved.
     ///
     /// # Errors
-    /// [`Error::Config`] if a fresh run's folder already holds checkpoints, or files that no run has written and this
+    /// [`Error::Argument`] if a fresh run's folder already holds checkpoints, or files that no run has written and this
     /// one would overwrite, and all errors of
     /// [`Trainer::step`] and [`Trainer::save`].
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
         checkpoint::refuse_inside(run_dir)?;
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
             let problem = "already holds checkpoints; resume them, or take another folder if they are damaged";
-            return Err(Error::config("out", run_dir.display(), problem));
+            return Err(Error::argument("out", run_dir.display(), problem));
         }
         std::fs::create_dir_all(run_dir).map_err(Error::io(run_dir, "create"))?;
         check_folder(run_dir)?;

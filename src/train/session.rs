@@ -37,7 +37,7 @@ impl TrainSession {
     /// creates everything it needs.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for impossible sizes, [`crate::Error::Unsupported`] or
+    /// [`crate::Error::Argument`] for impossible sizes, [`crate::Error::Unsupported`] or
     /// [`crate::Error::OutOfMemory`] if the device cannot hold it.
     pub async fn new(
         device: &Device,

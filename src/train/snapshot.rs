@@ -9,15 +9,14 @@ use crate::error::{Error, Result};
 use crate::graph::PARAMS;
 use crate::graph::{Key, Layout};
 use crate::io::checkpoint::{
-    self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, read_text, write_bytes,
+    self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, write_bytes,
 };
 use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
+use crate::io::settings;
 use crate::model::{read_weights, write_weights};
 use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::train::Trainer;
 use crate::train::trainer::Progress;
-
-const MAX_CONFIG_BYTES: u64 = 1 << 16;
 
 /// Names of the optimiser's tensors: the two moments of each parameter.
 fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
@@ -96,8 +95,7 @@ impl Trainer {
         checkpoint: &Path,
     ) -> Result<Self> {
         checkpoint::verify(checkpoint)?;
-        let saved =
-            TrainConfig::from_toml(&read_text(&checkpoint.join(CONFIG), MAX_CONFIG_BYTES)?)?;
+        let saved = settings::read(&checkpoint.join(CONFIG))?;
         let mut config = config.clone();
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();

@@ -77,9 +77,9 @@ impl Trainer {
     /// and attend both ways from the first step.
     ///
     /// # Errors
-    /// [`Error::Config`] if the run has begun, or the two models differ in a tensor or in the tokenizer.
+    /// [`Error::Argument`] if the run has begun, or the two models differ in a tensor or in the tokenizer.
     pub async fn start_from(&mut self, model: &Model) -> Result<()> {
-        let refuse = |problem: String| Err(Error::config("init", "the other model", problem));
+        let refuse = |problem: String| Err(Error::argument("init", "the other model", problem));
         if self.at.step > 0 {
             return refuse(format!("the run has done {} steps", self.at.step));
         }

@@ -20,7 +20,7 @@ pub(super) fn options<T: DeserializeOwned + Default>(
     if value.is_undefined() || value.is_null() {
         return Ok(T::default());
     }
-    let refused = |problem: String| thrown(Error::config(name, "the object given", problem));
+    let refused = |problem: String| thrown(Error::argument(name, "the object given", problem));
     let text = JSON::stringify(value)?;
     if text.length() > MAX_CHARACTERS {
         return Err(refused("is too long".into()));

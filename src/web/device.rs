@@ -42,7 +42,7 @@ impl Device {
             "cpu" => Inner::cpu(),
             other => {
                 let problem = "must be auto, webgpu or cpu";
-                return Err(thrown(Error::config("device", other, problem)));
+                return Err(thrown(Error::argument("device", other, problem)));
             }
         };
         Ok(Self(device))

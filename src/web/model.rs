@@ -53,7 +53,7 @@ pub(super) struct Loan<'a> {
 
 impl Loan<'_> {
     pub(super) fn model(&mut self) -> Result<&mut Inner> {
-        let busy = || Error::config("model", "busy", "a call is still running: await it first");
+        let busy = || Error::Busy { what: "the model" };
         self.model.as_mut().ok_or_else(busy)
     }
 }
@@ -93,7 +93,7 @@ impl Shared {
     pub(super) fn tokenizer(&self) -> JsResult<&Tokenizer> {
         let missing = || {
             let problem = "the model came without one";
-            thrown(Error::config("tokenizer", "none", problem))
+            thrown(Error::argument("tokenizer", "none", problem))
         };
         self.facts.tokenizer.as_ref().ok_or_else(missing)
     }
@@ -222,14 +222,14 @@ impl Model {
     pub fn canvas(&self, template: &str, length: usize) -> JsResult<JsCanvas> {
         if !(1..=MAX_LENGTH).contains(&length) {
             let problem = format!("must be in 1..={MAX_LENGTH}");
-            return Err(thrown(Error::config("length", length, problem)));
+            return Err(thrown(Error::argument("length", length, problem)));
         }
         let tokenizer = self.0.tokenizer()?;
         let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
         let (tokens, most) = (template_alone.len() + 1, self.0.length().max(length));
         if tokens > most {
             let problem = format!("makes {tokens} tokens; at most {most} fit");
-            return Err(thrown(Error::config("prompt", "the text", problem)));
+            return Err(thrown(Error::argument("prompt", "the text", problem)));
         }
         let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
         canvas.append(if tokens < length {
@@ -287,7 +287,7 @@ pub(super) fn to_js(canvas: &Canvas, mask_index: u32) -> JsResult<JsCanvas> {
 
 /// The canvas of two arrays.
 pub(super) fn from_js(canvas: &JsValue, mask_index: u32) -> JsResult<Canvas> {
-    let refused = |problem: &str| thrown(Error::config("canvas", "the object given", problem));
+    let refused = |problem: &str| thrown(Error::argument("canvas", "the object given", problem));
     let get = |key: &str| Reflect::get(canvas, &key.into());
     let tokens = get("tokens")?
         .dyn_into::<Uint32Array>()

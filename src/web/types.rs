@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 const TYPES: &str = r#"
 /** What every function of this module throws. */
 export interface MdlmError extends Error {
-  /** Stable kind: no_adapter, unsupported, device_lost, out_of_memory, shape, token, config,
+  /** Stable kind: no_adapter, unsupported, device_lost, out_of_memory, shape, token, config, argument, busy,
    *  checkpoint, corpus, non_finite, cancelled, internal. */
   code: string;
   /** A next step for a person. */

@@ -79,7 +79,7 @@ fn no_template_panics() {
         if let Err(error) = Canvas::parse(&template, &letters) {
             let code = error.code();
             assert!(
-                ["config", "corpus"].contains(&code),
+                ["argument", "corpus"].contains(&code),
                 "{template:?}: {error}"
             );
         }
@@ -93,7 +93,7 @@ fn no_template_panics() {
                 assert_eq!(canvas.masked().len(), masks, "{template:?}");
                 parsed += 1;
             }
-            Err(error) => drop(refused(Err::<(), _>(error), "config", &["template"])),
+            Err(error) => drop(refused(Err::<(), _>(error), "argument", &["template"])),
         }
     }
     println!("{parsed} of 5000 templates are right");
@@ -167,14 +167,14 @@ fn evaluations_that_cannot_work_are_refused() {
     };
     let parts = ["T = 10", "exact mode"];
     for mut other in [model(discrete), sedd(), recurrent()] {
-        refused(evaluate(&mut other, t_steps), "config", &parts);
+        refused(evaluate(&mut other, t_steps), "argument", &parts);
         evaluate(&mut other, EvalConfig::default()).unwrap();
     }
     let mut subs = model(ObjectiveConfig::default());
     evaluate(&mut subs, t_steps).unwrap();
     let both = EvalConfig { t_steps: 10, ..mc };
-    refused(evaluate(&mut subs, both), "config", &parts);
-    refused(evaluate(&mut subs, none), "config", &["samples = 0"]);
+    refused(evaluate(&mut subs, both), "argument", &parts);
+    refused(evaluate(&mut subs, none), "argument", &["samples = 0"]);
     for eps in [-0.5, 3.0, f64::NAN] {
         let wrong = EvalConfig {
             sampling_eps: eps,
@@ -182,7 +182,7 @@ fn evaluations_that_cannot_work_are_refused() {
         };
         refused(
             evaluate(&mut subs, wrong),
-            "config",
+            "argument",
             &["sampling_eps", "below 1"],
         );
     }
@@ -194,7 +194,7 @@ fn evaluations_that_cannot_work_are_refused() {
         &EvalConfig::default(),
         |_, _| {},
     ));
-    refused(result, "config", &["1 x 8", "the model's 4"]);
+    refused(result, "argument", &["1 x 8", "the model's 4"]);
 
     let (own, bytes) = (tokenizer(), Tokenizer::byte());
     let judge = |model: Model, text: &str, tokenizer: &Tokenizer| {
@@ -203,8 +203,8 @@ fn evaluations_that_cannot_work_are_refused() {
     };
     judge(recurrent(), "ab", &own).unwrap();
     let parts = ["model.kind = dit", "autoregressive"];
-    refused(judge(subs, "ab", &own), "config", &parts);
-    refused(judge(recurrent(), "", &own), "config", &["samples = 1"]);
+    refused(judge(subs, "ab", &own), "argument", &parts);
+    refused(judge(recurrent(), "", &own), "argument", &["samples = 1"]);
     // another vocabulary's text
     judge(recurrent(), "ab", &bytes).unwrap();
     refused(

@@ -183,12 +183,12 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     );
     refused(
         batch(&x0, &xt, &t, Some(&[0.0; 8]), 0.0),
-        "config",
+        "argument",
         &["batch total = 0"],
     );
     for bad in [0.0, -0.1, 1.1, f64::NAN] {
         let result = batch(&x0, &xt, &[0.5, bad], None, 8.0);
-        refused(result, "config", &[&format!("diffusion time = {bad}")]);
+        refused(result, "argument", &[&format!("diffusion time = {bad}")]);
     }
 
     let backbone = Backbone::new(&model, device.slab_limit()).unwrap();
@@ -206,7 +206,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
             None,
         );
         let parts = [format!("{size} x {length}")];
-        refused(block_on(session), "config", &[&parts[0], "the model's 4"]);
+        refused(block_on(session), "argument", &[&parts[0], "the model's 4"]);
     }
     let session = TrainSession::new(
         device,
@@ -236,7 +236,7 @@ fn tokens_and_sizes_of_logits_are_checked() {
         refused(logits(&[0, 1, 9], &[0.5]), "token", &parts);
         refused(
             logits(&[0; 5], &[0.5]),
-            "config",
+            "argument",
             &["1 x 5", "the model's 4"],
         );
         refused(logits(&[0; 5], &[0.5, 0.5]), "shape", &["xt"]);
@@ -266,9 +266,9 @@ fn canvases_that_cannot_be_filled_are_refused() {
     batch(&[8, 8], 0).unwrap();
     batch(&[9], 0).unwrap();
     batch(&[8], 20).unwrap();
-    refused(batch(&[], 0), "config", &["canvases = 0"]);
+    refused(batch(&[], 0), "argument", &["canvases = 0"]);
     let parts = ["canvas length = 7", "first canvas has 8"];
-    refused(batch(&[8, 7], 0), "config", &parts);
+    refused(batch(&[8, 7], 0), "argument", &parts);
     let parts = ["sampling.stride = 8", "1..8", "canvas of 9"];
     refused(batch(&[9], 8), "config", &parts);
     let mut sampler = |canvas: Canvas, steps| {
@@ -281,7 +281,7 @@ fn canvases_that_cannot_be_filled_are_refused() {
     sampler(Canvas::open(8), 4).unwrap();
     refused(
         sampler(Canvas::open(0), 4),
-        "config",
+        "argument",
         &["canvas length = 0"],
     );
     refused(
@@ -294,20 +294,20 @@ fn canvases_that_cannot_be_filled_are_refused() {
     let canvas = Canvas::prompt(&[0, 6], 8).unwrap();
     refused(
         sampler(canvas, 4),
-        "config",
+        "argument",
         &["canvas position = 1", "mask"],
     );
     let parts = ["prompt = 3", "canvas of 2"];
-    refused(Canvas::prompt(&[0, 1, 2], 2), "config", &parts);
+    refused(Canvas::prompt(&[0, 1, 2], 2), "argument", &parts);
 
     let mut canvas = Canvas::prompt(&[0, 1], 4).unwrap();
     let before = canvas.clone();
-    refused(canvas.freeze(1..3), "config", &["1..3", "masked position"]);
-    refused(canvas.freeze(0..5), "config", &["0..5", "canvas of 4"]);
-    refused(canvas.reopen(4..6), "config", &["4..6", "canvas of 4"]);
+    refused(canvas.freeze(1..3), "argument", &["1..3", "masked position"]);
+    refused(canvas.freeze(0..5), "argument", &["0..5", "canvas of 4"]);
+    refused(canvas.reopen(4..6), "argument", &["4..6", "canvas of 4"]);
     #[expect(clippy::reversed_empty_ranges, reason = "it must be refused")]
     let backwards = 3..1;
-    refused(canvas.reopen(backwards), "config", &["3..1"]);
-    refused(canvas.reopen(0..usize::MAX), "config", &["canvas of 4"]);
+    refused(canvas.reopen(backwards), "argument", &["3..1"]);
+    refused(canvas.reopen(0..usize::MAX), "argument", &["canvas of 4"]);
     assert_eq!(canvas, before);
 }

@@ -10,6 +10,7 @@ use crate::common::examples::{fails, ok};
 fn bench_prints_a_line_of_json() {
     let here = Path::new(".");
     let keys = [
+        "ahead_median_ms",
         "device",
         "dispatches",
         "gbps",

@@ -75,11 +75,11 @@ fn a_canvas_needs_a_beginning_and_no_gaps() {
     refused(sampler(begun, SamplerKind::Threshold), "config", &parts);
     let parts = ["canvas position = 0", "BOS"];
     let open = Canvas::open(8);
-    refused(sampler(open, SamplerKind::Ancestral), "config", &parts);
+    refused(sampler(open, SamplerKind::Ancestral), "argument", &parts);
     let mut gap = Canvas::prompt(&[5, 1, 2, 3], 8).unwrap();
     gap.reopen(1..3).unwrap();
     let parts = ["canvas position = 3", "open position 1"];
-    refused(sampler(gap, SamplerKind::Ancestral), "config", &parts);
+    refused(sampler(gap, SamplerKind::Ancestral), "argument", &parts);
 }
 
 /// Prompts of different lengths in one batch, against each on its own and against full passes over

@@ -164,7 +164,7 @@ mod tests {
         }
         let large = [values[0].clone(), vec![0.0, -65520.0]];
         match write(Precision::F16, &large) {
-            Err(Error::Config { value, problem, .. }) => {
+            Err(Error::Argument { value, problem, .. }) => {
                 assert_eq!(value, "f16");
                 assert_eq!(
                     problem,

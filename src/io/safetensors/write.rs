@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Writes tensors to a new file; `data` gives the values of the tensor with that index.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Config`] that names the tensor whose values are too large for the precision.
+/// [`Error::Io`]; [`Error::Argument`] that names the tensor whose values are too large for the precision.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn write_file<'a>(
     path: &Path,
@@ -66,7 +66,7 @@ fn too_large(spec: &TensorSpec, precision: Precision, value: f32) -> Error {
             ""
         }
     );
-    Error::config("precision", precision, problem)
+    Error::argument("precision", precision, problem)
 }
 
 fn header_of(tensors: &[TensorSpec], precision: Precision) -> Result<Vec<u8>> {
