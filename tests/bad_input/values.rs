@@ -302,7 +302,11 @@ fn canvases_that_cannot_be_filled_are_refused() {
 
     let mut canvas = Canvas::prompt(&[0, 1], 4).unwrap();
     let before = canvas.clone();
-    refused(canvas.freeze(1..3), "argument", &["1..3", "masked position"]);
+    refused(
+        canvas.freeze(1..3),
+        "argument",
+        &["1..3", "masked position"],
+    );
     refused(canvas.freeze(0..5), "argument", &["0..5", "canvas of 4"]);
     refused(canvas.reopen(4..6), "argument", &["4..6", "canvas of 4"]);
     #[expect(clippy::reversed_empty_ranges, reason = "it must be refused")]
