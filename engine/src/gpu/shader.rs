@@ -4,7 +4,7 @@
 //! `//#include name` (a file of `shaders/lib`), `//#params` and `//#scalars` (the structs of the kernel's
 //! parameters and of the step's scalars), `//#counter` (a function that reads the scalar that counts rows), `//#if FLAG` ... `//#else` ... `//#endif`,
 //! `//#unroll i COUNT` before a `for` loop over `i` and `//#end` behind it (its body is repeated with
-//! numbers for `i`: then arrays in registers have constant indices, which bounds checks leave alone),
+//! numbers for `i`, up to 32 times: then arrays in registers have constant indices, which bounds checks leave alone),
 //! and module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
 
 use std::borrow::Cow;
@@ -48,6 +48,9 @@ const LIBRARY: [Shader; 8] = [
     shader!("lib/step"),
     shader!("lib/threefry"),
 ];
+
+/// Loops of more rounds stay loops: arrays of so many vectors do not fit registers, and compilers take minutes.
+const MOST_UNROLLED: u32 = 32;
 
 /// How `lib/step` declares the scalars.
 const NOW: &str = "var<uniform> now";
@@ -217,6 +220,12 @@ impl Source {
                 let Some(end) = lines[at..].iter().position(|(_, l)| l.trim() == "//#end") else {
                     return fail("#unroll without #end");
                 };
+                if count > MOST_UNROLLED {
+                    // the loop stays as it is written
+                    self.expand_lines(file, &lines[at..at + end], out, missing)?;
+                    at += end + 1;
+                    continue;
+                }
                 // between the loop's first and last line
                 let body = lines.get(at + 1..at + end - 1).unwrap_or_default();
                 for i in 0..count {
@@ -321,6 +330,13 @@ mod tests {
             expanded,
             "const N: u32 = 5u;\nconst M: u32 = 2u;\n{\nx[0u] = pi + 0u;\n}\n{\nx[1u] = pi + 1u;\n}\nz\n"
         );
+    }
+
+    #[test]
+    fn long_loops_stay_loops() {
+        let text = "const N: u32 = 1u;\n//#unroll i 33\nfor (i) {\nx[i];\n}\n//#end\nz\n";
+        let expanded = expand(text, false).unwrap();
+        assert_eq!(expanded, "const N: u32 = 5u;\nfor (i) {\nx[i];\n}\nz\n");
     }
 
     #[test]
