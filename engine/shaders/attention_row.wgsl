@@ -1,6 +1,6 @@
 // attention.wgsl for one query a sequence: a workgroup takes one head and shares out its keys.
 //
-// Scores of the keys by stride, their softmax by two reductions, then the sum of values: HEAD_DIM invocations to a row
+// Scores of the keys by stride, their exponentials in place by two reductions, then the sum of values: HEAD_DIM invocations to a row
 // of v and PARTS rows at a time, or a column of v after the other where a head is wider than the workgroup. Scores
 // lie in storage, so any number of keys fits; the storage barrier makes them visible to the workgroup. Keys that the
 // query does not see have a score that leaves nothing.
@@ -69,7 +69,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum = 0.0;
   for (var j = lane; j < p.keys; j += THREADS) {
     let score = scores[index * p.keys + j];
-    sum += select(0.0, exp(score - top), score > LOWEST);
+    let e = select(0.0, exp(score - top), score > LOWEST);
+    scores[index * p.keys + j] = e;
+    sum += e;
   }
   sum = reduce_sum(lane, sum);
   let share = select(0.0, 1.0 / sum, sum > 0.0);
@@ -79,10 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (lane < PARTS * HEAD_DIM && d < HEAD_DIM) {
       for (var j = lane / HEAD_DIM; j < p.keys; j += PARTS) {
-        let score = scores[index * p.keys + j];
-        if (score > LOWEST) {
-          value += exp(score - top) * v[4u * (first + j) * p.v_stride + v_head + d];
-        }
+        value += scores[index * p.keys + j] * v[4u * (first + j) * p.v_stride + v_head + d];
       }
     }
     workgroupBarrier();
