@@ -299,9 +299,10 @@ impl Evaluator {
         let (x0, end) = (clean.x0, group.real * length);
         let masked = |row: usize| (row < end && xt[row] == model.mask_index).then(|| x0[row]);
         let mut pass = Pass::listing(x0, xt.clone(), model.vocab_size, masked)?;
-        let counts = |row: u32| clean.attention_mask.map_or(1.0, |a| a[row as usize]);
-        let weight =
-            |&row: &u32| counts(row) * length as f64 / masked_tokens[row as usize / length] as f64;
+        let weight = |&row: &u32| {
+            let row = row as usize;
+            clean.counts(row) * length as f64 / masked_tokens[row / length] as f64
+        };
         pass.weights = pass.rows.iter().map(weight).collect();
         pass.conditioning = told;
         Ok(vec![pass])

@@ -45,10 +45,9 @@ impl Objective for Autoregressive {
     fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
         check(&clean, t)?;
         let length = clean.x0.len() / t.len();
-        let share = |row: usize| clean.attention_mask.map_or(1.0, |a| a[row]) / clean.total;
         let next = |row: usize| (row % length + 1 < length).then(|| clean.x0[row + 1]);
         let mut pass = Pass::listing(clean.x0, xt, self.vocab_size, next)?;
-        let weight = |&row: &u32| share(row as usize + 1);
+        let weight = |&row: &u32| clean.share(row as usize + 1);
         pass.weights = pass.rows.iter().map(weight).collect();
         Ok(vec![pass])
     }

@@ -13,6 +13,18 @@ pub struct Clean<'a> {
     pub total: f64,
 }
 
+impl Clean<'_> {
+    /// What a row's token counts for: 1, or what the mask says.
+    pub(crate) fn counts(&self, row: usize) -> f64 {
+        self.attention_mask.map_or(1.0, |mask| mask[row])
+    }
+
+    /// Its weight in the mean.
+    pub(super) fn share(&self, row: usize) -> f64 {
+        self.counts(row) / self.total
+    }
+}
+
 /// 1 at the leading tokens of each sequence that count, 0 at its pads; `None` where all count.
 pub fn attention_mask(attended: &[usize], length: usize) -> Option<Vec<f64>> {
     let row = |&n: &usize| (0..length).map(move |i| if i < n { 1.0 } else { 0.0 });

@@ -141,14 +141,13 @@ impl Objective for Masked {
     fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
         check(&clean, t)?;
         let length = clean.x0.len() / t.len();
-        let share = |row: usize| clean.attention_mask.map_or(1.0, |a| a[row]) / clean.total;
         let masked = |row: usize| (xt[row] == self.mask_index).then(|| clean.x0[row]);
         let mut pass = Pass::listing(clean.x0, xt.clone(), self.vocab_size, masked)?;
         let rows: Vec<_> = t.iter().map(|&t| self.row(t)).collect();
         let coefficients = self.row_loss().has_coefficients();
         for &row in &pass.rows {
             let (weight, c) = &rows[row as usize / length];
-            pass.weights.push(weight * share(row as usize));
+            pass.weights.push(weight * clean.share(row as usize));
             if coefficients {
                 pass.coefficients.extend(c);
             }
@@ -158,7 +157,7 @@ impl Objective for Masked {
         if self.config.parameterization == Parameterization::D3pm {
             let (x0, all) = (clean.x0, |row: usize| Some(clean.x0[row]));
             let mut pass = Pass::listing(x0, x0.to_vec(), self.vocab_size, all)?;
-            pass.weights = (0..x0.len()).map(share).collect();
+            pass.weights = (0..x0.len()).map(|row| clean.share(row)).collect();
             if coefficients {
                 pass.coefficients = vec![0.0; COEFFICIENTS * x0.len()];
             }

@@ -62,39 +62,34 @@ pub fn silu_backward<F: Float>(x: F) -> F {
     s + x * s * (F::ONE - s)
 }
 
-/// Sum in eight interleaved lanes: a fixed order that the compiler can vectorise.
+/// Eight interleaved lanes over `0..n`, each folded from `start`: a fixed order that the compiler can vectorise.
 #[inline(always)]
-pub fn sum<F: Float>(n: usize, f: impl Fn(usize) -> F) -> F {
-    let mut lanes = [F::ZERO; 8];
+fn lanes<F: Float>(n: usize, start: F, fold: impl Fn(F, usize) -> F) -> [F; 8] {
+    let mut lanes = [start; 8];
     let whole = n / 8 * 8;
     let mut i = 0;
     while i < whole {
         for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(i + j);
+            *lane = fold(*lane, i + j);
         }
         i += 8;
     }
     for j in whole..n {
-        lanes[j - whole] += f(j);
+        lanes[j - whole] = fold(lanes[j - whole], j);
     }
-    let [a, b, c, d, e, g, h, k] = lanes;
+    lanes
+}
+
+/// Sum over `0..n`, in a fixed order.
+#[inline(always)]
+pub fn sum<F: Float>(n: usize, f: impl Fn(usize) -> F) -> F {
+    let [a, b, c, d, e, g, h, k] = lanes(n, F::ZERO, |sum, i| sum + f(i));
     ((a + b) + (c + d)) + ((e + g) + (h + k))
 }
 
 /// Maximum over `0..n`, or the lowest value.
 #[inline(always)]
 pub fn maximum<F: Float>(n: usize, f: impl Fn(usize) -> F) -> F {
-    let mut lanes = [F::LOWEST; 8];
-    let whole = n / 8 * 8;
-    let mut i = 0;
-    while i < whole {
-        for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane = lane.max(f(i + j));
-        }
-        i += 8;
-    }
-    for j in whole..n {
-        lanes[j - whole] = lanes[j - whole].max(f(j));
-    }
+    let lanes = lanes(n, F::LOWEST, |most, i| most.max(f(i)));
     lanes.into_iter().fold(F::LOWEST, F::max)
 }

@@ -4,7 +4,7 @@ use super::build::Graph;
 use super::storage::{Arenas, narrow, widen};
 use super::tensor::{Origin, PARAMS, Tensor};
 use super::{Plan, Storage};
-use crate::cpu::Cpu;
+use crate::cpu::{self, Cpu, Float};
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Gpu};
@@ -170,19 +170,13 @@ impl Session {
             }
             (Executor::F32(cpu), Arenas::F32(memory)) => {
                 cpu.run(memory, step, phases, |twin, io| twin.run_f32(io))?;
-                let mut out = std::mem::take(&mut self.results);
-                out.clear();
-                let read = |slot: &Slot| cpu.read(memory, slot, slot.len, &mut out);
-                self.outputs.iter().for_each(read);
-                Outcome::Done(out)
+                let out = std::mem::take(&mut self.results);
+                Outcome::Done(read_all(cpu, memory, &self.outputs, out))
             }
             (Executor::F64(cpu), Arenas::F64(memory)) => {
                 cpu.run(memory, step, phases, |twin, io| twin.run_f64(io))?;
-                let mut out = std::mem::take(&mut self.results);
-                out.clear();
-                let read = |slot: &Slot| cpu.read(memory, slot, slot.len, &mut out);
-                self.outputs.iter().for_each(read);
-                Outcome::Done(out)
+                let out = std::mem::take(&mut self.results);
+                Outcome::Done(read_all(cpu, memory, &self.outputs, out))
             }
             _ => return Err(elsewhere()),
         };
@@ -245,6 +239,20 @@ impl Session {
         }
         Ok(out)
     }
+}
+
+/// The outputs of a run of the twin, in the memory of the last ones.
+fn read_all<F: Float>(
+    cpu: &Cpu<F>,
+    memory: &cpu::Memory<F>,
+    outputs: &[Slot],
+    mut out: Vec<f64>,
+) -> Vec<f64> {
+    out.clear();
+    for slot in outputs {
+        cpu.read(memory, slot, slot.len, &mut out);
+    }
+    out
 }
 
 fn elsewhere() -> Error {

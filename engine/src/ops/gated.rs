@@ -6,7 +6,7 @@ use crate::cpu::{Float, Io, for_rows, for_rows2};
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
 use crate::ops::Activation;
-use crate::ops::heads::{Heads, gradients};
+use crate::ops::heads::{Heads, gradients, pass_gradients};
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
@@ -107,12 +107,7 @@ impl Op for Gated {
         let op = GatedBackward(self.clone());
         let [x, z] = operands;
         b.graph.push(op, &[x, z, dy], &writes, &[], extent)?;
-        for (i, &dx) in writes.iter().enumerate() {
-            if let Some(input) = place.iter().position(|&p| p == i) {
-                b.pass(input, dx)?;
-            }
-        }
-        Ok(())
+        pass_gradients(b, &writes, place)
     }
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {

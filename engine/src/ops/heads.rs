@@ -71,3 +71,17 @@ pub(super) fn gradients<const N: usize>(
     }
     Ok((made, place))
 }
+
+/// Hands the tensors that [`gradients`] made to the operands that lie in them: the first stands for all of a tensor.
+pub(super) fn pass_gradients<const N: usize>(
+    b: &mut Backward<'_>,
+    made: &[Tensor],
+    place: [usize; N],
+) -> Result<()> {
+    for (i, &dx) in made.iter().enumerate() {
+        if let Some(input) = place.iter().position(|&p| p == i) {
+            b.pass(input, dx)?;
+        }
+    }
+    Ok(())
+}

@@ -14,7 +14,7 @@ use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::gpu::{Shader, Tuning};
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
-use crate::ops::heads::{Heads, gradients};
+use crate::ops::heads::{Heads, gradients, pass_gradients};
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
@@ -112,7 +112,7 @@ impl Graph {
     /// `o [batch * queries, heads * head_dim]`.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] if the shapes do not agree or head_dim is no multiple of 16 up to 256.
+    /// [`crate::Error::Shape`] if the shapes do not agree or head_dim is no multiple of 4 up to 256.
     pub fn attention(&mut self, name: &str, a: &Attend) -> Result<Tensor> {
         const OP: &str = "attention";
         let fits = a.batch > 0
@@ -239,6 +239,18 @@ impl Attention {
             .constant("ROWS", tuning.attention_rows)
     }
 
+    /// What both forward kernels read and write.
+    fn operands(&self, kernel: Kernel) -> Kernel {
+        kernel
+            .read(0)
+            .read(1)
+            .read(2)
+            .read_if(self.by_sight(), 3)
+            .read_if(self.by_sight(), 4)
+            .write(0)
+            .write(1)
+    }
+
     fn by_sight(&self) -> bool {
         matches!(self.rule, Rule::By(_))
     }
@@ -254,17 +266,11 @@ impl Attention {
             total: (self.batch * self.heads) as u32,
             ..self.params(tuning, false, self.output())
         };
-        Kernel::new(shader!("attention_row"))
+        let kernel = Kernel::new(shader!("attention_row"))
             .flag("BY_SIGHT", self.by_sight())
             .constant("HEAD_DIM", self.head_dim as u32)
-            .constant("THREADS", ROW_THREADS)
-            .read(0)
-            .read(1)
-            .read(2)
-            .read_if(self.by_sight(), 3)
-            .read_if(self.by_sight(), 4)
-            .write(0)
-            .write(1)
+            .constant("THREADS", ROW_THREADS);
+        self.operands(kernel)
             .temp(0)
             .params(params)
             .groups(params.total as usize)
@@ -299,13 +305,7 @@ impl Op for Attention {
             place,
         };
         b.graph.push(op, &reads, &writes, &[stats], extent)?;
-        for (i, &dx) in writes.iter().enumerate() {
-            // the first operand that lies in this tensor stands for all of them
-            if let Some(input) = place.iter().position(|&p| p == i) {
-                b.pass(input, dx)?;
-            }
-        }
-        Ok(())
+        pass_gradients(b, &writes, place)
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
@@ -313,14 +313,7 @@ impl Op for Attention {
             self.row_kernel(lower.tuning)
         } else {
             let params = self.params(lower.tuning, false, self.output());
-            self.kernel(shader!("attention"), lower.tuning)
-                .read(0)
-                .read(1)
-                .read(2)
-                .read_if(self.by_sight(), 3)
-                .read_if(self.by_sight(), 4)
-                .write(0)
-                .write(1)
+            self.operands(self.kernel(shader!("attention"), lower.tuning))
                 .params(params)
                 .groups(params.total as usize)
         };
