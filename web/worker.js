@@ -148,10 +148,13 @@ const handlers = {
   /** Trains until the last step or until it is stopped; samples and validates now and then. */
   async train({ id, steps, sampleEvery, seed }) {
     const trainer = required(state.trainer, "there is no run to continue");
+    let done = 0;
     try {
       while (!state.stop.has(id)) {
         const begin = performance.now();
-        const stats = await trainer.step();
+        const until = Math.min(steps, (Math.floor(done / sampleEvery) + 1) * sampleEvery);
+        const stats = await trainer.step(until);
+        done = stats.step;
         post("train", { id, stats, ms: performance.now() - begin });
         await breathe();
         const last = stats.step >= steps;
@@ -164,6 +167,11 @@ const handlers = {
         if (last) {
           return { stopped: false };
         }
+      }
+      const begin = performance.now();
+      const stats = await trainer.settle();
+      if (stats) {
+        post("train", { id, stats, ms: performance.now() - begin });
       }
       return { stopped: true };
     } finally {

@@ -1,5 +1,6 @@
 //! Training: batches, the optimiser step, schedules, checkpoints and logs.
 
+mod batches;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
@@ -10,6 +11,7 @@ mod schedule;
 mod session;
 #[cfg(not(target_arch = "wasm32"))]
 mod snapshot;
+mod steps;
 mod trainer;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, TrainingConfig};
 use crate::data::Unigram;
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
@@ -91,7 +91,7 @@ impl Listener<'_> {
 impl Trainer {
     /// Trains to the configured number of steps, or until validation has not improved for
     /// `training.patience` times, and keeps everything in `run_dir`. When the observer asks to stop, the
-    /// step in progress is finished and saved.
+    /// steps in progress are finished and saved.
     ///
     /// # Errors
     /// [`Error::Argument`] if a fresh run's folder already holds checkpoints, or files that no run has written and this
@@ -125,8 +125,22 @@ impl Trainer {
             observer,
             stop: false,
         };
-        while self.at.step < steps && !listener.stop && !summary.exhausted {
-            let stats = self.step().await?;
+        let &TrainingConfig {
+            val_every,
+            save_every,
+            ..
+        } = &self.config.training;
+        while (self.at.step < steps && !listener.stop && !summary.exhausted) || !self.is_settled() {
+            // what a step in between is due for must not see the tensors of a later one
+            let next = |every: u64| match every {
+                0 => steps,
+                _ => (self.at.step / every + 1) * every,
+            };
+            let until = match listener.stop {
+                true => self.at.step,
+                false => steps.min(next(val_every)).min(next(save_every)),
+            };
+            let stats = self.step_ahead(until).await?;
             let due = |every: u64| every > 0 && stats.step.is_multiple_of(every);
             let last = stats.step == steps;
             listener.tell(Event::Step(stats));
@@ -135,7 +149,7 @@ impl Trainer {
                 val_ppl: None,
                 val_std_err: None,
             };
-            if last || due(self.config.training.val_every) {
+            if last || due(val_every) {
                 let p = self.validate(|done, total| {
                     listener.tell(Event::Progress {
                         what: "validating",
@@ -161,7 +175,8 @@ impl Trainer {
                 summary.exhausted = exhausted(since);
             }
             let keep = summary.best.filter(|_| patience > 0);
-            let asked = last || listener.stop || due(self.config.training.save_every);
+            let stopped = listener.stop && self.is_settled();
+            let asked = last || stopped || due(save_every);
             if asked || summary.exhausted || (patience > 0 && improved) {
                 let path = self.save_beside(run_dir, keep).await?;
                 listener.tell(Event::Saved {

@@ -94,6 +94,11 @@ impl TrainSession {
         self.finish(running).await
     }
 
+    /// Runs that are worth having on their way at a time, see [`Session::runs`].
+    pub fn runs(&self) -> usize {
+        self.session.runs()
+    }
+
     /// As [`TrainSession::run`] without waiting for what it reports: at most [`RUNS`](crate::engine::graph::RUNS) are on
     /// their way, and [`TrainSession::finish`] takes them in order.
     ///

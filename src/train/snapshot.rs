@@ -16,7 +16,7 @@ use crate::io::settings;
 use crate::model::{read_weights, write_weights};
 use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::train::Trainer;
-use crate::train::trainer::Progress;
+use crate::train::steps::Progress;
 
 /// Names of the optimiser's tensors: the two moments of each parameter.
 fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
@@ -33,13 +33,14 @@ impl Trainer {
     /// but the newest `training.keep` are removed.
     ///
     /// # Errors
-    /// [`Error::Io`] that names path and action; nothing half-written stays visible.
+    /// [`Error::Busy`] while a step is on its way; [`Error::Io`] that names path and action: nothing half-written stays visible.
     pub async fn save(&self, run_dir: &Path) -> Result<PathBuf> {
         self.save_beside(run_dir, None).await
     }
 
     /// [`Trainer::save`], which spares the checkpoint of step `best`.
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
+        self.check_settled()?;
         // everything is read from the device before a file is touched
         let head_dim = self.config.model.head_dim();
         let params = self.storage.read(PARAMS).await?;

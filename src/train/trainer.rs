@@ -3,41 +3,20 @@
 use std::sync::Arc;
 
 use crate::config::{ModelKind, TrainConfig};
-use crate::data::{Blocks, Corpus, Loader, Prefetch};
+use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
 use crate::model::trunks::unmodulated;
-use crate::model::{Backbone, Model, Pass};
-use crate::objective;
-use crate::objective::{Clean, Objective, attention_mask};
-use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use crate::model::{Backbone, Model};
+use crate::objective::{self, Objective};
 use crate::ops::{EMA, TRAINING};
-use crate::program::Step;
 use crate::progress::StepStats;
-use crate::rng::{Rng, Stream, stream_key};
-use crate::train::{TrainSession, ema_decay, learning_rate};
-
-/// Steps in a row that may be skipped before training gives up.
-const MOST_SKIPPED: u64 = 10;
-
-/// Where training stands, apart from the tensors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    pub(super) step: u64,
-    pub(super) tokens: u64,
-    pub(super) skipped: u64,
-    pub(super) skipped_in_a_row: u64,
-}
-
-/// What a step works on.
-struct Prepared {
-    batches: Vec<Pass>,
-    /// Tokens of it, without padding.
-    tokens: u64,
-}
+use crate::train::TrainSession;
+use crate::train::batches::batch_maker;
+use crate::train::steps::{Progress, Steps};
 
 /// Trains a model on a corpus.
 pub struct Trainer {
@@ -48,9 +27,8 @@ pub struct Trainer {
     pub(super) backbone: Backbone,
     pub(super) storage: Storage,
     pub(super) at: Progress,
-    session: TrainSession,
+    steps: Steps,
     evaluator: Option<Evaluator>,
-    batches: Prefetch<Result<Prepared>>,
 }
 
 impl Trainer {
@@ -80,6 +58,7 @@ impl Trainer {
     /// [`Error::Argument`] if the run has begun, or the two models differ in a tensor or in the tokenizer.
     pub async fn start_from(&mut self, model: &Model) -> Result<()> {
         let refuse = |problem: String| Err(Error::argument("init", "the other model", problem));
+        self.check_settled()?;
         if self.at.step > 0 {
             return refuse(format!("the run has done {} steps", self.at.step));
         }
@@ -150,9 +129,8 @@ impl Trainer {
             backbone,
             storage,
             at,
-            session,
+            steps: Steps::new(session, batches, at.step),
             evaluator: None,
-            batches,
         })
     }
 
@@ -176,7 +154,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Internal`] if the graph cannot be planned.
     pub fn report(&self) -> Result<crate::graph::Report> {
-        self.session
+        self.steps
+            .session
             .graph
             .graph
             .report(self.device.class(), &TRAINING)
@@ -192,68 +171,53 @@ impl Trainer {
     /// # Errors
     /// [`Error::NonFinite`] after ten skipped steps in a row, [`Error::DeviceLost`] and its kin.
     pub async fn step(&mut self) -> Result<StepStats> {
-        let k = self.at.step;
-        let (optim, training) = (&self.config.optim, &self.config.training);
-        let Prepared { batches, tokens } = self.batches.next()??;
-        let lr = learning_rate(optim, training.steps, k);
-        let n = (k + 1) as f64;
-        let (mut loss, mut norm, mut finite) = (0.0, 0.0, true);
-        for (j, batch) in batches.iter().enumerate() {
-            let micro = k * batches.len() as u64 + j as u64;
-            let key = stream_key(self.config.seed, Stream::Dropout, micro);
-            let step = Step::default()
-                .with(DROPOUT_KEY, key)
-                .with(LR, lr)
-                .with(BIAS1, 1.0 - optim.beta1.powf(n))
-                .with(BIAS2, 1.0 - optim.beta2.powf(n))
-                .with(EMA_DECAY, ema_decay(training.ema, k + 1));
-            let last = j + 1 == batches.len();
-            let outcome = self
-                .session
-                .run(&mut self.storage, batch, step, last)
-                .await?;
-            loss += outcome.loss;
-            if last {
-                (norm, finite) = (outcome.grad_norm, outcome.finite);
-            }
-        }
-        self.at.step += 1;
-        self.at.tokens += tokens;
-        self.at.skipped_in_a_row = if finite {
-            0
-        } else {
-            self.at.skipped_in_a_row + 1
-        };
-        self.at.skipped += u64::from(!finite);
-        if self.at.skipped_in_a_row >= MOST_SKIPPED {
-            let (step, skipped) = (self.at.step, self.at.skipped_in_a_row);
-            return Err(Error::NonFinite {
-                step,
-                quantity: "gradient",
-                skipped,
-            });
-        }
-        let Progress {
-            step,
-            tokens,
-            skipped,
+        self.step_ahead(self.at.step + 1).await
+    }
+
+    /// [`Trainer::step`] for a caller that goes on until `until` steps are done: on a GPU the next step begins
+    /// before this one's numbers are back. Up to there, what looks at the tensors is [`Error::Busy`];
+    /// [`Trainer::settle`] ends it early.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn step_ahead(&mut self, until: u64) -> Result<StepStats> {
+        let Self {
+            steps,
+            storage,
+            config,
+            at,
             ..
-        } = self.at;
-        Ok(StepStats {
-            step,
-            loss,
-            lr,
-            grad_norm: norm,
-            tokens,
-            skipped,
-        })
+        } = self;
+        steps.next(storage, config, at, until).await
+    }
+
+    /// Ends the step that [`Trainer::step_ahead`] has begun, if it has.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn settle(&mut self) -> Result<Option<StepStats>> {
+        match self.is_settled() {
+            true => Ok(None),
+            false => self.step().await.map(Some),
+        }
+    }
+
+    /// An error if the tensors are ahead of [`Trainer::steps_done`].
+    pub(super) fn check_settled(&self) -> Result<()> {
+        self.steps.check_settled()
+    }
+
+    /// Whether no step is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.steps.is_settled()
     }
 
     /// Perplexity of the moving average on the held-out blocks.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and its kin.
+    /// [`Error::Busy`] while a step is on its way, [`Error::DeviceLost`] and its kin.
     pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
+        self.check_settled()?;
         let (training, model) = (&self.config.training, &self.config.model);
         let evaluator = match &mut self.evaluator {
             Some(made) => made,
@@ -287,8 +251,9 @@ impl Trainer {
     /// The moving average as a model of its own, for sampling.
     ///
     /// # Errors
-    /// What the device refuses.
+    /// [`Error::Busy`] while a step is on its way, and what the device refuses.
     pub async fn model(&self) -> Result<Model> {
+        self.check_settled()?;
         let mut storage = Storage::new(&self.device, &self.backbone.layout, &[PARAMS]).await?;
         let weights = self.storage.read(EMA).await?;
         storage.fill(PARAMS, &weights)?;
@@ -297,61 +262,5 @@ impl Trainer {
         model.noise = self.config.noise.clone();
         model.objective = self.config.objective.clone();
         Ok(model)
-    }
-}
-
-/// Makes the passes of a step: a pure function of seed and step. Times are stratified over the global
-/// batch and dealt out so that every micro-batch sees early and late ones.
-fn batch_maker(
-    config: &TrainConfig,
-    objective: Arc<dyn Objective>,
-    blocks: Arc<Blocks>,
-) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
-    let (seed, training) = (config.seed, config.training.clone());
-    let (n, length) = (training.global_batch(), config.model.length);
-    let mut loader = Loader::new(blocks, seed, n);
-    let (mut x0, mut xt, mut attended) = (Vec::new(), Vec::new(), Vec::new());
-    move |k| {
-        loader.batch(k, &mut x0, &mut attended)?;
-        let mut rng = Rng::new(seed, Stream::Time, k);
-        let t = objective.times(
-            &mut rng,
-            n,
-            training.sampling_eps,
-            training.antithetic_sampling,
-        );
-        let mut rng = Rng::new(seed, Stream::Mask, k);
-        xt.clear();
-        for (x0, &t) in x0.chunks_exact(length).zip(&t) {
-            objective.q_xt(x0, t, &mut rng, &mut xt);
-        }
-        let total = attended
-            .iter()
-            .map(|&n| objective.counted(n))
-            .sum::<usize>() as f64;
-        let mut passes = Vec::new();
-        for j in 0..training.accumulation {
-            let members = (0..training.batch).map(|s| s * training.accumulation + j);
-            let pick = |ids: &[u32]| -> Vec<u32> {
-                members
-                    .clone()
-                    .flat_map(|i| &ids[i * length..(i + 1) * length])
-                    .copied()
-                    .collect()
-            };
-            let t: Vec<f64> = members.clone().map(|i| t[i]).collect();
-            let attended: Vec<usize> = members.clone().map(|i| attended[i]).collect();
-            let attention_mask = attention_mask(&attended, length);
-            let clean = Clean {
-                x0: &pick(&x0),
-                attention_mask: attention_mask.as_deref(),
-                total,
-            };
-            passes.extend(objective.training_passes(clean, pick(&xt), &t)?);
-        }
-        Ok(Prepared {
-            batches: passes,
-            tokens: attended.iter().sum::<usize>() as u64,
-        })
     }
 }

@@ -160,10 +160,20 @@ impl Trainer {
         Ok(made.unchecked_into())
     }
 
-    /// Does one optimiser step.
-    pub async fn step(&mut self) -> JsResult<StepStats> {
-        let stats = self.0.step().await.map_err(thrown)?;
+    /// Does one optimiser step. With `until`, later ones may begin, up to that many; to validate or to make a model
+    /// earlier than that, `settle` first.
+    pub async fn step(&mut self, until: Option<f64>) -> JsResult<StepStats> {
+        let until = until.unwrap_or_default() as u64;
+        let stats = self.0.step_ahead(until).await.map_err(thrown)?;
         Ok(object(&stats)?.unchecked_into())
+    }
+
+    /// Ends a step that has begun; nothing if none has.
+    pub async fn settle(&mut self) -> JsResult<Option<StepStats>> {
+        match self.0.settle().await.map_err(thrown)? {
+            Some(stats) => Ok(Some(object(&stats)?.unchecked_into())),
+            None => Ok(None),
+        }
     }
 
     /// Perplexity of the moving average on the held-out text.

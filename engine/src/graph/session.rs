@@ -184,6 +184,15 @@ impl Session {
         Ok(Running(outcome))
     }
 
+    /// Runs that are worth having on their way at a time: [`RUNS`] on a GPU, one on the twin, which computes a run
+    /// before `submit` returns.
+    pub fn runs(&self) -> usize {
+        match &self.executor {
+            Executor::Gpu(_) => RUNS,
+            _ => 1,
+        }
+    }
+
     /// Waits for a run's outputs.
     ///
     /// # Errors
