@@ -70,7 +70,7 @@ async fn run() -> anyhow::Result<()> {
 
     let tokenizer = Tokenizer::characters("abcdefghijklmnopqrstuvwxyz .");
     let first_hitting = SampleConfig {
-        sampler: SamplerKind::FirstHitting,
+        sampler: SamplerKind::FIRST_HITTING,
         ..SampleConfig::default()
     };
     // a sampler may borrow its model or, as here, own it

@@ -19,6 +19,7 @@ pub mod model;
 pub mod objective;
 pub mod process;
 pub mod progress;
+pub mod rules;
 pub mod sample;
 pub mod train;
 #[cfg(target_arch = "wasm32")]

@@ -54,13 +54,13 @@ fn first_hitting_and_left_to_right_follow_the_model() {
                 ..NoiseConfig::default()
             };
             let law = joint(&oracle, &OPEN);
-            let config = settings(SamplerKind::FirstHitting, 1);
+            let config = settings(SamplerKind::FIRST_HITTING, 1);
             let what = format!("first-hitting, {name}, {kind:?}");
             follows(&what, &mut oracle, &OPEN, &config, &law);
         }
         let mut oracle = oracle;
         let law = joint(&oracle, &OPEN);
-        let config = settings(SamplerKind::LeftToRight, 1);
+        let config = settings(SamplerKind::LEFT_TO_RIGHT, 1);
         let what = format!("left-to-right, {name}");
         follows(&what, &mut oracle, &OPEN, &config, &law);
         oracle.autoregressive = true;
@@ -81,7 +81,7 @@ fn ancestral_sampling_follows_its_process() {
             };
             for steps in [1, 2, 5] {
                 let law = process(&oracle, &OPEN, &grid(&oracle, steps));
-                let config = settings(SamplerKind::Ancestral, steps);
+                let config = settings(SamplerKind::ANCESTRAL, steps);
                 let what = format!("ancestral, {name}, {kind:?}, T = {steps}");
                 follows(&what, &mut oracle, &OPEN, &config, &law);
             }
@@ -100,10 +100,10 @@ fn the_process_tends_to_the_model() {
     for pair in distances[1..].windows(2) {
         assert!((3.0..5.0).contains(&(pair[0] / pair[1])), "{distances:?}");
     }
-    let config = settings(SamplerKind::Ancestral, 512);
+    let config = settings(SamplerKind::ANCESTRAL, 512);
     follows("ancestral, T = 512", &mut oracle, &OPEN, &config, &exact);
     // and the comparison has the power to see two steps
-    let config = settings(SamplerKind::Ancestral, 2);
+    let config = settings(SamplerKind::ANCESTRAL, 2);
     let counts = counts(&mut oracle, &OPEN, &config, 400, 100);
     let (x, bound) = compare("ancestral, T = 2, against the model", &counts, &exact);
     assert!(x > 10.0 * bound);
@@ -120,7 +120,7 @@ fn analytic_sampling_follows_the_same_process() {
                 ..NoiseConfig::default()
             };
             let law = process(&oracle, &OPEN, &grid(&oracle, 4));
-            let config = settings(SamplerKind::Analytic, 4);
+            let config = settings(SamplerKind::ANALYTIC, 4);
             let what = format!("analytic, {parameterization:?}, {kind:?}");
             follows(&what, &mut oracle, &OPEN, &config, &law);
         }
@@ -160,19 +160,19 @@ fn remasking_follows_its_process() {
     let cases = [
         (
             "remdm-cap",
-            SamplerKind::RemdmCap,
+            SamplerKind::REMDM_CAP,
             0.3,
             remdm(6, alpha, |_, most| most.min(0.3)),
         ),
         (
             "remdm-rescale",
-            SamplerKind::RemdmRescale,
+            SamplerKind::REMDM_RESCALE,
             0.5,
             remdm(6, alpha, |_, most| 0.5 * most),
         ),
         (
             "remdm-loop",
-            SamplerKind::RemdmLoop,
+            SamplerKind::REMDM_LOOP,
             0.25,
             remdm(
                 15,
@@ -183,9 +183,13 @@ fn remasking_follows_its_process() {
     ];
     for (name, kind, eta, chances) in cases {
         let mut config = settings(kind, chances.len());
-        config.eta = eta;
-        if kind == SamplerKind::RemdmLoop {
-            (config.t_on, config.t_off, config.alpha_on) = (0.6, 0.2, 0.7);
+        if kind != SamplerKind::REMDM_CONF {
+            config = config.with("eta", eta);
+        }
+        if kind == SamplerKind::REMDM_LOOP {
+            for (key, value) in [("t_on", 0.6), ("t_off", 0.2), ("alpha_on", 0.7)] {
+                config = config.with(key, value);
+            }
         }
         for start in [OPEN, [3, 3, 0, 3]] {
             let law = process(&oracle, &start, &chances);
@@ -200,11 +204,11 @@ fn infilling_follows_the_conditional_law() {
     for (name, mut oracle) in [("chain", Oracle::chain(4)), ("hidden", Oracle::hidden(4))] {
         for start in [[3, 1, 3, 3], [2, 3, 3, 0], [3, 3, 3, 2]] {
             let law = joint(&oracle, &start);
-            let config = settings(SamplerKind::FirstHitting, 1);
+            let config = settings(SamplerKind::FIRST_HITTING, 1);
             let what = format!("first-hitting, {name}, {start:?}");
             follows(&what, &mut oracle, &start, &config, &law);
             let law = process(&oracle, &start, &grid(&oracle, 3));
-            let config = settings(SamplerKind::Ancestral, 3);
+            let config = settings(SamplerKind::ANCESTRAL, 3);
             let what = format!("ancestral, {name}, T = 3, {start:?}");
             follows(&what, &mut oracle, &start, &config, &law);
         }
@@ -236,10 +240,10 @@ impl Excess {
 fn a_thousand_steps_reveal_what_the_process_wants() {
     const STEPS: usize = 1000;
     for (kind, parameterization) in [
-        (SamplerKind::Ancestral, Parameterization::Subs),
-        (SamplerKind::Analytic, Parameterization::Sedd),
-        (SamplerKind::RemdmCap, Parameterization::Subs),
-        (SamplerKind::RemdmRescale, Parameterization::Subs),
+        (SamplerKind::ANCESTRAL, Parameterization::Subs),
+        (SamplerKind::ANALYTIC, Parameterization::Sedd),
+        (SamplerKind::REMDM_CAP, Parameterization::Subs),
+        (SamplerKind::REMDM_RESCALE, Parameterization::Subs),
     ] {
         let mut oracle = Oracle::chain(64);
         oracle.parameterization = parameterization;
@@ -261,9 +265,9 @@ fn a_thousand_steps_reveal_what_the_process_wants() {
                     schedule.alpha_t(report.t)
                 };
                 let most = ((1.0 - after) / at).min(1.0);
-                let sigma = match kind {
-                    SamplerKind::RemdmCap => most.min(config.eta),
-                    SamplerKind::RemdmRescale => most * config.eta,
+                let sigma = match kind.name {
+                    "remdm-cap" => most.min(0.02),
+                    "remdm-rescale" => most * 0.02,
                     _ => 0.0,
                 };
                 let p = (after - (1.0 - sigma) * at) / (1.0 - at);
@@ -290,7 +294,7 @@ fn the_least_probable_tokens_are_masked_again_most_often() {
     const STEPS: usize = 50;
     let mut oracle = Oracle::hidden(24);
     let schedule = oracle.schedule();
-    let mut config = settings(SamplerKind::RemdmConf, STEPS);
+    let mut config = settings(SamplerKind::REMDM_CONF, STEPS);
     let (mut count, mut weighted) = (Excess::default(), Excess::default());
     for seed in 0..200 {
         config.seed = seed;
@@ -346,14 +350,14 @@ fn the_network_is_told_the_time() {
     for kind in [NoiseKind::Loglinear, NoiseKind::Cosine] {
         oracle.noise.kind = kind;
         let schedule = oracle.schedule();
-        for sampler in [SamplerKind::Ancestral, SamplerKind::RemdmCap] {
+        for sampler in [SamplerKind::ANCESTRAL, SamplerKind::REMDM_CAP] {
             let [asked, after] = times(&oracle, &settings(sampler, 10));
             for (asked, after) in asked.iter().zip(after) {
                 assert!((asked - after - 0.1).abs() < 1e-12, "{asked} {after}");
             }
         }
         // in the loop, the time at which as many are masked
-        let [asked, after] = times(&oracle, &settings(SamplerKind::RemdmLoop, 20));
+        let [asked, after] = times(&oracle, &settings(SamplerKind::REMDM_LOOP, 20));
         for (asked, after) in asked.iter().zip(after) {
             let t = after + 0.05;
             if t > 0.1 && t < 0.5 {
@@ -366,7 +370,7 @@ fn the_network_is_told_the_time() {
         // of n masked positions the first is hit where (P(mask) / P(mask at 1))^n is uniform
         let mut bins = vec![0.0; 10];
         for seed in 0..20_000 {
-            let mut config = settings(SamplerKind::FirstHitting, 1);
+            let mut config = settings(SamplerKind::FIRST_HITTING, 1);
             config.seed = seed;
             let [asked, after] = times(&oracle, &config);
             assert_eq!((asked.len(), after[..5] == asked[..5]), (6, true));

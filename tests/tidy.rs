@@ -12,13 +12,14 @@ use tidy::modules::Modules;
 use tidy::text::{File, files, root, words};
 
 /// Modules of `src/`; each uses its own layer and those above it.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "error",
     "blocking",
     "progress",
     "rng",
-    "config",
     "process",
+    "rules",
+    "config",
     "io",
     "data",
     "program",

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
 import { clearNotice, notice } from "./notices.js";
-import { options, readAddress, settings, showSteps, writeAddress } from "./settings.js";
+import { offerSamplers, options, readAddress, settings, showSteps, writeAddress } from "./settings.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
 import { Vocabulary } from "./vocabulary.js";
@@ -214,6 +214,7 @@ async function load(device, current) {
     return false;
   }
   showDevice(started.info);
+  offerSamplers(started.samplers);
   $("version").textContent = `Version ${started.version}.`;
   training.ready();
   if ((await loadModel("mdlm")) && current()) {

@@ -6,8 +6,11 @@ const DEVICES = ["auto", "webgpu", "cpu"];
 const MAX_PROMPT = 4000;
 
 const WHOLE = ["steps", "length", "seed"];
-/** Samplers that take as many steps as they need. */
-const STEPLESS = ["first-hitting", "threshold", "entropy-bound"];
+/** What is offered first. */
+const SAMPLER = "confidence";
+/** The library's samplers, once it is loaded, and the one that the address asks for. */
+let known = [];
+let asked = SAMPLER;
 
 /** Fills the form from the address; what makes no sense there is left at its default. */
 export function readAddress() {
@@ -21,10 +24,7 @@ export function readAddress() {
       field.value = String(value);
     }
   }
-  const samplers = [...$("sampler").options].map(({ value }) => value);
-  if (samplers.includes(query.get("sampler"))) {
-    $("sampler").value = query.get("sampler");
-  }
+  asked = query.get("sampler") ?? SAMPLER;
   if (DEVICES.includes(query.get("device"))) {
     $("device-choice").value = query.get("device");
   }
@@ -33,9 +33,21 @@ export function readAddress() {
   return { auto: query.get("run") !== "0" };
 }
 
+/** Offers the library's samplers; the chosen one is the one before, that of the address, or the usual one. */
+export function offerSamplers(samplers) {
+  known = samplers;
+  const names = samplers.map(({ name }) => name);
+  const chosen = [$("sampler").value, asked, SAMPLER].find((name) => names.includes(name));
+  $("sampler").replaceChildren(...samplers.map(({ name, summary }) => new Option(`${name}: ${summary}`, name)));
+  $("sampler").value = chosen;
+  showSteps();
+}
+
+const hasSteps = (sampler) => known.find(({ name }) => name === sampler)?.has_steps ?? true;
+
 /** Offers a number of steps to samplers that have one. */
 export function showSteps() {
-  $("steps").disabled = STEPLESS.includes($("sampler").value);
+  $("steps").disabled = !hasSteps($("sampler").value);
 }
 
 /** What the form says. */
@@ -43,7 +55,7 @@ export function settings() {
   const number = (id) => ($(id).value === "" ? NaN : Number($(id).value));
   return {
     prompt: $("prompt").value,
-    sampler: $("sampler").value,
+    sampler: $("sampler").value || asked,
     device: $("device-choice").value,
     compare: $("compare").checked,
     ...Object.fromEntries(NUMBERS.map((key) => [key, number(key)])),
@@ -55,7 +67,7 @@ export function settings() {
 export function options({ sampler, steps, temperature, top_p, seed }) {
   const drawn = { temperature, seed, ...(temperature === 0 ? {} : { top_p }) };
   const given = (all) => Object.fromEntries(Object.entries(all).filter(([, value]) => !Number.isNaN(value)));
-  const counted = STEPLESS.includes(sampler) ? {} : { steps };
+  const counted = hasSteps(sampler) ? { steps } : {};
   return { mdlm: given({ sampler, ...counted, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
 }
 

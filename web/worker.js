@@ -1,7 +1,7 @@
 // Runs the library: everything that computes happens here, so that the page never waits.
 // Messages in: {id, type, ...}; out: {id, ok | error} once, and events {event, ...} in between.
 
-import init, { Device, Model, Sampler, Trainer, reportPanics, version } from "./wasm/mdlm.js";
+import init, { Device, Model, Sampler, Trainer, reportPanics, samplers, version } from "./wasm/mdlm.js";
 import { fetchChecked, fetchJson } from "./files.js";
 
 const FILES = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -53,7 +53,7 @@ const handlers = {
     if (info.kind === "webgpu") {
       info.adapter = await adapterName();
     }
-    return { version: version(), info };
+    return { version: version(), samplers: samplers(), info };
   },
 
   async load({ name }) {

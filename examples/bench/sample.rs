@@ -67,16 +67,16 @@ const REFERENCES: [(&str, Method); 4] = [
 ];
 
 const OURS: [(&str, Method); 8] = [
-    ("ancestral", Method::Ours(SamplerKind::Ancestral, 1)),
-    ("first-hitting", Method::Ours(SamplerKind::FirstHitting, 1)),
+    ("ancestral", Method::Ours(SamplerKind::ANCESTRAL, 1)),
+    ("first-hitting", Method::Ours(SamplerKind::FIRST_HITTING, 1)),
     (
         "first-hitting-2",
-        Method::Ours(SamplerKind::FirstHitting, 2),
+        Method::Ours(SamplerKind::FIRST_HITTING, 2),
     ),
-    ("confidence", Method::Ours(SamplerKind::Confidence, 1)),
-    ("threshold", Method::Ours(SamplerKind::Threshold, 1)),
-    ("entropy-bound", Method::Ours(SamplerKind::EntropyBound, 1)),
-    ("remdm-cap", Method::Ours(SamplerKind::RemdmCap, 1)),
+    ("confidence", Method::Ours(SamplerKind::CONFIDENCE, 1)),
+    ("threshold", Method::Ours(SamplerKind::THRESHOLD, 1)),
+    ("entropy-bound", Method::Ours(SamplerKind::ENTROPY_BOUND, 1)),
+    ("remdm-cap", Method::Ours(SamplerKind::REMDM_CAP, 1)),
     ("left-to-right", Method::Decode),
 ];
 
@@ -122,10 +122,12 @@ impl Bench {
             Method::Ours(sampler, tokens_per_call) => {
                 let mut config = SampleConfig {
                     sampler,
-                    tokens_per_call,
                     ..SampleConfig::default()
                 };
-                if sampler.has_steps() {
+                if tokens_per_call > 1 {
+                    config = config.with("tokens_per_call", tokens_per_call as f64);
+                }
+                if sampler.has_steps {
                     config.steps = self.steps;
                 }
                 fill(

@@ -6,10 +6,12 @@ pub mod screen;
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use mdlm::blocking::wait;
 use mdlm::config::{DataConfig, ModelKind, SampleConfig, SamplerKind, TrainConfig};
 use mdlm::device::Device;
 use mdlm::model::Model;
+use mdlm::rules::{ALL, Choice, choices};
 
 /// Where to compute.
 #[derive(clap::Args)]
@@ -79,9 +81,8 @@ fn fetch(id: &str) -> anyhow::Result<PathBuf> {
 /// How to sample. The library's defaults where nothing is said.
 #[derive(clap::Args)]
 pub struct SampleArgs {
-    /// ancestral, first-hitting, analytic, confidence, threshold, entropy-bound, remdm-cap,
-    /// remdm-rescale, remdm-conf, remdm-loop or left-to-right.
-    #[arg(long)]
+    /// Which positions a step fills.
+    #[arg(long, value_parser = samplers())]
     sampler: Option<String>,
     /// Denoising steps.
     #[arg(long)]
@@ -102,8 +103,27 @@ pub struct SampleArgs {
     #[arg(long)]
     threshold: Option<f64>,
     /// Any sampling option, as key=value, for example gamma=0.5; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", long_help = options())]
     set: Vec<String>,
+}
+
+/// The samplers with what each does.
+fn samplers() -> PossibleValuesParser {
+    let value = |kind: &SamplerKind| PossibleValue::new(kind.name).help(kind.summary);
+    PossibleValuesParser::new(ALL.iter().map(value))
+}
+
+/// The options of samplers with their defaults.
+fn options() -> String {
+    let mut text =
+        "Any sampling option, as key=value; may be repeated. Those of samplers:".to_owned();
+    for choice in choices() {
+        let Choice {
+            key, help, default, ..
+        } = choice;
+        text += &format!("\n  {key}={default}: {help}");
+    }
+    text
 }
 
 impl SampleArgs {
@@ -132,7 +152,7 @@ impl SampleArgs {
             }
         }
         all.sampling.validate()?;
-        if self.steps.is_some() && !all.sampling.sampler.has_steps() {
+        if self.steps.is_some() && !all.sampling.sampler.has_steps {
             note_steps(all.sampling.sampler);
         }
         Ok(all.sampling)
@@ -157,13 +177,13 @@ impl SampleArgs {
     /// Says so if a number of steps was given for an autoregressive model.
     pub fn note_unread(&self, model: &Model) {
         if self.steps.is_some() && model.config().kind == ModelKind::Ar {
-            note_steps(SamplerKind::LeftToRight);
+            note_steps(SamplerKind::LEFT_TO_RIGHT);
         }
     }
 }
 
 fn note_steps(sampler: SamplerKind) {
-    let name = sampler.name();
+    let name = sampler.name;
     eprintln!("note: {name} takes as many steps as it needs; --steps is not read");
 }
 

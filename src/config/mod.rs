@@ -3,13 +3,15 @@
 
 mod limits;
 mod model;
-mod noise;
+mod objective;
 mod overlay;
 mod sample;
 mod train;
 mod validate;
 
+pub use crate::process::{NoiseConfig, NoiseKind};
+pub use crate::rules::SamplerKind;
 pub use model::{ModelConfig, ModelKind};
-pub use noise::{NoiseConfig, NoiseKind, ObjectiveConfig, Parameterization};
-pub use sample::{SampleConfig, SamplerKind};
+pub use objective::{ObjectiveConfig, Parameterization};
+pub use sample::SampleConfig;
 pub use train::{DataConfig, Detokenizer, LrSchedule, OptimConfig, TrainConfig, TrainingConfig};

@@ -215,7 +215,8 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ModelConfig, SamplerKind};
+    use crate::config::ModelConfig;
+    use crate::rules::ALL;
 
     #[test]
     fn defaults_and_presets_are_valid() {
@@ -313,8 +314,8 @@ mod tests {
             set.find(Result::is_err).unwrap_or(Ok(()))?;
             config.validate()
         };
-        for kind in SamplerKind::ALL {
-            check(&[&format!("sampling.sampler={}", kind.name())]).unwrap();
+        for kind in ALL {
+            check(&[&format!("sampling.sampler={}", kind.name)]).unwrap();
         }
         for good in [
             &[

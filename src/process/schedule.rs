@@ -8,7 +8,7 @@
 
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
-use crate::config::{NoiseConfig, NoiseKind};
+use super::noise::{NoiseConfig, NoiseKind};
 
 /// What is left of alpha at t = 1 in the schedules that would reach 0.
 const EPS: f64 = 1e-3;

@@ -31,13 +31,11 @@ pub fn check_canvases(canvases: &[Canvas], vocab_size: usize, mask_index: u32) -
 
 /// The sampler of an autoregressive model.
 pub fn left_to_right(asked: SamplerKind) -> Result<SamplerKind> {
-    match asked {
-        SamplerKind::Ancestral | SamplerKind::LeftToRight => Ok(SamplerKind::LeftToRight),
-        other => {
-            let problem = "an autoregressive model samples left-to-right; leave it out";
-            Err(Error::config("sampling.sampler", other.name(), problem))
-        }
+    if [SamplerKind::ANCESTRAL, SamplerKind::LEFT_TO_RIGHT].contains(&asked) {
+        return Ok(SamplerKind::LEFT_TO_RIGHT);
     }
+    let problem = "an autoregressive model samples left-to-right; leave it out";
+    Err(Error::config("sampling.sampler", asked.name, problem))
 }
 
 /// Errors of a canvas that an autoregressive model cannot fill.

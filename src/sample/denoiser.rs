@@ -11,6 +11,7 @@ use crate::model::{Decoder, DrawGraph, Model, Options, Pass, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
+use crate::rules::Draw;
 
 /// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +24,6 @@ pub struct DrawOptions {
     pub top_p: f64,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
     pub key: [u32; 2],
-}
-
-/// A token drawn at a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Draw {
-    /// The token; never the mask.
-    pub token: u32,
-    /// Its probability under the model, before temperature and truncation, without the mask.
-    pub probability: f64,
-    /// Entropy of that distribution, nats.
-    pub entropy: f64,
-    /// Log-sum-exp of the logits without the mask's: the total score of a SEDD model.
-    pub log_total: f64,
 }
 
 /// A model as samplers see it.

@@ -7,12 +7,11 @@ mod canvas;
 mod check;
 mod denoiser;
 mod report;
-mod rules;
 mod sampler;
 mod window;
 
+pub use crate::rules::Draw;
 pub use canvas::Canvas;
-pub use denoiser::{Denoiser, Draw, DrawOptions};
+pub use denoiser::{Denoiser, DrawOptions};
 pub use report::{Remasked, Revealed, StepReport};
-pub use rules::binomial;
 pub use sampler::Sampler;

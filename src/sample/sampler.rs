@@ -6,12 +6,12 @@
 
 use std::ops::ControlFlow;
 
-use crate::config::SampleConfig;
+use crate::config::{Parameterization, SampleConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::rng::{Rng, Stream, stream_key};
+use crate::rules::{Plan, Rule, Setting, View};
 use crate::sample::check::{check_canvases, check_prefix, left_to_right};
-use crate::sample::rules::{Plan, Rule, View, rule};
 use crate::sample::window::Windows;
 use crate::sample::{Canvas, Denoiser, Draw, DrawOptions, Remasked, Revealed, StepReport};
 
@@ -87,12 +87,13 @@ impl<D: Denoiser> Sampler<D> {
             canvases.iter().try_for_each(check_prefix)?;
         }
         let windows = Windows::new(canvases[0].len(), denoiser.length(), config.stride)?;
-        let rule = rule(
-            &config,
-            denoiser.schedule(),
-            denoiser.parameterization(),
-            denoiser.vocab_size(),
-        );
+        let rule = (config.sampler.make)(&Setting {
+            schedule: &denoiser.schedule(),
+            steps: config.steps,
+            scores: denoiser.parameterization() == Parameterization::Sedd,
+            vocab_size: denoiser.vocab_size(),
+            options: &config.options,
+        });
         let work = canvases.into_iter().map(|canvas| Work {
             t: 1.0,
             probability: vec![1.0; canvas.len()],

@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod model;
 mod sampler;
+mod samplers;
 mod trainer;
 mod types;
 
@@ -15,6 +16,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 pub use device::Device;
 pub use model::Model;
 pub use sampler::Sampler;
+pub use samplers::samplers;
 pub use trainer::Trainer;
 
 #[wasm_bindgen]

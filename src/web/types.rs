@@ -45,13 +45,18 @@ export interface ModelInfo {
 export interface ModelFiles { config: Uint8Array; weights: Uint8Array; tokenizer?: Uint8Array; }
 /** One entry a position; a mask is an open position that holds the model's mask_index. */
 export interface Canvas { tokens: Uint32Array; frozen: Uint8Array; }
-export type SamplerKind = "ancestral" | "first-hitting" | "analytic" | "confidence" | "threshold"
-  | "entropy-bound" | "remdm-cap" | "remdm-rescale" | "remdm-conf" | "remdm-loop" | "left-to-right";
-/** The library's SampleConfig; what is absent keeps its default, what is unknown is refused. */
-export interface SampleOptions {
+/** The library's SampleConfig, the samplers' options among the others; what is absent keeps its default, what is unknown is refused. */
+export interface SampleOptions extends SamplerOptions {
   steps?: number; seed?: number; sampler?: SamplerKind; temperature?: number; top_k?: number;
-  top_p?: number; tokens_per_call?: number; order_noise?: number; threshold?: number;
-  gamma?: number; eta?: number; t_on?: number; t_off?: number; alpha_on?: number; stride?: number;
+  top_p?: number; stride?: number;
+}
+/** A sampler: which positions a step fills. */
+export interface SamplerInfo {
+  name: SamplerKind;
+  summary: string;
+  /** Whether it reads `steps`; the others take as many as they need. */
+  has_steps: boolean;
+  options: { key: keyof SamplerOptions; help: string; default: number; whole: boolean }[];
 }
 export interface Revealed { position: number; token: number; probability: number; entropy: number; }
 export interface StepReport {
@@ -107,6 +112,9 @@ extern "C" {
     /// How to sample.
     #[wasm_bindgen(typescript_type = "SampleOptions | undefined")]
     pub type SampleOptions;
+    /// All samplers.
+    #[wasm_bindgen(typescript_type = "SamplerInfo[]")]
+    pub type Samplers;
     /// What a step did.
     #[wasm_bindgen(typescript_type = "StepReport | undefined")]
     pub type StepReport;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use mdlm::Result;
-use mdlm::config::{ModelKind, NoiseConfig, NoiseKind, SamplerKind, TrainConfig};
+use mdlm::config::{ModelKind, NoiseConfig, NoiseKind, TrainConfig};
 use mdlm::io::checkpoint::save;
 use mdlm::model::Model;
 use pollster::block_on;
@@ -23,7 +23,7 @@ fn checked(settings: &[&str]) -> Result<TrainConfig> {
 
 #[test]
 fn unknown_names_are_answered_with_the_known_ones() {
-    let samplers = SamplerKind::ALL.map(SamplerKind::name);
+    let samplers: Vec<_> = mdlm::rules::ALL.iter().map(|kind| kind.name).collect();
     let schedules = [
         "loglinear",
         "cosine",

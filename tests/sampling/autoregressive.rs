@@ -70,16 +70,16 @@ fn a_canvas_needs_a_beginning_and_no_gaps() {
         };
         model.sampler(canvas, &config).map(|_| ())
     };
-    sampler(begun.clone(), SamplerKind::LeftToRight).unwrap();
+    sampler(begun.clone(), SamplerKind::LEFT_TO_RIGHT).unwrap();
     let parts = ["sampling.sampler = threshold", "left-to-right"];
-    refused(sampler(begun, SamplerKind::Threshold), "config", &parts);
+    refused(sampler(begun, SamplerKind::THRESHOLD), "config", &parts);
     let parts = ["canvas position = 0", "BOS"];
     let open = Canvas::open(8);
-    refused(sampler(open, SamplerKind::Ancestral), "argument", &parts);
+    refused(sampler(open, SamplerKind::ANCESTRAL), "argument", &parts);
     let mut gap = Canvas::prompt(&[5, 1, 2, 3], 8).unwrap();
     gap.reopen(1..3).unwrap();
     let parts = ["canvas position = 3", "open position 1"];
-    refused(sampler(gap, SamplerKind::Ancestral), "argument", &parts);
+    refused(sampler(gap, SamplerKind::ANCESTRAL), "argument", &parts);
 }
 
 /// Prompts of different lengths in one batch, against each on its own and against full passes over

@@ -22,34 +22,36 @@ fn all() -> Vec<SampleConfig> {
             seed: 3,
             ..SampleConfig::default()
         };
-        match sampler {
-            SamplerKind::FirstHitting => config.tokens_per_call = 4,
-            SamplerKind::Confidence => config.order_noise = 2.0,
-            SamplerKind::Threshold => config.threshold = 0.5,
-            SamplerKind::EntropyBound => config.gamma = 2.0,
-            SamplerKind::RemdmCap => config.eta = 0.2,
-            SamplerKind::RemdmRescale => config.eta = 0.5,
-            SamplerKind::RemdmLoop => config.eta = 0.1,
-            _ => {}
+        for (kind, key, value) in [
+            (SamplerKind::FIRST_HITTING, "tokens_per_call", 4.0),
+            (SamplerKind::CONFIDENCE, "order_noise", 2.0),
+            (SamplerKind::THRESHOLD, "threshold", 0.5),
+            (SamplerKind::ENTROPY_BOUND, "gamma", 2.0),
+            (SamplerKind::REMDM_CAP, "eta", 0.2),
+            (SamplerKind::REMDM_RESCALE, "eta", 0.5),
+            (SamplerKind::REMDM_LOOP, "eta", 0.1),
+        ] {
+            if sampler == kind {
+                config = config.with(key, value);
+            }
         }
         config
     };
-    SamplerKind::ALL.map(config).to_vec()
+    mdlm::rules::ALL.iter().copied().map(config).collect()
 }
 
 fn remasks(config: &SampleConfig) -> bool {
-    config.sampler.name().starts_with("remdm")
+    config.sampler.name.starts_with("remdm")
 }
 
 /// Whether the positions hang on predictions.
 fn reads_predictions(config: &SampleConfig) -> bool {
-    use SamplerKind::{Confidence, EntropyBound, RemdmConf, Threshold};
-    [Confidence, EntropyBound, RemdmConf, Threshold].contains(&config.sampler)
+    let names = ["confidence", "entropy-bound", "remdm-conf", "threshold"];
+    names.contains(&config.sampler.name)
 }
 
 fn on_a_grid(config: &SampleConfig) -> bool {
-    use SamplerKind::{EntropyBound, FirstHitting, LeftToRight, Threshold};
-    ![EntropyBound, FirstHitting, LeftToRight, Threshold].contains(&config.sampler)
+    config.sampler.has_steps
 }
 
 /// Replays reports on a canvas and checks them against what the sampler made of it.
@@ -59,7 +61,7 @@ fn check_reports(
     after: &[Canvas],
     reports: &[StepReport],
 ) {
-    let name = config.sampler.name();
+    let name = config.sampler.name;
     let mut tokens: Vec<Vec<u32>> = before.iter().map(|canvas| canvas.tokens(6)).collect();
     let mut calls = 0;
     for r in reports {
@@ -229,24 +231,35 @@ fn how_many_a_step_reveals() {
             change(config);
         })
     };
-    assert_eq!(with(SamplerKind::Threshold, &|c| c.threshold = 0.0), [16]);
     assert_eq!(
-        with(SamplerKind::Threshold, &|c| c.threshold = 1.0),
+        with(SamplerKind::THRESHOLD, &|c| c.options.set("threshold", 0.0)),
+        [16]
+    );
+    assert_eq!(
+        with(SamplerKind::THRESHOLD, &|c| c.options.set("threshold", 1.0)),
         [1; 16]
     );
-    assert_eq!(with(SamplerKind::EntropyBound, &|c| c.gamma = 0.0), [1; 16]);
-    assert_eq!(with(SamplerKind::EntropyBound, &|c| c.gamma = 1e3), [16]);
     assert_eq!(
-        with(SamplerKind::Confidence, &|c| c.steps = 5),
+        with(SamplerKind::ENTROPY_BOUND, &|c| c.options.set("gamma", 0.0)),
+        [1; 16]
+    );
+    assert_eq!(
+        with(SamplerKind::ENTROPY_BOUND, &|c| c.options.set("gamma", 1e3)),
+        [16]
+    );
+    assert_eq!(
+        with(SamplerKind::CONFIDENCE, &|c| c.steps = 5),
         [4, 3, 3, 3, 3]
     );
-    assert_eq!(with(SamplerKind::Confidence, &|c| c.steps = 100), [1; 16]);
-    assert_eq!(with(SamplerKind::FirstHitting, &|_| ()), [1; 16]);
+    assert_eq!(with(SamplerKind::CONFIDENCE, &|c| c.steps = 100), [1; 16]);
+    assert_eq!(with(SamplerKind::FIRST_HITTING, &|_| ()), [1; 16]);
     assert_eq!(
-        with(SamplerKind::FirstHitting, &|c| c.tokens_per_call = 7),
+        with(SamplerKind::FIRST_HITTING, &|c| c
+            .options
+            .set("tokens_per_call", 7.0)),
         [7, 7, 2]
     );
-    assert_eq!(with(SamplerKind::LeftToRight, &|_| ()), [1; 16]);
+    assert_eq!(with(SamplerKind::LEFT_TO_RIGHT, &|_| ()), [1; 16]);
 }
 
 #[test]

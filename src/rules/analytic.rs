@@ -1,52 +1,41 @@
-//! The reverse process on a uniform grid of t that ends at 0, where everything left is revealed
-//! (the reference stops at 1e-5 and fills the rest greedily).
+//! Tweedie denoising on a grid of t.
 
-use super::plan::{Plan, Rule, View, binomial, choose, grid_times};
+use super::ancestral::Ancestral;
+use super::declare::{Declaration, SamplerKind};
+use super::plan::{Draw, Plan, Rule, View, grid_times};
 use crate::process::Schedule;
 use crate::rng::Rng;
-use crate::sample::Draw;
 
-/// From t to s a masked position is revealed with probability `1 - P(mask at s) / P(mask at t)`,
-/// independently: the number is binomial, the positions are uniform. A step that reveals nothing
-/// draws nothing (reference `ddpm_cache`, without its f32 race).
-///
-/// Also the law of `analytic` for a denoiser of tokens, whose scores sum to `1 / expm1(sigma)`:
-/// `expm1(sigma_t - sigma_s) / expm1(sigma_t)` is the same probability.
-pub struct Ancestral {
-    pub schedule: Schedule,
-    pub steps: usize,
-}
-
-impl Rule for Ancestral {
-    fn plan(&self, view: &View<'_>, rng: &mut Rng) -> Plan {
-        let (t, s) = grid_times(view.step, self.steps);
-        let kept = if s == 0.0 {
-            0.0
-        } else {
-            self.schedule.move_chance(s) / self.schedule.move_chance(t)
-        };
-        let count = binomial(rng, view.masked.len(), 1.0 - kept);
-        Plan {
-            network_t: t,
-            rows: choose(rng, view.masked, count),
-            t: Some(s),
-            ..Plan::default()
-        }
-    }
-
-    fn steps(&self) -> usize {
-        self.steps
-    }
+impl SamplerKind {
+    /// Tweedie denoising of scores; for a denoiser of tokens, the law of [`SamplerKind::ANCESTRAL`].
+    pub const ANALYTIC: Self = Self(&Declaration {
+        name: "analytic",
+        summary: "denoising of scores (SEDD's)",
+        has_steps: true,
+        options: &[],
+        check: |_| Ok(()),
+        make: |setting| {
+            let (schedule, steps) = (setting.schedule.clone(), setting.steps);
+            match setting.scores {
+                true => Box::new(Analytic {
+                    schedule,
+                    steps,
+                    vocab_size: setting.vocab_size,
+                }),
+                false => Box::new(Ancestral { schedule, steps }),
+            }
+        },
+    });
 }
 
 /// Tweedie denoising of a model of scores (SEDD, Lou et al. 2024): a masked position is revealed
 /// with probability `expm1(sigma_t - sigma_s) sum_v score_v`, at most 1, where
 /// `log score_v = z_v - log(expm1(sigma_t)) - log(V - 1)`, and its token is v in proportion to
 /// `exp(z_v)`. Every masked position is predicted in every step.
-pub struct Analytic {
-    pub schedule: Schedule,
-    pub steps: usize,
-    pub vocab_size: usize,
+struct Analytic {
+    schedule: Schedule,
+    steps: usize,
+    vocab_size: usize,
 }
 
 impl Rule for Analytic {

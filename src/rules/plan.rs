@@ -1,7 +1,20 @@
 //! What a rule sees and decides, and what several rules need for it.
 
+use crate::process::Schedule;
 use crate::rng::Rng;
-use crate::sample::Draw;
+
+/// A token drawn at a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw {
+    /// The token; never the mask.
+    pub token: u32,
+    /// Its probability under the model, before temperature and truncation, without the mask.
+    pub probability: f64,
+    /// Entropy of that distribution, nats.
+    pub entropy: f64,
+    /// Log-sum-exp of the logits without the mask's: the total score of a SEDD model.
+    pub log_total: f64,
+}
 
 /// A canvas in a window, as a rule sees it; positions count from the window's beginning.
 pub struct View<'a> {
@@ -71,6 +84,25 @@ pub fn choose(rng: &mut Rng, candidates: &[usize], count: usize) -> Vec<usize> {
     chosen.truncate(count);
     chosen.sort_unstable();
     chosen
+}
+
+/// A plan that draws at every masked position. Rules that choose by the predictions have no time of their own; a
+/// network that wants one is told the time at which as large a share of the tokens is masked as of the open positions.
+pub fn draw_all(schedule: &Schedule, view: &View<'_>) -> Plan {
+    Plan {
+        network_t: schedule.time_at(view.share()),
+        rows: view.masked.to_vec(),
+        ..Plan::default()
+    }
+}
+
+/// Indices of the `count` largest scores, rising; of equal ones the first.
+pub fn largest(scores: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.truncate(count);
+    order.sort_unstable();
+    order
 }
 
 /// Times before and after step `step` of a uniform grid from 1 to 0.

@@ -3,13 +3,124 @@
 //! position is revealed with probability `(alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)`, which
 //! keeps the share of masks where the schedule wants it. Sigma is at most `(1 - alpha_s) / alpha_t`.
 
+use super::declare::{Choice, Declaration, Options, SamplerKind, Setting};
 use super::plan::{Plan, Rule, View, grid_times};
+use crate::error::{Error, Result};
 use crate::process::Schedule;
 use crate::rng::Rng;
 
+const ETA: Choice = Choice {
+    key: "eta",
+    help: "Chance of masking a token again in a step: the cap of `remdm-cap`, the share of the most that is possible in `remdm-rescale`, the chance inside the loop of `remdm-loop`.",
+    default: 0.02,
+    whole: false,
+    holds: |x| (0.0..=1.0).contains(&x),
+    problem: "must be in [0, 1]",
+};
+
+const T_ON: Choice = Choice {
+    key: "t_on",
+    help: "Time at which the loop of `remdm-loop` begins.",
+    default: 0.55,
+    whole: false,
+    holds: inside,
+    problem: "must be above 0 and below 1",
+};
+
+const T_OFF: Choice = Choice {
+    key: "t_off",
+    help: "Time at which it ends; before `t_on`.",
+    default: 0.05,
+    whole: false,
+    holds: inside,
+    problem: "must be above 0 and below sampling.t_on",
+};
+
+const ALPHA_ON: Choice = Choice {
+    key: "alpha_on",
+    help: "Share of tokens that are not masked in the loop.",
+    default: 0.9,
+    whole: false,
+    holds: inside,
+    problem: "must be above 0 and below 1",
+};
+
+fn inside(x: f64) -> bool {
+    x > 0.0 && x < 1.0
+}
+
+/// Refuses a loop that ends before it begins, or that would mask more than it can fill again.
+fn check_loop(options: &Options) -> Result<()> {
+    let (eta, alpha_on) = (options.get(&ETA), options.get(&ALPHA_ON));
+    let most = (1.0 - alpha_on) / alpha_on;
+    if options.get(&T_OFF) >= options.get(&T_ON) {
+        return Err(Error::config("sampling.t_off", options.get(&T_OFF), T_OFF.problem));
+    }
+    if eta > most {
+        let problem = format!("must be at most {most:.4}, (1 - alpha_on) / alpha_on");
+        return Err(Error::config("sampling.eta", eta, problem));
+    }
+    Ok(())
+}
+
+fn remask(setting: &Setting<'_>, policy: Policy) -> Box<dyn Rule> {
+    Box::new(Remask {
+        schedule: setting.schedule.clone(),
+        steps: setting.steps,
+        policy,
+    })
+}
+
+impl SamplerKind {
+    /// Remasking at a capped rate.
+    pub const REMDM_CAP: Self = Self(&Declaration {
+        name: "remdm-cap",
+        summary: "masks again, at a capped rate (ReMDM)",
+        has_steps: true,
+        options: &[ETA],
+        check: |_| Ok(()),
+        make: |setting| remask(setting, Policy::Cap(setting.options.get(&ETA))),
+    });
+    /// Remasking at a share of the largest rate.
+    pub const REMDM_RESCALE: Self = Self(&Declaration {
+        name: "remdm-rescale",
+        summary: "masks again, at a share of the largest rate",
+        has_steps: true,
+        options: &[ETA],
+        check: |_| Ok(()),
+        make: |setting| remask(setting, Policy::Rescale(setting.options.get(&ETA))),
+    });
+    /// Remasking of the tokens that were least probable when they were revealed.
+    pub const REMDM_CONF: Self = Self(&Declaration {
+        name: "remdm-conf",
+        summary: "masks again what was least probable",
+        has_steps: true,
+        options: &[],
+        check: |_| Ok(()),
+        make: |setting| remask(setting, Policy::Confidence),
+    });
+    /// Remasking at a constant number of masks in between.
+    pub const REMDM_LOOP: Self = Self(&Declaration {
+        name: "remdm-loop",
+        summary: "masks again, in a loop at a constant share",
+        has_steps: true,
+        options: &[ETA, T_ON, T_OFF, ALPHA_ON],
+        check: check_loop,
+        make: |setting| {
+            let policy = Policy::Loop {
+                eta: setting.options.get(&ETA),
+                t_on: setting.options.get(&T_ON),
+                t_off: setting.options.get(&T_OFF),
+                alpha_on: setting.options.get(&ALPHA_ON),
+            };
+            remask(setting, policy)
+        },
+    });
+}
+
 /// How sigma is chosen.
 #[derive(Clone, Copy, Debug)]
-pub enum Policy {
+enum Policy {
     /// At most this.
     Cap(f64),
     /// This share of the largest.
@@ -27,10 +138,10 @@ pub enum Policy {
     },
 }
 
-pub struct Remask {
-    pub schedule: Schedule,
-    pub steps: usize,
-    pub policy: Policy,
+struct Remask {
+    schedule: Schedule,
+    steps: usize,
+    policy: Policy,
 }
 
 impl Remask {
