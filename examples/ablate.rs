@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use indicatif::ProgressBar;
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, NoiseConfig, NoiseKind, TrainConfig};
-use mdlm::data::Corpus;
-use mdlm::device::Device;
-use mdlm::eval::{EvalConfig, EvalMode, Perplexity, perplexity};
+use mdlm::config::{NoiseConfig, NoiseKind};
+use mdlm::eval::EvalMode;
 use mdlm::io::checkpoint::{self, TrainState};
-use mdlm::model::Model;
-use mdlm::progress::{Event, Flow, Silent};
-use mdlm::train::{Trainer, read_log};
+use mdlm::progress::Silent;
+use mdlm::train::read_log;
+use mdlm::{
+    Corpus, Device, EvalConfig, Event, Flow, Model, ModelConfig, Perplexity, TrainConfig, Trainer,
+    perplexity,
+};
 use support::chart::{Bar, chart, check};
 
 /// Ablations on the bundled stories.

@@ -10,11 +10,10 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mdlm::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
-use mdlm::data::Tokenizer;
-use mdlm::device::Device;
-use mdlm::model::Model;
-use mdlm::sample::{Canvas, Sampler, StepReport};
+use mdlm::config::ModelKind;
+use mdlm::{
+    Canvas, Device, Model, ModelConfig, SampleConfig, Sampler, SamplerKind, StepReport, Tokenizer,
+};
 
 const LENGTH: usize = 48;
 

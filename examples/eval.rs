@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use indicatif::ProgressBar;
-use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::config::{Detokenizer, ModelKind, Parameterization, TrainConfig};
-use mdlm::data::{Corpus, EvalData, Tokenizer};
-use mdlm::device::Device;
-use mdlm::eval::{EvalConfig, EvalMode, Judge, distinct_n, perplexity, unigram_entropy};
-use mdlm::model::{Gpt2, Model};
-use mdlm::sample::Canvas;
+use mdlm::config::{Detokenizer, Parameterization};
+use mdlm::data::EvalData;
+use mdlm::eval::{EvalMode, Judge, distinct_n, unigram_entropy};
+use mdlm::model::Gpt2;
+use mdlm::{Canvas, Corpus, Device, Error, EvalConfig, Model, Tokenizer, TrainConfig, perplexity};
 use serde_json::json;
 
 /// Perplexity of a text under a checkpoint, with its error; the bound of a denoiser, the exact value of
@@ -80,7 +78,7 @@ enum Mode {
 
 /// The estimator that was asked for, and what to call it; what the model has no use for is refused.
 fn estimator(args: &Args, model: &Model) -> mdlm::Result<(EvalMode, &'static str)> {
-    let ar = model.config().kind == ModelKind::Ar;
+    let ar = model.config().autoregressive();
     let subs = model.objective().parameterization == Parameterization::Subs;
     let refuse = |key: &str, value: String, problem: &str| Err(Error::config(key, value, problem));
     match args.mode {

@@ -5,15 +5,13 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::data::{Corpus, Unigram};
-use mdlm::device::Device;
-use mdlm::eval::{EvalConfig, perplexity};
+use mdlm::data::Unigram;
 use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use mdlm::progress::Silent;
+use mdlm::{Corpus, Device, Error, EvalConfig, perplexity};
 use serde_json::{Value, json};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.

@@ -8,11 +8,8 @@ mod support;
 use std::io::IsTerminal;
 
 use clap::Parser;
-use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::config::ModelKind;
-use mdlm::data::Tokenizer;
-use mdlm::sample::Canvas;
+use mdlm::{Canvas, Error, Tokenizer};
 use support::screen::Screen;
 
 /// Fill the gaps of a text.
@@ -50,7 +47,7 @@ fn run() -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
-    if model.config().kind == ModelKind::Ar {
+    if model.config().autoregressive() {
         anyhow::bail!(
             "an autoregressive model cannot fill gaps, since it sees only what stands before them: take a diffusion model"
         );

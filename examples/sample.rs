@@ -6,8 +6,7 @@ use std::io::IsTerminal;
 
 use clap::Parser;
 use mdlm::blocking::wait;
-use mdlm::config::SampleConfig;
-use mdlm::sample::Canvas;
+use mdlm::{Canvas, SampleConfig};
 use support::screen::Screen;
 
 /// Longest canvas, tokens.

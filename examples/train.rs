@@ -11,13 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, TrainConfig};
-use mdlm::data::Corpus;
-use mdlm::device::Device;
 use mdlm::io::checkpoint;
-use mdlm::progress::{Event, Flow};
-use mdlm::sample::Canvas;
-use mdlm::train::{Summary, Trainer};
+use mdlm::train::Summary;
+use mdlm::{Canvas, Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
 
 /// Train a masked diffusion language model.
 ///

@@ -1,11 +1,15 @@
 //! Masked diffusion language models (MDLM: Sahoo et al., NeurIPS 2024) in Rust and WGSL: training,
 //! evaluation and sampling on any GPU through wgpu, and on the CPU.
 //!
-//! - [`Device`]: where to compute.
-//! - [`model::Model`]: load or make a denoiser; [`sample`]: fill a canvas with it.
-//! - [`train::Trainer`]: train one on a [`data::Corpus`]; [`eval`]: its perplexity.
-//! - `web`: classes for JavaScript, on wasm32.
-//! - [`engine`]: graphs, operations and executors underneath, a crate of its own.
+//! What a program needs lies at the root:
+//!
+//! - [`Device`]: where to compute; [`Error`]: what went wrong, and what to do.
+//! - [`Model`]: load or make a denoiser. [`Canvas`], [`Sampler`], [`SampleConfig`]: fill text with it.
+//! - [`Corpus`], [`Tokenizer`], [`Trainer`], [`TrainConfig`]: train one. [`perplexity`]: how good it is.
+//!
+//! The modules hold what these are made of, for a network, an objective or a sampler of one's own: [`model`],
+//! [`objective`], [`rules`] and, underneath, [`engine`], a crate of its own with graphs, operations and executors.
+//! `web` has the classes for JavaScript, on wasm32.
 //!
 //! Everything that can wait is `async`; [`blocking::wait`] is for callers that are not.
 
@@ -25,7 +29,22 @@ pub mod train;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 
+#[doc(inline)]
+pub use config::{ModelConfig, SampleConfig, SamplerKind, TrainConfig};
+#[doc(inline)]
+pub use data::{Corpus, Tokenizer};
+#[doc(inline)]
+pub use eval::{EvalConfig, Perplexity, perplexity};
 pub use mdlm_engine as engine;
 pub use mdlm_engine::device::{self, Device};
 pub use mdlm_engine::error::{self, Error, Result};
+#[doc(inline)]
+pub use model::Model;
+#[doc(inline)]
+pub use progress::{Event, Flow, Observer};
+#[doc(inline)]
+pub use sample::{Canvas, Sampler, StepReport};
+#[doc(inline)]
+pub use train::Trainer;
+
 pub(crate) use mdlm_engine::{graph, ops, program, rng};

@@ -1,12 +1,34 @@
 //! How long work reports to whoever drives it: a progress bar, a log, a terminal picture or a page.
 
 /// Something worth telling the user.
+///
+/// ```
+/// use mdlm::{Corpus, Device, Event, Flow, Tokenizer, TrainConfig, Trainer, blocking::wait};
+/// # use mdlm::progress::Silent;
+/// # let tokenizer = Tokenizer::characters("to be or not");
+/// # let corpus = Corpus::from_texts(tokenizer, &["to be or not to be"; 9], &["not to be or to be"; 2], 16, &mut Silent)?;
+/// # let mut config = TrainConfig::default();
+/// # (config.model.length, config.model.hidden_size, config.model.n_blocks) = (16, 32, 1);
+/// # (config.training.steps, config.training.batch) = (2, 4);
+/// let mut trainer = wait(Trainer::new(&Device::cpu(), &config, corpus))?;
+/// let mut losses = Vec::new();
+/// let folder = std::env::temp_dir().join(format!("mdlm-event-{}", std::process::id()));
+/// wait(trainer.run(&folder, &mut |event: &Event| {
+///     if let Event::Step(stats) = event {
+///         losses.push(stats.loss);
+///     }
+///     Flow::Continue
+/// }))?;
+/// assert_eq!(losses.len(), 2);
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A phase has done `done` of `total` units of work.
     Progress {
-        /// What is being done, such as `reading corpus`.
+        /// What is being done, such as `tokenizing`.
         what: &'static str,
         /// Units done.
         done: u64,

@@ -7,15 +7,23 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong because of input, files or the device.
+///
+/// ```
+/// use mdlm_engine::Error;
+///
+/// let error = Error::config("model.length", 0, "must be at least 1");
+/// assert_eq!(error.code(), "config");
+/// println!("{error}{}", error.hint().map_or(String::new(), |hint| format!(" ({hint})")));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No usable GPU adapter was found.
     #[error("no GPU adapter for \"{wanted}\"; found: {found}")]
     NoAdapter {
-        /// What was asked for.
+        /// What was asked for: `gpu`, `adapter 1`, a name, or the adapter that refused.
         wanted: String,
-        /// What the machine has.
+        /// The machine's adapters, or `none`; with the driver's words if one refused.
         found: String,
     },
     /// The device lacks something the plan needs.
@@ -23,9 +31,9 @@ pub enum Error {
     Unsupported {
         /// Feature, limit or tensor.
         what: String,
-        /// Needed amount.
+        /// What is needed of it, in the unit that `what` names.
         need: u64,
-        /// Available amount.
+        /// What the device has of it.
         have: u64,
     },
     /// The GPU went away.
@@ -33,13 +41,13 @@ pub enum Error {
     DeviceLost {
         /// The driver's words.
         reason: String,
-        /// What was running.
+        /// What was running, such as `allocation` or `readback`.
         during: &'static str,
     },
     /// An allocation failed.
     #[error("out of memory: {what} needs {bytes} bytes")]
     OutOfMemory {
-        /// What was being allocated.
+        /// What was being allocated, such as `arena ema in the machine's memory`.
         what: String,
         /// Its size in bytes.
         bytes: u64,
@@ -51,19 +59,19 @@ pub enum Error {
         op: &'static str,
         /// The tensor's name.
         tensor: String,
-        /// What would fit.
+        /// What would fit, such as `[n, 64]` or `at least 3 rows`.
         expected: String,
-        /// What was given.
+        /// The shape that was given, or the number of elements alone.
         got: Vec<usize>,
     },
     /// A token id is outside the vocabulary.
     #[error("token {id} at position {position} is not below the vocabulary size {vocab_size}")]
     Token {
-        /// The id.
+        /// The first id that is too large.
         id: u32,
         /// Vocabulary size including the mask.
         vocab_size: usize,
-        /// Where it stood.
+        /// Its index among the tokens that were given.
         position: usize,
     },
     /// A configuration value that cannot work.
@@ -71,25 +79,25 @@ pub enum Error {
     Config {
         /// Dotted key, such as `training.batch`.
         key: String,
-        /// Its value.
+        /// Its value, as text.
         value: String,
-        /// What is wrong with it.
+        /// What is wrong, to be read after the value: `must be at least 1`.
         problem: String,
     },
     /// An argument of a call that cannot work.
     #[error("{name} = {value}: {problem}")]
     Argument {
-        /// What it is.
+        /// What was given, such as `canvas length`; not always the name of a parameter.
         name: String,
-        /// What was given.
+        /// Its value, as text.
         value: String,
-        /// What is wrong with it.
+        /// What is wrong, to be read after the value: `must be at least 1`.
         problem: String,
     },
     /// Something that does one call at a time has not ended the last one.
     #[error("{what} is busy: a call is still running, await it first")]
     Busy {
-        /// What was called.
+        /// What was called, such as `the model`.
         what: &'static str,
     },
     /// A checkpoint file that cannot be used.
@@ -97,17 +105,17 @@ pub enum Error {
     Checkpoint {
         /// File or folder.
         path: PathBuf,
-        /// Offending tensor, if one.
+        /// The tensor at fault; `None` if it is the file or folder as a whole.
         tensor: Option<String>,
-        /// What is wrong.
+        /// What is wrong, without path and tensor.
         problem: String,
     },
     /// Text or a tokenizer that cannot be used.
     #[error("{}: {problem}", path.display())]
     Corpus {
-        /// The file.
+        /// The file; `text` or `tokenizer.json` for what came from memory.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, with the line, byte or field if that is known.
         problem: String,
     },
     /// Training stopped because too many steps in a row were not finite.
@@ -115,7 +123,7 @@ pub enum Error {
     NonFinite {
         /// Step at which it stopped.
         step: u64,
-        /// What was not finite.
+        /// What was not finite, such as `gradient`.
         quantity: &'static str,
         /// Steps skipped in a row.
         skipped: u64,
@@ -123,7 +131,7 @@ pub enum Error {
     /// An operating-system error on a file.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// File or folder.
         path: PathBuf,
         /// What was being done, such as `read`.
         action: &'static str,
@@ -133,15 +141,15 @@ pub enum Error {
     /// A published model could not be downloaded.
     #[error("cannot download {what}: {problem}")]
     Hub {
-        /// Repository and file.
+        /// Repository and file, such as `kuleshov-group/mdlm-owt/config.json`.
         what: String,
-        /// What went wrong.
+        /// The hub's answer, or why it cannot be reached.
         problem: String,
     },
-    /// The caller cancelled.
+    /// The caller asked to stop before there was a result.
     #[error("cancelled")]
     Cancelled,
-    /// A bug in this crate.
+    /// A bug in this crate, or in code that builds graphs with it; the text says where.
     #[error("internal error (please report it): {0}")]
     Internal(String),
 }

@@ -36,7 +36,7 @@ pub enum Stream {
     Time = 3,
     /// Which tokens are masked.
     Mask = 4,
-    /// Dropout.
+    /// Which elements dropout sets to 0.
     Dropout = 5,
     /// Which positions a sampler reveals.
     Reveal = 6,
@@ -94,7 +94,7 @@ impl Rng {
         }
     }
 
-    /// Fisher-Yates shuffle.
+    /// Puts the items in random order, every order equally likely (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mdlm::device::Device;
+use mdlm::Device;
 use mdlm_engine::graph::{Graph, Layout, Tensor};
 use mdlm_engine::ops::Norm;
 use mdlm_engine::ops::{

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use mdlm::Device;
 use mdlm::blocking::wait;
-use mdlm::device::Device;
 use mdlm_engine::graph::FORWARD;
 use mdlm_engine::graph::PARAMS;
 use mdlm_engine::graph::{Graph, Layout, ParamId, Session, Storage, Tensor};

@@ -11,8 +11,8 @@ mod support;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use mdlm::config::{ModelConfig, ModelKind};
-use mdlm::device::Device;
+use mdlm::config::ModelKind;
+use mdlm::{Device, ModelConfig};
 use mdlm_engine::rng::{Rng, Stream};
 use serde_json::{Value, json};
 

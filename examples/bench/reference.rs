@@ -7,10 +7,9 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)] // benchmarks and tests each use a part of it
 
-use mdlm::config::{ModelKind, Parameterization};
-use mdlm::error::{Error, Result};
-use mdlm::model::Model;
+use mdlm::config::Parameterization;
 use mdlm::process::Schedule;
+use mdlm::{Error, Model, Result};
 
 /// The end of the reference's grid of times.
 const EPS: f64 = 1e-5;
@@ -184,7 +183,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         if sedd && predictor != Predictor::Analytic {
             return refuse("scores are sampled by the analytic predictor");
         }
-        if model.config().kind == ModelKind::Ar {
+        if model.config().autoregressive() {
             return refuse("an autoregressive model has no noise to remove");
         }
         let xt = vec![model.config().mask_index; batch * model.config().length];
@@ -358,7 +357,7 @@ pub async fn autoregressive(
     length: usize,
     gumbel: &[f64],
 ) -> Result<Vec<u32>> {
-    if model.config().kind != ModelKind::Ar {
+    if !model.config().autoregressive() {
         let problem = "only an autoregressive model is sampled token by token";
         return Err(Error::config("model.kind", "dit", problem));
     }

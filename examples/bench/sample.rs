@@ -8,12 +8,9 @@ use std::time::Instant;
 
 use crate::reference::{Predictor, Reference, autoregressive};
 use anyhow::Context;
-use mdlm::Error;
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
-use mdlm::device::Device;
-use mdlm::model::Model;
-use mdlm::sample::Canvas;
+use mdlm::config::ModelKind;
+use mdlm::{Canvas, Device, Error, Model, ModelConfig, SampleConfig, SamplerKind};
 use serde_json::{Value, json};
 
 use crate::{Shape, median, random};

@@ -1,8 +1,8 @@
 //! A whole optimiser step, or a forward pass.
 
+use mdlm::Device;
 use mdlm::blocking::wait;
 use mdlm::config::{NoiseConfig, ObjectiveConfig, OptimConfig};
-use mdlm::device::Device;
 use mdlm::model::{Backbone, LogitsGraph, Options, Pass};
 use mdlm::objective;
 use mdlm::objective::Clean;

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use mdlm::blocking::wait;
-use mdlm::config::{DataConfig, ModelKind, SampleConfig, SamplerKind, TrainConfig};
-use mdlm::device::Device;
-use mdlm::model::Model;
+use mdlm::config::DataConfig;
 use mdlm::rules::{ALL, Choice, choices};
+use mdlm::{Device, Model, SampleConfig, SamplerKind, TrainConfig};
 
 /// Where to compute.
 #[derive(clap::Args)]
@@ -176,7 +175,7 @@ impl SampleArgs {
 
     /// Says so if a number of steps was given for an autoregressive model.
     pub fn note_unread(&self, model: &Model) {
-        if self.steps.is_some() && model.config().kind == ModelKind::Ar {
+        if self.steps.is_some() && model.config().autoregressive() {
             note_steps(SamplerKind::LEFT_TO_RIGHT);
         }
     }

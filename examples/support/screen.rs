@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use mdlm::data::Tokenizer;
-use mdlm::sample::{Canvas, StepReport};
+use mdlm::{Canvas, StepReport, Tokenizer};
 
 /// Terminal colour of a probability, from orange (unsure) to blue (sure).
 fn colour(probability: f64) -> u8 {

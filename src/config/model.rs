@@ -17,6 +17,14 @@ pub enum ModelKind {
 }
 
 /// Shape of the network.
+///
+/// ```
+/// let small = mdlm::ModelConfig::preset("small")?;
+/// assert_eq!((small.hidden_size, small.n_blocks, small.head_dim()), (768, 12, 64));
+/// let shorter = mdlm::ModelConfig { length: 256, ..small };
+/// # assert_eq!(shorter.length, 256);
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -60,6 +68,17 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
+    /// Whether it predicts each token from those before it, and not masked tokens from all others. The only place that
+    /// asks what [`ModelConfig::kind`] means for how a model computes.
+    pub fn autoregressive(&self) -> bool {
+        self.kind == ModelKind::Ar
+    }
+
+    /// Whether its blocks are modulated by the noise level (adaLN), even if that is always 0.
+    pub fn conditioned(&self) -> bool {
+        !self.autoregressive()
+    }
+
     /// Names of [`ModelConfig::preset`].
     pub const PRESETS: [&str; 5] = ["nano", "mini", "tiny", "small", "medium"];
 

@@ -6,7 +6,7 @@ use super::{ModelConfig, ModelKind};
 use crate::error::{Error, Result};
 use crate::process::{NoiseConfig, NoiseKind};
 
-/// Parameterisation and loss.
+/// What the network's output means and which bound trains it: the section `[objective]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectiveConfig {

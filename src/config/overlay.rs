@@ -61,8 +61,8 @@ impl TrainConfig {
         self.assign(key, value)
     }
 
-    /// The first dotted key in which two configurations differ, apart from the length of the run
-    /// and the distance between checkpoints, which a resumed run may change.
+    /// The first dotted key in which two configurations differ, apart from what a resumed run
+    /// may change: its length, the distance between checkpoints, patience, and where blocks are cached.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let tables = (Table::try_from(self), Table::try_from(other));
         let (Ok(ours), Ok(theirs)) = tables else {

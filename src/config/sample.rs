@@ -8,6 +8,20 @@ use crate::rules::{ALL, Options, SamplerKind, choices};
 
 /// How to sample: which positions a step fills (`sampler` and its options), and what with
 /// (`temperature`, `top_k`, `top_p`).
+///
+/// ```
+/// use mdlm::{SampleConfig, SamplerKind};
+///
+/// let config = SampleConfig {
+///     sampler: SamplerKind::THRESHOLD,
+///     temperature: 0.8,
+///     ..SampleConfig::default()
+/// };
+/// config.with("threshold", 0.7).validate()?;
+/// // what the sampler would ignore is refused
+/// assert!(SampleConfig::default().with("threshold", 0.7).validate().is_err());
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SampleConfig {

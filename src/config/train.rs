@@ -90,7 +90,7 @@ pub struct OptimConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay: weights shrink by `lr weight_decay` of themselves a step.
     pub weight_decay: f64,
     /// Largest global gradient norm; 0: no clipping.
     pub clip: f64,
@@ -130,7 +130,7 @@ pub enum LrSchedule {
     Cosine,
 }
 
-/// The run.
+/// Length, batch, validation and checkpoints of a run: the section `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingConfig {
@@ -142,7 +142,7 @@ pub struct TrainingConfig {
     pub accumulation: usize,
     /// Decay of the exponential moving average of the weights.
     pub ema: f64,
-    /// Smallest diffusion time.
+    /// Smallest diffusion time t that training draws.
     pub sampling_eps: f64,
     /// Stratify the times over the global batch.
     pub antithetic_sampling: bool,
@@ -178,24 +178,34 @@ impl Default for TrainingConfig {
 }
 
 /// Everything a training run needs.
+///
+/// ```
+/// use mdlm::TrainConfig;
+///
+/// let mut config = TrainConfig::from_toml("[model]\nlength = 64\n[training]\nbatch = 4\n")?;
+/// config.set("optim.lr=2e-3")?;
+/// assert_eq!((config.model.length, config.optim.lr), (64, 2e-3));
+/// assert!(config.set("optim.rate=1").is_err());
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Seed of initialisation, data order, times, masks and dropout.
     pub seed: u64,
-    /// The denoiser.
+    /// Shape of the network; training takes `vocab_size` and `mask_index` from the tokenizer.
     pub model: ModelConfig,
-    /// Text and tokenizer.
+    /// Text, tokenizer and packing.
     pub data: DataConfig,
-    /// Noise schedule.
+    /// Noise schedule of the forward process.
     pub noise: NoiseConfig,
     /// Parameterisation and loss.
     pub objective: ObjectiveConfig,
-    /// Optimiser.
+    /// AdamW and its learning rate.
     pub optim: OptimConfig,
-    /// The run.
+    /// Length, batch, validation and checkpoints.
     pub training: TrainingConfig,
-    /// Samples printed at the end.
+    /// How to sample from the finished model; training itself does not read it.
     pub sampling: SampleConfig,
 }
 

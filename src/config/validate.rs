@@ -41,6 +41,9 @@ impl DataConfig {
 
 impl OptimConfig {
     /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key.
     pub fn validate(&self) -> Result<()> {
         check(
             "optim.lr",
@@ -88,7 +91,10 @@ impl TrainingConfig {
         self.batch * self.accumulation
     }
 
-    /// Checks every value.
+    /// Checks every value, and that `patience` has validations to count.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key.
     pub fn validate(&self) -> Result<()> {
         check_range("training.steps", self.steps, 1..=MAX_INTEGER)?;
         check_range("training.batch", self.batch as u64, 1..=1 << 16)?;

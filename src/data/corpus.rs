@@ -17,13 +17,22 @@ use crate::io::hexadecimal;
 use crate::progress::Observer;
 
 /// A tokenizer with packed training and held-out text.
+///
+/// ```
+/// use mdlm::{Corpus, Tokenizer, progress::Silent};
+///
+/// let tokenizer = Tokenizer::characters("to be or not");
+/// let corpus = Corpus::from_texts(tokenizer, &["to be or not to be"; 9], &["not to be or to be"; 2], 16, &mut Silent)?;
+/// assert_eq!(corpus.train.length(), 16);
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Corpus {
-    /// What made the ids.
+    /// The tokenizer that made the ids of both texts.
     pub tokenizer: Tokenizer,
-    /// Training blocks.
+    /// Training blocks, shared with the loader.
     pub train: Arc<Blocks>,
-    /// Held-out blocks.
+    /// Held-out blocks, never trained on.
     pub valid: Blocks,
     /// SHA-256 over the digests of both, in hexadecimal.
     pub digest: String,

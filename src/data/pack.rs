@@ -20,7 +20,7 @@ pub struct Packing {
     /// padded, as the reference does for LM1B. A vocabulary without a pad is padded with EOS, because the
     /// reference's pad for GPT-2 would have the id of the mask.
     pub wrap: bool,
-    /// Wrapped documents end with EOS.
+    /// Whether each wrapped document ends with EOS, as in the reference's code.
     pub insert_eos: bool,
 }
 

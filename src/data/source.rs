@@ -27,9 +27,9 @@ pub struct EvalData {
     pub path: PathBuf,
     /// Which published tokenisation to undo.
     pub detokenizer: Detokenizer,
-    /// As in [`Packing`].
+    /// As [`Packing::wrap`].
     pub wrap: bool,
-    /// As in [`Packing`].
+    /// As [`Packing::insert_eos`].
     pub insert_eos: bool,
     /// Field of JSON lines, or column of Parquet.
     pub field: String,

@@ -19,6 +19,14 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// A vocabulary with its special tokens. The mask is always one of its ids: the tokenizer's own
 /// where it has one (BERT), else an id added at the end.
+///
+/// ```
+/// let tokenizer = mdlm::Tokenizer::characters("abc ");
+/// let ids = tokenizer.encode("cab")?;
+/// assert_eq!(tokenizer.decode(&ids), "cab");
+/// assert!((tokenizer.mask_index() as usize) < tokenizer.vocab_size());
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Tokenizer {
     pub(super) kind: Kind,

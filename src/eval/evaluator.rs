@@ -47,7 +47,24 @@ pub enum EvalMode {
     Mc,
 }
 
-/// How to evaluate.
+/// The estimator of [`perplexity`], its draws, and how much of the text it reads.
+///
+/// ```
+/// use mdlm::{Corpus, Device, EvalConfig, Model, Tokenizer, TrainConfig, blocking::wait, perplexity};
+/// # use mdlm::progress::Silent;
+/// # let tokenizer = Tokenizer::characters("to be or not");
+/// # let corpus = Corpus::from_texts(tokenizer, &["to be or not to be"; 9], &["not to be or to be"; 2], 16, &mut Silent)?;
+/// # let mut config = TrainConfig::default();
+/// # (config.model.length, config.model.hidden_size, config.model.n_blocks) = (16, 32, 1);
+/// # (config.training.steps, config.training.batch) = (2, 4);
+/// # config.model.vocab_size = corpus.tokenizer.vocab_size();
+/// # config.model.mask_index = corpus.tokenizer.mask_index();
+/// let mut model = wait(Model::new(&Device::cpu(), &config.model, 1))?;
+/// let settings = EvalConfig { samples: 4, ..EvalConfig::default() };
+/// let found = wait(perplexity(&mut model, &corpus.valid, 1, &settings, |_, _| {}))?;
+/// assert!(found.ppl > 1.0);
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvalConfig {
     /// The estimator; an autoregressive model has only one.

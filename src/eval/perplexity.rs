@@ -9,7 +9,7 @@ pub struct Perplexity {
     pub nats_per_token: f64,
     /// Standard error of `nats_per_token`; of a single sequence nothing can be said.
     pub nats_std_err: Option<f64>,
-    /// Tokens that counted.
+    /// Tokens that were scored: no padding, and none that are context only.
     pub tokens: u64,
     /// Independent samples that the error is estimated from.
     pub independent: usize,

@@ -23,7 +23,10 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// As [`write_file`], with what `build` writes into the empty file that it is given.
-pub fn write_with(path: &Path, build: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
+pub(crate) fn write_with(
+    path: &Path,
+    build: impl FnOnce(&mut fs::File) -> Result<()>,
+) -> Result<()> {
     let (parent, name) = split(path)?;
     let partial = hidden(parent, name, "partial");
     let written = build_and_flush(&partial, build)
@@ -117,7 +120,7 @@ pub fn remove_directory(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
 }
 
 /// Removes what a killed [`commit_directory`] or [`remove_directory`] of this name has left.
-pub fn remove_leftovers(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
+pub(crate) fn remove_leftovers(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
     for suffix in ["partial", "old"] {
         let leftover = hidden(parent, name, suffix);
         if fs::symlink_metadata(&leftover).is_ok() {
@@ -129,7 +132,7 @@ pub fn remove_leftovers(parent: &Path, name: &str, ours: &Ours) -> Result<()> {
 }
 
 /// The name that `leftover`, a hidden file name, was meant for.
-pub fn meant_for(leftover: &str) -> Option<&str> {
+pub(crate) fn meant_for(leftover: &str) -> Option<&str> {
     let name = leftover.strip_prefix('.')?;
     name.strip_suffix(".partial")
         .or_else(|| name.strip_suffix(".old"))

@@ -16,15 +16,15 @@ use crate::error::{Error, Result};
 
 const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state.json";
-/// The configuration of the run.
+/// File of the run's configuration, TOML.
 pub const CONFIG: &str = "config.toml";
-/// The weights.
+/// File of the weights as the last step left them.
 pub const MODEL: &str = "model.safetensors";
-/// Their moving average.
+/// File of the weights' moving average, which models are loaded from.
 pub const EMA: &str = "ema.safetensors";
-/// The optimiser's moments.
+/// File of AdamW's two moments.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
-/// The tokenizer.
+/// File of the tokenizer that made the corpus.
 pub const TOKENIZER: &str = "tokenizer.json";
 
 /// Refuses a folder that holds anything but the files of a checkpoint.
@@ -42,7 +42,7 @@ fn ours(folder: &Path) -> Result<()> {
 pub struct TrainState {
     /// Optimiser steps done, skipped ones included.
     pub step: u64,
-    /// Tokens seen.
+    /// Tokens seen in all steps so far.
     pub tokens: u64,
     /// Steps skipped because their gradient was not finite.
     pub skipped: u64,
@@ -54,7 +54,7 @@ pub struct TrainState {
     pub corpus_digest: String,
     /// Device the run was on; another one rounds differently.
     pub device: String,
-    /// Threads of the CPU executor.
+    /// Threads of the CPU executor; another number rounds differently.
     pub threads: usize,
     /// Step of the best validation so far, in runs that end when validation stops improving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub fn name(step: u64) -> String {
 ///
 /// # Errors
 /// [`Error::Argument`] that names the checkpoint.
-pub fn refuse_inside(path: &Path) -> Result<()> {
+pub(crate) fn refuse_inside(path: &Path) -> Result<()> {
     let absolute = std::path::absolute(path).map_err(Error::io(path, "open"))?;
     let checkpoint = |folder: &&Path| {
         let name = folder.file_name().and_then(|name| name.to_str());

@@ -30,7 +30,7 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 }
 
 /// JSON without the byte order mark that some editors put in front.
-pub fn without_mark(json: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json)
 }
 

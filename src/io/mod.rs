@@ -10,7 +10,7 @@ mod gzip;
 pub mod hub;
 #[cfg(not(target_arch = "wasm32"))]
 mod json;
-pub mod keyed;
+pub(crate) mod keyed;
 #[cfg(not(target_arch = "wasm32"))]
 mod manifest;
 #[cfg(not(target_arch = "wasm32"))]

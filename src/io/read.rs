@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 
 /// Opens a regular file, so that a folder, a pipe or a device is an error and not a hang.
 pub fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let metadata = file.metadata().map_err(Error::io(path, "open"))?;
+    // before it is opened, since that waits for a pipe's other end
+    let metadata = path.metadata().map_err(Error::io(path, "open"))?;
     if !metadata.is_file() {
         let source = IoError::new(ErrorKind::InvalidInput, "not a regular file");
         return Err(Error::io(path, "open")(source));
     }
-    Ok(file)
+    File::open(path).map_err(Error::io(path, "open"))
 }
 
 /// All bytes of a file of at most `limit` bytes.

@@ -19,14 +19,14 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 8] = *b"mdlm.tok";
 const VERSION: u32 = 1;
 /// Bytes before the first block.
-pub const HEADER: usize = 144;
+pub(crate) const HEADER: usize = 144;
 /// Where the header's own digest begins.
 const SIGNED: usize = HEADER - 32;
 
 /// What a file says about its blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokensHeader {
-    /// Ids are below it.
+    /// Ids are below it; up to 65536 they take 2 bytes each, else 4.
     pub vocab_size: usize,
     /// Tokens of a block.
     pub length: usize,

@@ -12,11 +12,11 @@ use crate::program::Element;
 /// A configuration with its network.
 #[derive(Clone, Debug)]
 pub struct Backbone {
-    /// Shape of the model.
+    /// The configuration, checked when this was made.
     pub config: ModelConfig,
     /// What graphs are built from.
     pub network: Network,
-    /// Where the parameters lie.
+    /// Where the parameters lie; that of `network`.
     pub layout: Arc<Layout>,
 }
 

@@ -34,7 +34,7 @@ pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
 ///
 /// # Errors
 /// [`crate::Error::Checkpoint`] that names the tensor.
-pub fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<Vec<f32>>> {
+pub(crate) fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<Vec<f32>>> {
     read_bytes(name, bytes, &specs(layout), &[INV_FREQ])
 }
 
@@ -61,7 +61,7 @@ pub fn write_weights(
 ///
 /// # Errors
 /// [`crate::Error::Argument`] that names the tensor whose values are too large for the precision.
-pub fn weights_to_bytes(
+pub(crate) fn weights_to_bytes(
     layout: &Layout,
     head_dim: usize,
     values: &[Vec<f64>],

@@ -150,12 +150,12 @@ impl Gpt2 {
         Ok(kind.model_type.is_some_and(|kind| kind == "gpt2"))
     }
 
-    /// Its tokens.
+    /// Number of its tokens; ids are below it.
     pub fn vocab_size(&self) -> usize {
         self.network.trunk.vocab_size()
     }
 
-    /// Longest text that is scored at once.
+    /// Most tokens that are scored at once.
     pub fn length(&self) -> usize {
         self.network.trunk.length()
     }

@@ -18,14 +18,14 @@ fn chunk_rows(vocab: usize, rows: usize) -> usize {
     most.min(rows.next_multiple_of(64))
 }
 
-/// Inputs of the loss.
+/// Inputs that say which rows a loss is about; each has room for all rows of the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct LossInputs {
     /// The rows that the loss is about: the masked ones, or all.
     pub list: RowList,
-    /// What each listed row should predict.
+    /// Token that each listed row should predict, `[rows]`.
     pub targets: Tensor,
-    /// Weight of each listed row's nll in the loss.
+    /// Weight of each listed row's nll in the loss, `[rows]`.
     pub weights: Tensor,
     /// Coefficients `[rows, 4]` of losses that have them.
     pub coefficients: Option<Tensor>,
@@ -86,17 +86,17 @@ fn loss(
 
 /// One micro-step of training and the optimiser's update.
 pub struct TrainGraph {
-    /// The graph.
+    /// Has the phases `FORWARD`, `BACKWARD` and `UPDATE`.
     pub graph: Graph,
-    /// Its network.
+    /// The network's inputs, for [`Call::write`].
     pub call: Call,
-    /// Inputs of the loss.
+    /// Listed rows with targets and weights, for [`LossInputs::write`].
     pub inputs: LossInputs,
-    /// `[1]`
+    /// Sum of weight times nll over the listed rows, `[1]`, nats.
     pub loss: Tensor,
     /// Unweighted nll of each listed row, `[rows]`.
     pub nll: Tensor,
-    /// `[4]`: gradient norm, clip factor, 1 if finite.
+    /// What [`Graph::grad_norm`] makes, `[4]`: norm, clip factor, 1 if every gradient is finite.
     pub stats: Tensor,
 }
 
@@ -144,11 +144,11 @@ impl TrainGraph {
 
 /// The loss without gradients.
 pub struct EvalGraph {
-    /// The graph.
+    /// Has the phase `FORWARD` alone.
     pub graph: Graph,
-    /// Its network.
+    /// The network's inputs, for [`Call::write`].
     pub call: Call,
-    /// Inputs of the loss.
+    /// Listed rows with targets, for [`LossInputs::write`].
     pub inputs: LossInputs,
     /// Unweighted nll of each listed row, `[rows]`.
     pub nll: Tensor,
@@ -173,11 +173,11 @@ impl EvalGraph {
 
 /// Logits at every position, and a denoiser's SUBS log-probabilities.
 pub struct LogitsGraph {
-    /// The graph.
+    /// Has the phase `FORWARD` alone.
     pub graph: Graph,
-    /// Its network.
+    /// The network's inputs, for [`Call::write`].
     pub call: Call,
-    /// `[rows, V]`
+    /// Raw logits, `[rows, V]`, the mask's among them.
     pub logits: Tensor,
 }
 
@@ -216,13 +216,13 @@ impl LogitsGraph {
 
 /// Draws of tokens at listed rows.
 pub struct DrawGraph {
-    /// The graph.
+    /// Has the phase `FORWARD` alone.
     pub graph: Graph,
-    /// Its network.
+    /// The network's inputs, for [`Call::write`].
     pub call: Call,
-    /// The rows to draw at.
+    /// The rows to draw at; their numbers also key the random draws.
     pub list: RowList,
-    /// What is drawn there.
+    /// What is drawn, in the order of the list.
     pub draws: Draws,
 }
 

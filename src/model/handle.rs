@@ -1,6 +1,6 @@
 //! A model ready for use: weights on a device, tokenizer, and the graphs it has been asked for.
 
-use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
+use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
 use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -14,13 +14,29 @@ use crate::program::Step;
 /// Size of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
-    /// Parameters.
+    /// Number of parameters.
     pub parameters: usize,
-    /// Bytes of the weights on the device.
+    /// Bytes of the weights on the device, gaps between tensors included.
     pub bytes: u64,
 }
 
-/// A denoiser with its weights on a device.
+/// A denoiser, or an autoregressive model, with its weights on a device.
+///
+/// ```
+/// use mdlm::{Device, Model, ModelConfig, blocking::wait};
+///
+/// let config = ModelConfig {
+///     vocab_size: 20,
+///     mask_index: 19,
+///     length: 16,
+///     ..ModelConfig::preset("nano")?
+/// };
+/// // random weights; Model::load reads a checkpoint or a published model
+/// let mut model = wait(Model::new(&Device::cpu(), &config, 1))?;
+/// let logits = wait(model.logits(&[19; 16], &[0.0]))?;
+/// assert_eq!(logits.len(), 16 * 20);
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 pub struct Model {
     pub(crate) device: Device,
     pub(crate) backbone: Backbone,
@@ -34,7 +50,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A freshly initialised model.
+    /// A model with random weights, which depend on the seed and not on the device.
     ///
     /// # Errors
     /// [`Error::Config`], or what the device refuses.
@@ -69,7 +85,7 @@ impl Model {
         &self.backbone.config
     }
 
-    /// The noise it was trained with.
+    /// The noise it was trained with, or what [`Model::set_noise`] has put in its place.
     pub fn noise(&self) -> &NoiseConfig {
         &self.noise
     }
@@ -99,7 +115,7 @@ impl Model {
         Ok(())
     }
 
-    /// What it was trained for.
+    /// Parameterisation and loss that it was trained with.
     pub fn objective(&self) -> &ObjectiveConfig {
         &self.objective
     }
@@ -109,7 +125,7 @@ impl Model {
         self.tokenizer.as_ref()
     }
 
-    /// Its size.
+    /// How many parameters it has, and how many bytes they take.
     pub fn info(&self) -> ModelInfo {
         let bytes = self
             .backbone
@@ -176,7 +192,7 @@ impl Model {
     /// [`Error::Argument`] for a denoiser, and all of [`Model::logits`].
     pub async fn next_token_nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
         let c = &self.backbone.config;
-        if c.kind != ModelKind::Ar {
+        if !c.autoregressive() {
             let problem = "only an autoregressive model gives text a likelihood token by token";
             return Err(Error::argument("model.kind", "dit", problem));
         }

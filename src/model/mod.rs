@@ -21,7 +21,7 @@ pub mod trunks;
 
 pub use backbone::Backbone;
 pub(crate) use decode::Decoder;
-pub use files::{parse_weights, weights_to_bytes};
+pub(crate) use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
@@ -38,5 +38,4 @@ pub(crate) use published::describe;
 #[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
-pub use time_embedding::{TIME_FEATURES, time_embedding, time_rows};
 pub use trunk::{Call, DecodeInputs, Head, Options, Positions, Sights, Trunk};

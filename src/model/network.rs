@@ -54,7 +54,7 @@ impl Network {
         Ok((g, call, hidden))
     }
 
-    /// The parameters, to build with.
+    /// The parameters, found in the layout by name, for one more graph over it.
     pub fn params(&self) -> Params {
         Params::of(self.layout.clone())
     }

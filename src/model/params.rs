@@ -64,7 +64,7 @@ struct Whole {
 #[derive(Debug)]
 pub struct Params {
     layout: Option<Arc<Layout>>,
-    /// Element of weights that operations can unpack.
+    /// Element in which weights are declared that operations can unpack; over a layout, which knows it, F32.
     weights: Element,
     tensors: Vec<Whole>,
     declared: Vec<Declared>,
@@ -73,9 +73,9 @@ pub struct Params {
 /// A linear layer's weight `[out, in]` and bias `[out]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
-    /// Weight.
+    /// `[out, in]`, in half precision if the model keeps matrices so.
     pub weight: Tensor,
-    /// Bias, if it has one.
+    /// `[out]` in f32; `None` for a layer without bias.
     pub bias: Option<Tensor>,
 }
 
@@ -98,7 +98,7 @@ impl Params {
         }
     }
 
-    /// Element of weights that operations can unpack.
+    /// Element in which weights are declared that operations can unpack; over a layout, which knows it, F32.
     pub fn weights(&self) -> Element {
         self.weights
     }

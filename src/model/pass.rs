@@ -9,17 +9,17 @@ use crate::ops::{NOT_LISTED, Segments, embedding_segments};
 pub struct Pass {
     /// Tokens, `[rows]`.
     pub xt: Vec<u32>,
-    /// The listed rows.
+    /// Rows that have a loss, as indices into `xt`, rising.
     pub rows: Vec<u32>,
     /// Place of each row in `rows`, or [`NOT_LISTED`].
     pub row_of: Vec<u32>,
-    /// What each listed row should predict.
+    /// Token that each listed row should predict.
     pub targets: Vec<u32>,
-    /// Weight of each listed row.
+    /// Weight of each listed row's nll in the loss.
     pub weights: Vec<f64>,
     /// Coefficients of each listed row, `[rows, 4]`, for losses that have them.
     pub coefficients: Vec<f64>,
-    /// What the network is told of each sequence's noise.
+    /// Noise level of each sequence: sigma, or what the objective takes in its place.
     pub conditioning: Vec<f64>,
     /// Rows grouped by token, for the gradient of the embedding: see [`Pass::for_training`].
     pub segments: Segments,

@@ -16,9 +16,9 @@ use crate::program::Element;
 
 /// A network with its weights on a device.
 pub struct Pretrained {
-    /// The network.
+    /// Its trunk and layout, to build graphs from.
     pub network: Network,
-    /// Its weights.
+    /// Its weights, in the arena [`PARAMS`] and no other.
     pub storage: Storage,
     /// The mask's id, if the configuration names it; some leave it to the tokenizer.
     pub mask_token: Option<u32>,
@@ -47,9 +47,9 @@ pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretr
 /// What a `config.json` says.
 #[derive(Debug)]
 pub struct Described {
-    /// The network.
+    /// The network that it describes.
     pub trunk: Arc<dyn Trunk>,
-    /// The mask's id, if it is named.
+    /// The mask's id; `None` where that is left to the tokenizer.
     pub mask_token: Option<u32>,
 }
 

@@ -60,11 +60,11 @@ enum ModelType {
 /// What a folder in the published layout describes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
-    /// The network.
+    /// Shape of the network.
     pub model: ModelConfig,
-    /// The noise it was trained with.
+    /// The noise it was trained with; the default where `config.json` does not say.
     pub noise: NoiseConfig,
-    /// What it was trained for.
+    /// Parameterisation and loss; the default where `config.json` does not say.
     pub objective: ObjectiveConfig,
 }
 

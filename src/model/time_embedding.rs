@@ -1,12 +1,12 @@
 //! Sinusoidal embedding of sigma, made on the host: WGSL's sin and cos are too coarse.
 
-use crate::config::{ModelConfig, ModelKind};
+use crate::config::ModelConfig;
 
-/// Width of the embedding.
-pub const TIME_FEATURES: usize = 256;
+/// Width of the embedding: 128 cosines, then 128 sines (reference `TimestepEmbedder`).
+pub(crate) const TIME_FEATURES: usize = 256;
 
 /// `[cos(sigma f_k), sin(sigma f_k)]`, f_k = exp(-ln(10000) k / 128), k = 0..128; appended to `out`.
-pub fn time_embedding(sigma: f64, out: &mut Vec<f64>) {
+pub(crate) fn time_embedding(sigma: f64, out: &mut Vec<f64>) {
     let half = TIME_FEATURES / 2;
     // the reference makes the frequencies in f32
     let angle =
@@ -17,9 +17,9 @@ pub fn time_embedding(sigma: f64, out: &mut Vec<f64>) {
 
 /// The embeddings that a batch's network needs: one row for each sigma with time conditioning,
 /// else a single one, of sigma 0, for all; none for an autoregressive model.
-pub fn time_rows(config: &ModelConfig, sigma: impl IntoIterator<Item = f64>) -> Vec<f64> {
+pub(crate) fn time_rows(config: &ModelConfig, sigma: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut rows = Vec::new();
-    if config.kind == ModelKind::Ar {
+    if !config.conditioned() {
         return rows;
     }
     if config.time_conditioning {

@@ -19,7 +19,7 @@ pub trait Trunk: Debug + Send + Sync {
         None
     }
 
-    /// Longest sequence.
+    /// Tokens of the longest sequence.
     fn length(&self) -> usize;
 
     /// A token whose embedding is never trained: a pad.
@@ -44,12 +44,12 @@ pub trait Trunk: Debug + Send + Sync {
     /// [`Error::Shape`] for hidden states of another width.
     fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head>;
 
-    /// What the network is told of each sequence's noise, embedded; nothing by default.
+    /// The noise levels of a pass, embedded, for the input [`Call::time`]; nothing by default.
     fn time_rows(&self, _conditioning: &[f64]) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Tensors of files that are no parameters.
+    /// Names of tensors that weight files may hold and that are passed over.
     fn ignored(&self) -> Vec<String> {
         Vec::new()
     }
@@ -58,11 +58,11 @@ pub trait Trunk: Debug + Send + Sync {
 /// How logits are made: `hidden weight^T + bias`.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// `[rows, width]`
+    /// Hidden states, `[rows, width]`.
     pub hidden: Tensor,
-    /// `[vocab, width]`
+    /// Output weight, `[vocab, width]`; a tied head's is the embedding.
     pub weight: Tensor,
-    /// `[vocab]`
+    /// Output bias, `[vocab]`, if there is one.
     pub bias: Option<Tensor>,
 }
 
@@ -86,7 +86,7 @@ pub enum Sights {
     Own,
     /// As each pass says, for the rows of one sequence or of all.
     Given {
-        /// Rows that it says it of.
+        /// Rows that a pass describes: those of one sequence, or of the batch.
         rows: usize,
     },
 }
@@ -94,17 +94,17 @@ pub enum Sights {
 /// How to build a network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Sequences B.
+    /// Number of sequences B.
     pub batch: usize,
-    /// Tokens of each, at most the network's length.
+    /// Tokens of each. Positions may not go beyond the network's length; under [`Positions::Period`] they begin again.
     pub length: usize,
     /// Dropout and embedding gradient: for training.
     pub training: bool,
     /// One new token a sequence (`length` 1), whose predecessors' keys and values are kept.
     pub decode: bool,
-    /// Where tokens stand.
+    /// Where the tokens of a sequence stand.
     pub positions: Positions,
-    /// Who sees whom.
+    /// Who sees whom in attention.
     pub sights: Sights,
 }
 
@@ -122,15 +122,15 @@ pub struct DecodeInputs {
 /// A network under construction: how it is built, and the inputs that it asks for.
 #[derive(Debug)]
 pub struct Call {
-    /// How it is built.
+    /// Sizes and switches that it is built with.
     pub options: Options,
     /// Tokens, `[B * length]`.
     pub xt: Tensor,
-    /// What the network is told of the noise, embedded.
+    /// Noise levels, embedded, see [`Trunk::time_rows`]; `None` in networks that do not read them.
     pub time: Option<Tensor>,
-    /// For decoding token by token.
+    /// Inputs of decoding; `None` in graphs without [`Options::decode`].
     pub decode: Option<DecodeInputs>,
-    /// For the gradient of the embedding.
+    /// Rows grouped by token, for the gradient of the embedding; `None` unless training.
     pub segments: Option<SegmentInputs>,
     /// Rotary tables whose rows are those of given positions, with their frequencies.
     tables: Vec<(Tensor, Vec<f64>)>,
@@ -181,7 +181,7 @@ impl Call {
         })
     }
 
-    /// Rows of the batch.
+    /// Rows of the batch: `B * length`.
     pub fn rows(&self) -> usize {
         self.options.batch * self.options.length
     }

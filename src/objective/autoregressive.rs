@@ -15,7 +15,7 @@ pub struct Autoregressive {
 }
 
 impl Autoregressive {
-    /// Over so many tokens.
+    /// For a vocabulary of so many tokens, the mask included.
     pub fn new(vocab_size: usize) -> Self {
         Self { vocab_size }
     }

@@ -19,7 +19,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// With blocks of so many tokens.
+    /// Diffusion by `inner` within blocks of `block` tokens.
     ///
     /// # Errors
     /// [`Error::Argument`] for blocks of none.

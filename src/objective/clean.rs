@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 /// Sequences to score, `[batch, length]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Clean<'a> {
-    /// Their tokens.
+    /// Their tokens, `[batch * length]`.
     pub x0: &'a [u32],
-    /// Which tokens count; `None`: all.
+    /// 1 where a token counts and 0 at pads, `[batch * length]`; `None`: all count.
     pub attention_mask: Option<&'a [f64]>,
     /// Tokens that count in the global batch, over which the loss is a mean.
     pub total: f64,

@@ -25,7 +25,7 @@ pub trait Objective: Debug + Send + Sync {
         self.schedule().is_none()
     }
 
-    /// Whether it is SUBS in continuous time, whose bound the exact evaluation computes.
+    /// Whether it is SUBS, in continuous time or in steps, whose bound the exact evaluation computes.
     fn is_subs(&self) -> bool {
         false
     }
@@ -44,15 +44,15 @@ pub trait Objective: Debug + Send + Sync {
         attended
     }
 
-    /// The time that a uniform one becomes.
+    /// Turns a uniform time into the objective's: importance sampling's, or the end of a step of T.
     fn time(&self, t: f64) -> f64 {
         t
     }
 
-    /// Appends noisy tokens at t.
+    /// Appends to `xt` what the tokens `x0` have become at time t.
     fn q_xt(&self, x0: &[u32], t: f64, rng: &mut Rng, xt: &mut Vec<u32>);
 
-    /// What the network is told where tokens are masked with probability `move_chance`.
+    /// The value of [`Pass::conditioning`] where tokens are masked with probability `move_chance`.
     fn conditioning_of(&self, move_chance: f64) -> f64;
 
     /// The passes over sequences whose noisy form at the times `t` (as [`Objective::time`] gives

@@ -53,7 +53,7 @@ impl Masked {
         }
     }
 
-    /// What the network is told of t: sigma, or t itself under the change of variables.
+    /// The noise level of time t: sigma, or t itself under the change of variables.
     pub fn conditioning(&self, t: f64) -> f64 {
         if self.config.change_of_variables {
             t

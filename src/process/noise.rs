@@ -31,7 +31,10 @@ impl Default for NoiseConfig {
 }
 
 impl NoiseConfig {
-    /// Checks every value.
+    /// Checks every value, also those that `kind` does not read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the key.
     pub fn validate(&self) -> Result<()> {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         if !positive(self.sigma_min) {

@@ -31,7 +31,7 @@ impl Schedule {
         self.0.sigma_max - self.0.sigma_min
     }
 
-    /// Total noise.
+    /// Total noise at t; alpha_t is exp(-sigma).
     pub fn sigma(&self, t: f64) -> f64 {
         let c = &self.0;
         match c.kind {
@@ -41,7 +41,7 @@ impl Schedule {
         }
     }
 
-    /// Rate of the total noise.
+    /// Rate of the total noise, d sigma / dt.
     pub fn dsigma(&self, t: f64) -> f64 {
         let c = &self.0;
         // of P(mask), where that has the closed form
@@ -121,8 +121,8 @@ impl Schedule {
         range.map(|sigma| (-(-sigma).exp()).ln_1p())
     }
 
-    /// Where log P(mask) lies in [`Schedule::log_move_range`], from 0 to 1: what a network that was trained
-    /// with the change of variables is told in place of sigma.
+    /// Where log P(mask) lies in [`Schedule::log_move_range`], from 0 to 1. Networks trained with
+    /// the change of variables read it in place of sigma.
     pub fn log_move_share(&self, move_chance: f64) -> f64 {
         let [low, high] = self.log_move_range();
         ((move_chance.ln() - low) / (high - low)).clamp(0.0, 1.0)

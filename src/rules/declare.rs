@@ -28,13 +28,13 @@ pub struct Declaration {
 pub struct Choice {
     /// Its key in `[sampling]`.
     pub key: &'static str,
-    /// What it does.
+    /// What it does: a sentence for the help of flags.
     pub help: &'static str,
-    /// Its value where nothing is said.
+    /// Its value in settings that do not set it.
     pub default: f64,
-    /// Whether it counts something.
+    /// Whether only whole numbers make sense; files then hold an integer.
     pub whole: bool,
-    /// Whether a finite value is allowed.
+    /// Whether a finite value lies within its bounds.
     pub holds: fn(f64) -> bool,
     /// What to say of one that is not: `must be ...`.
     pub problem: &'static str,

@@ -20,7 +20,7 @@ pub struct Draw {
 pub struct View<'a> {
     /// Steps done in this window.
     pub step: usize,
-    /// Diffusion time.
+    /// Diffusion time t of the canvas, from 1 down to 0.
     pub t: f64,
     /// Masked positions, rising.
     pub masked: &'a [usize],

@@ -18,6 +18,16 @@ struct Position {
 }
 
 /// Tokens and masks. A *frozen* position keeps its token; an *open* one is filled by a sampler.
+///
+/// ```
+/// use mdlm::{Canvas, Tokenizer};
+///
+/// let tokenizer = Tokenizer::byte();
+/// let canvas = Canvas::parse("a [MASK:3] cat", &tokenizer)?;
+/// assert_eq!(canvas.masked().len(), 3);
+/// assert_eq!(canvas.text(&tokenizer), "a ___ cat");
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canvas {
     positions: Vec<Position>,

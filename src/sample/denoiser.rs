@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::config::{ModelKind, Parameterization};
+use crate::config::Parameterization;
 use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
@@ -31,7 +31,7 @@ pub trait Denoiser {
     /// Number of tokens, the mask included.
     fn vocab_size(&self) -> usize;
 
-    /// The mask's number.
+    /// Id of the mask token.
     fn mask_index(&self) -> u32;
 
     /// Longest window that it takes, positions.
@@ -139,7 +139,7 @@ impl Denoiser for Model {
     }
 
     fn autoregressive(&self) -> bool {
-        self.config().kind == ModelKind::Ar
+        self.config().autoregressive()
     }
 
     async fn draw(

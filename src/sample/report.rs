@@ -3,11 +3,11 @@
 /// A position that a step has filled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Revealed {
-    /// In which canvas of the batch.
+    /// Index of the canvas in its batch; 0 for a single one.
     pub canvas: usize,
-    /// Where.
+    /// Position in that canvas, from 0.
     pub position: usize,
-    /// With what.
+    /// Token that stands there now.
     pub token: u32,
     /// Its probability under the model, before temperature and truncation.
     pub probability: f64,
@@ -18,13 +18,37 @@ pub struct Revealed {
 /// A position that a step has masked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remasked {
-    /// In which canvas of the batch.
+    /// Index of the canvas in its batch; 0 for a single one.
     pub canvas: usize,
-    /// Where.
+    /// Position in that canvas, from 0.
     pub position: usize,
 }
 
 /// What a step did.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use mdlm::{Canvas, Device, Model, SampleConfig, StepReport, blocking::wait};
+///
+/// # let config = mdlm::ModelConfig {
+/// #     vocab_size: 20,
+/// #     mask_index: 19,
+/// #     hidden_size: 32,
+/// #     n_blocks: 1,
+/// #     length: 16,
+/// #     ..mdlm::ModelConfig::default()
+/// # };
+/// let mut model = wait(Model::new(&Device::cpu(), &config, 1))?;
+/// let sampler = model.sampler(Canvas::open(16), &SampleConfig::default())?;
+/// // leaves half of the positions masked
+/// let canvas = wait(sampler.finish(|report: &StepReport| match report.masked > 8 {
+///     true => ControlFlow::Continue(()),
+///     false => ControlFlow::Break(()),
+/// }))?;
+/// assert!(canvas.masked().len() <= 8);
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Steps done, this one included. A window that is full before its last step skips the rest.

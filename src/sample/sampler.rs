@@ -34,6 +34,27 @@ struct Planned {
 
 /// Fills canvases step by step. It borrows a model ([`Model::sampler`]) or owns one
 /// (`Sampler::new(model, ..)`, for an application that keeps them together).
+///
+/// ```
+/// use mdlm::{Canvas, Device, Model, SampleConfig, Sampler, blocking::wait};
+///
+/// # let config = mdlm::ModelConfig {
+/// #     vocab_size: 20,
+/// #     mask_index: 19,
+/// #     hidden_size: 32,
+/// #     n_blocks: 1,
+/// #     length: 16,
+/// #     ..mdlm::ModelConfig::default()
+/// # };
+/// let model = wait(Model::new(&Device::cpu(), &config, 1))?;
+/// let settings = SampleConfig { steps: 4, ..SampleConfig::default() };
+/// let mut sampler = Sampler::new(model, vec![Canvas::open(16)], &settings)?;
+/// while let Some(report) = wait(sampler.step())? {
+///     println!("step {}: {} positions revealed", report.step, report.revealed.len());
+/// }
+/// assert!(sampler.canvas().masked().is_empty());
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 pub struct Sampler<D> {
     denoiser: D,
     work: Vec<Work>,
@@ -75,7 +96,7 @@ impl<D: Denoiser> Sampler<D> {
     /// filled window after window.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that cannot work, canvases that are empty, of different
+    /// [`Error::Config`] for settings that cannot work; [`Error::Argument`] for canvases that are empty, of different
     /// lengths, or hold the mask as a token, and for what an autoregressive model cannot fill;
     /// [`Error::Token`] for a token outside the vocabulary.
     pub fn new(denoiser: D, canvases: Vec<Canvas>, config: &SampleConfig) -> Result<Self> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{ModelKind, TrainConfig};
+use crate::config::TrainConfig;
 use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -19,6 +19,22 @@ use crate::train::batches::batch_maker;
 use crate::train::steps::{Progress, Steps};
 
 /// Trains a model on a corpus.
+///
+/// ```
+/// use mdlm::{Corpus, Device, Tokenizer, TrainConfig, Trainer, blocking::wait, progress::Silent};
+///
+/// let tokenizer = Tokenizer::characters("to be or not");
+/// let corpus = Corpus::from_texts(tokenizer, &["to be or not to be"; 9], &["not to be or to be"; 2], 16, &mut Silent)?;
+/// let mut config = TrainConfig::default();
+/// (config.model.length, config.model.hidden_size, config.model.n_blocks) = (16, 32, 1);
+/// (config.training.steps, config.training.batch) = (2, 4);
+/// let mut trainer = wait(Trainer::new(&Device::cpu(), &config, corpus))?;
+/// for _ in 0..2 {
+///     println!("{:?}", wait(trainer.step())?);
+/// }
+/// let mut model = wait(trainer.model())?;
+/// # Ok::<(), mdlm::Error>(())
+/// ```
 pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
@@ -69,7 +85,7 @@ impl Trainer {
         }
         let theirs = model.storage.read(PARAMS).await?;
         let mut weights = self.storage.read(PARAMS).await?;
-        let conditioned = model.config().kind == ModelKind::Dit;
+        let conditioned = model.config().conditioned();
         for (weights, key) in weights.iter_mut().zip(self.backbone.layout.keys()) {
             let same = |other: &Key| other.key == key.key && other.shape == key.shape;
             let conditioning = key.key.contains("adaLN") || key.key.contains("sigma_map");

@@ -1,4 +1,4 @@
-//! The device.
+//! The device, as JavaScript opens and describes it.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::types::{Compilation, DeviceInfo};
 use crate::device::{AdapterChoice, Device as Inner};
 use crate::error::Error;
 
-/// Where to compute.
+/// A device to compute on: WebGPU, or the CPU twin.
 #[wasm_bindgen]
 pub struct Device(pub(super) Inner);
 

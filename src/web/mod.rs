@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod model;
 mod sampler;
+mod sampler_types;
 mod samplers;
 mod trainer;
 mod types;

@@ -174,7 +174,7 @@ impl Model {
         Ok(Self(Shared::new(model)))
     }
 
-    /// Size and shape.
+    /// Size and shape, and the tokenizer's special tokens if there is one.
     pub fn info(&self) -> JsResult<ModelInfo> {
         let mut loan = self.0.lend();
         let model = loan.model().map_err(thrown)?;

@@ -1,4 +1,4 @@
-//! The sampler.
+//! The sampler, over one canvas.
 
 use serde::Serialize;
 use wasm_bindgen::JsCast;

@@ -94,46 +94,46 @@ export interface Perplexity { perplexity: number | null; std_err: number | null;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Information about a device.
+    /// What a device is and why it was taken.
     #[wasm_bindgen(typescript_type = "DeviceInfo")]
     pub type DeviceInfo;
-    /// How far compilation is.
+    /// Pipelines compiled, of those that are wanted.
     #[wasm_bindgen(typescript_type = "Compilation")]
     pub type Compilation;
-    /// Information about a model.
+    /// Size, shape and special tokens of a model.
     #[wasm_bindgen(typescript_type = "ModelInfo")]
     pub type ModelInfo;
-    /// A model's files.
+    /// Files of a model in the published layout, as bytes.
     #[wasm_bindgen(typescript_type = "ModelFiles")]
     pub type ModelFiles;
-    /// Positions.
+    /// A canvas: tokens and frozen flags, one entry a position each.
     #[wasm_bindgen(typescript_type = "Canvas")]
     pub type JsCanvas;
-    /// How to sample.
+    /// Settings of a sampler; `undefined`: the defaults.
     #[wasm_bindgen(typescript_type = "SampleOptions | undefined")]
     pub type SampleOptions;
-    /// All samplers.
+    /// Names, summaries and options of all samplers.
     #[wasm_bindgen(typescript_type = "SamplerInfo[]")]
     pub type Samplers;
-    /// What a step did.
+    /// What a sampling step did; `undefined` when nothing is left to do.
     #[wasm_bindgen(typescript_type = "StepReport | undefined")]
     pub type StepReport;
-    /// How to train.
+    /// Settings of a training run; `undefined`: the defaults.
     #[wasm_bindgen(typescript_type = "TrainOptions | undefined")]
     pub type TrainOptions;
     /// Figures of a training step.
     #[wasm_bindgen(typescript_type = "StepStats")]
     pub type StepStats;
-    /// Figures of a run.
+    /// Sizes of a training run, and the unigram perplexity of its held-out text.
     #[wasm_bindgen(typescript_type = "TrainerInfo")]
     pub type TrainerInfo;
     /// Perplexity with its error.
     #[wasm_bindgen(typescript_type = "Perplexity")]
     pub type Perplexity;
-    /// Text of every token.
+    /// Text of every token, by id.
     #[wasm_bindgen(typescript_type = "string[]")]
     pub type Texts;
-    /// Tokens with their bytes.
+    /// Ids of tokens that are parts of characters, with their bytes.
     #[wasm_bindgen(typescript_type = "[id: number, bytes: number[]][]")]
     pub type Fragments;
 }

@@ -11,31 +11,32 @@ use super::{Float, Io, Memory};
 use crate::error::Result;
 use crate::program::{BufferId, BufferSpec, Extent, Phase, Slot, Step, selected};
 
-/// The CPU side of an operation.
+/// The CPU side of an operation: the same loop in both number types.
 pub trait Twin: Send + Sync {
-    /// Runs in f32.
+    /// Computes the outputs from the inputs, for [`Io::rows`] rows, in f32.
     fn run_f32(&self, io: &mut Io<'_, f32>);
-    /// Runs in f64.
+    /// As [`Twin::run_f32`], in f64.
     fn run_f64(&self, io: &mut Io<'_, f64>);
 }
 
 /// One call of a twin.
 pub struct Call {
-    /// The operation.
+    /// What computes it, shared with the node of the graph.
     pub twin: std::sync::Arc<dyn Twin>,
-    /// Operands it reads.
+    /// Operands that it reads, in the order of [`Io::read`].
     pub reads: Vec<Slot>,
-    /// Operands it writes or updates.
+    /// Operands that it writes or updates, in the order of [`Io::write`].
     pub writes: Vec<Slot>,
-    /// Its row count in a step.
+    /// Its row count in a step. At 0 the call is skipped, unless it takes the first of the counted
+    /// rows.
     pub extent: Extent,
 }
 
-/// What the CPU executor runs.
+/// What the CPU executor runs; `Plan::lower_cpu` makes it.
 pub struct Program {
-    /// Buffers of the program's own.
+    /// Buffers besides the arenas; a [`BufferId::Local`] is an index into them.
     pub buffers: Vec<BufferSpec>,
-    /// Calls in order.
+    /// Calls, in the order of the graph's nodes.
     pub calls: Vec<Call>,
     /// The calls of each phase, in order.
     pub phases: Vec<(Phase, Range<usize>)>,
@@ -66,7 +67,8 @@ impl<F: Float> Cpu<F> {
         })
     }
 
-    /// Runs the calls of some phases.
+    /// Runs the calls of some phases, in the program's order; `run` picks the twin's method for
+    /// `F`.
     ///
     /// # Errors
     /// [`crate::Error::Internal`] for a phase that the program does not have.

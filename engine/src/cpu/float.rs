@@ -30,7 +30,7 @@ pub trait Float:
     /// Lowest finite value.
     const LOWEST: Self;
 
-    /// Rounds an f64.
+    /// The nearest value, ties to even.
     fn of(x: f64) -> Self;
     /// Widens to f64.
     fn f64(self) -> f64;
@@ -50,11 +50,11 @@ pub trait Float:
     fn finite(self) -> bool;
     /// Rounds numbers as an element of that type keeps them; f64, the oracle, keeps all.
     fn round_to(element: Element, data: &mut [Self]);
-    /// The larger of two.
+    /// The larger of two; `other` if either is NaN.
     fn max(self, other: Self) -> Self;
-    /// The smaller of two.
+    /// The smaller of two; `other` if either is NaN.
     fn min(self, other: Self) -> Self;
-    /// `read_dst = true` makes it `dst = beta * dst + alpha * lhs * rhs`; see [`super::gemm()`].
+    /// `dst = alpha lhs rhs`, added to `dst` with `accumulate`; see [`super::gemm()`].
     #[doc(hidden)]
     fn gemm(
         dst: &mut MatMut<'_, Self>,

@@ -13,9 +13,9 @@ pub(super) const MAX_WRITES: usize = 8;
 pub struct Io<'a, F> {
     pub(super) reads: ArrayVec<View<'a, F>, MAX_READS>,
     pub(super) writes: ArrayVec<Out<'a, F>, MAX_WRITES>,
-    /// Values of this step.
+    /// The scalars of the step that runs, see [`Step::get`].
     pub step: &'a Step,
-    /// The call's row count.
+    /// Rows to compute in this step; operands may have room for more.
     pub rows: usize,
     pub(super) scratch: Option<&'a mut Vec<F>>,
 }
@@ -36,9 +36,9 @@ pub(super) enum Out<'a, F> {
 /// Numbers that may be at rest in 16 bits.
 #[derive(Clone, Copy)]
 pub enum Weights<'a, F> {
-    /// As they are computed with.
+    /// In the executor's own type.
     Number(&'a [F]),
-    /// To be unpacked.
+    /// 16 bits an element, F16 or Bf16, see [`Weights::part`].
     Half(Element, &'a [u16]),
 }
 

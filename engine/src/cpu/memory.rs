@@ -106,12 +106,12 @@ impl<F: Float> Memory<F> {
         }
     }
 
-    /// Overwrites a slab from its beginning.
+    /// Overwrites a slab from its beginning; elements of 16 bits are rounded to the nearest.
     pub fn write(&mut self, arena: Arena, slab: usize, data: &[f64]) {
         self.slab_mut(arena, slab).write(0, data);
     }
 
-    /// Copies a slab of `len` elements.
+    /// The first `len` elements of a slab, widened to f64.
     pub fn read(&self, arena: Arena, slab: usize, len: usize) -> Vec<f64> {
         let mut out = Vec::with_capacity(len);
         self.slab(arena, slab).read(0..len, &mut out);

@@ -3,7 +3,7 @@
 
 use super::Float;
 
-/// Threads that share the work.
+/// Threads that share the work: those of rayon's current pool, 1 on wasm.
 pub fn threads() -> usize {
     #[cfg(not(target_arch = "wasm32"))]
     return rayon::current_num_threads();

@@ -12,9 +12,10 @@ pub struct DeviceInfo {
     pub name: String,
     /// Graphics interface and driver, or the number of threads.
     pub detail: String,
-    /// Whether it is GPU hardware.
+    /// Whether it is GPU hardware: false for software drivers and the twin. An application's own
+    /// device counts as hardware unasked.
     pub hardware_gpu: bool,
-    /// Why it was taken.
+    /// Why it was taken, for people: `asked for`, `hardware GPU`, or why no GPU was.
     pub reason: String,
 }
 
@@ -32,6 +33,14 @@ pub(crate) enum Backend {
 }
 
 /// A handle to whatever computes. Cheap to clone.
+///
+/// ```
+/// use mdlm_engine::device::Device;
+///
+/// // a hardware GPU where there is one, else the CPU
+/// let device = pollster::block_on(Device::auto());
+/// println!("{}", device.info());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Device {
     inner: Arc<(Backend, DeviceInfo)>,
@@ -133,7 +142,8 @@ impl Device {
         &self.inner.0
     }
 
-    /// Most elements of one parameter slab.
+    /// Most elements of a parameter slab: the f32 that fit one buffer binding. The twin has no
+    /// bound.
     pub fn slab_limit(&self) -> usize {
         self.context().map_or(usize::MAX / 8, |context| {
             let bytes = context

@@ -14,7 +14,7 @@ pub enum AdapterChoice {
     Any,
     /// By its place in [`adapters`].
     Index(usize),
-    /// The best one whose name contains this text, whatever the case.
+    /// The best one whose description (name, backend, kind, driver) contains this text, whatever the case.
     Name(String),
 }
 
@@ -24,7 +24,7 @@ impl Device {
         auto().await
     }
 
-    /// A GPU: the first one, or by index or part of its name; software drivers count.
+    /// A GPU: the first one, by index or by part of its description; software drivers count.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] with what was found, or what the driver refused.
@@ -32,7 +32,7 @@ impl Device {
         gpu(choice).await
     }
 
-    /// What a `--device` flag says: `auto`, `gpu`, `cpu`, or part of an adapter's name.
+    /// What a `--device` flag says: `auto`, `gpu`, `cpu`, or part of an adapter's description.
     ///
     /// # Errors
     /// As [`Device::gpu`].

@@ -55,13 +55,13 @@ pub struct Context {
     pub(super) step_layout: wgpu::BindGroupLayout,
     /// Limits of the device, not only of the adapter.
     pub limits: wgpu::Limits,
-    /// What kind of adapter it is.
+    /// What kind of adapter it is; `Portable` for a device that the application owns.
     pub class: DeviceClass,
-    /// Kernel constants for it.
+    /// Kernel constants of the class, see [`Tuning::of`].
     pub tuning: Tuning,
-    /// Whether a system watchdog may kill long submissions.
+    /// Whether a system watchdog may kill long submissions, so that long runs are cut into several.
     pub watchdog: bool,
-    /// What was created so far.
+    /// What was created and submitted since the device was opened.
     pub counters: Counters,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,

@@ -45,7 +45,7 @@ const SECONDS_PER_SUBMISSION: f64 = 0.1;
 /// Work of a submission before a run was timed, and at least.
 const LEAST_FLOPS: u64 = 5_000_000_000;
 
-/// A run that was submitted.
+/// A run that was submitted, for [`Gpu::finish`].
 pub struct Running {
     begin: web_time::Instant,
     flops: u64,

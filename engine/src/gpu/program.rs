@@ -9,13 +9,13 @@ use crate::program::{BufferSpec, Extent, Phase, Scalars, Slot, Step};
 /// One storage operand of a dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
-    /// Where it lies.
+    /// The range that is bound. One launch may not bind a buffer both to read and to write.
     pub slot: Slot,
-    /// Whether the kernel writes it.
+    /// Whether the kernel writes it: bound `read_write`, else `read`.
     pub write: bool,
 }
 
-/// Workgroups of a dispatch; x above the device's limit is folded into y.
+/// Workgroups of a dispatch; x above 32768 is folded into y.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     /// Work items along x, known when the step runs.
@@ -55,13 +55,13 @@ const FOLD: usize = 32768;
 /// One kernel launch.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The kernel.
+    /// Shader, entry point, flags and constants.
     pub source: Source,
     /// Its operands by binding number, with gaps; the uniform comes after them.
     pub bindings: Vec<Option<Binding>>,
     /// Words of its uniform, padded to 16 bytes.
     pub params: Vec<u32>,
-    /// Its workgroups.
+    /// How many workgroups it has in a step.
     pub grid: Grid,
     /// Multiply-adds times two, for watchdogs and benchmarks.
     pub flops: u64,
@@ -75,15 +75,15 @@ impl Dispatch {
     }
 }
 
-/// What the GPU executor runs.
+/// What the GPU executor runs; `Plan::lower_gpu` makes it.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
-    /// Buffers of the program's own.
+    /// Buffers besides the arenas; a `BufferId::Local` is an index into them.
     pub buffers: Vec<BufferSpec>,
-    /// Launches in order.
+    /// Launches, in the order of the graph's nodes.
     pub dispatches: Vec<Dispatch>,
     /// The launches of each phase, in order.
     pub phases: Vec<(Phase, Range<usize>)>,
-    /// The scalars that they read.
+    /// Scalars of the step's uniform, which every launch may read.
     pub scalars: Scalars,
 }

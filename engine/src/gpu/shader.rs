@@ -15,9 +15,9 @@ use crate::program::{Declared, Scalars};
 /// A file of `shaders/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shader {
-    /// File stem.
+    /// Path below `shaders/` without `.wgsl`, such as `lib/math`.
     pub name: &'static str,
-    /// Its text.
+    /// Its WGSL, the directives not yet carried out.
     pub text: &'static str,
 }
 
@@ -58,17 +58,17 @@ const NOW: &str = "var<uniform> now";
 /// A shader with an entry point, flags and constants: what a pipeline is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// The file.
+    /// The file with the entry point.
     pub shader: Shader,
-    /// Entry point.
+    /// Name of the `@compute` function.
     pub entry: &'static str,
-    /// Flags that are on.
+    /// Flags that are on, for `//#if`.
     pub flags: Vec<&'static str>,
-    /// Values of module-scope constants, as u32.
+    /// Values that replace the defaults of `const NAME: u32` lines.
     pub consts: Vec<(&'static str, u32)>,
-    /// Declaration of its parameters.
+    /// WGSL that takes the place of `//#params`; empty without parameters.
     pub params: &'static str,
-    /// The scalar that `counted()` reads.
+    /// The scalar that `counted()` reads; `None`: there is no such function.
     pub counter: Option<Declared>,
     /// The scalars of the program that it is part of.
     pub scalars: Scalars,
@@ -88,13 +88,13 @@ impl Source {
         }
     }
 
-    /// Enters at another function.
+    /// Enters at another function than `main`.
     pub fn entry(mut self, entry: &'static str) -> Self {
         self.entry = entry;
         self
     }
 
-    /// Turns a flag on.
+    /// Turns a flag on, or leaves it off.
     pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
         if on {
             self.flags.push(flag);
@@ -102,7 +102,7 @@ impl Source {
         self
     }
 
-    /// Sets a constant.
+    /// Replaces the default of a constant, see [`Source::consts`].
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.consts.push((name, value));
         self
@@ -116,7 +116,7 @@ impl Source {
         self
     }
 
-    /// Name for labels and messages.
+    /// Shader, entry point, flags and constants, for labels and messages.
     pub fn label(&self) -> String {
         let mut label = format!("{}:{}", self.shader.name, self.entry);
         for flag in &self.flags {

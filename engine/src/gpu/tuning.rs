@@ -3,7 +3,7 @@
 /// What kind of adapter runs the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceClass {
-    /// A software driver.
+    /// A driver that computes on the CPU, such as lavapipe.
     Software,
     /// Integrated GPUs, the web, anything within WebGPU's default limits.
     Portable,
@@ -54,21 +54,18 @@ pub struct Tuning {
     pub matmul_small_below: u32,
     /// Query rows (or keys, in the backward pass) of an attention workgroup.
     pub attention_rows: u32,
-    /// Rows staged at once in attention.
-    pub attention_tile: u32,
     /// Invocations of a row or column kernel's workgroup.
     pub row_threads: u32,
 }
 
 impl Tuning {
-    /// The row of a class.
+    /// The constants that kernels of a class are compiled with.
     pub const fn of(class: DeviceClass) -> Self {
         let portable = Self {
             matmul: MatmulTile::new(64, 64, 16, 4, 4),
             matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
             matmul_small_below: 64,
             attention_rows: 64,
-            attention_tile: 16,
             row_threads: 256,
         };
         match class {

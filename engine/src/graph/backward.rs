@@ -114,6 +114,9 @@ impl Backward<'_> {
     }
 
     /// Gradient of output `i`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if no later node has made one.
     pub fn dy(&self, i: usize) -> Result<Tensor> {
         self.graph.grads[self.write(i).index()].ok_or_else(|| {
             Error::Internal(format!("no gradient of {}", self.graph.name(self.write(i))))
@@ -135,7 +138,7 @@ impl Backward<'_> {
     /// node's own `dy`: whoever receives a gradient may add to it in place.
     ///
     /// # Errors
-    /// None that a caller can cause.
+    /// [`Error::Internal`] for a loss that is counted twice.
     pub fn pass(&mut self, i: usize, dx: Tensor) -> Result<()> {
         let input = self.read(i);
         if self.graph.terminals.contains(&input) {

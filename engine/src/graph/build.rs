@@ -18,7 +18,7 @@ pub enum Role {
     Number,
     /// Numbers that may be stored in half precision, which the operation unpacks.
     Weight,
-    /// Indices.
+    /// Indices and other integers, u32.
     Index,
 }
 
@@ -160,7 +160,7 @@ impl Graph {
         }
     }
 
-    /// The parameter layout.
+    /// The layout that [`Graph::param`] and [`Graph::slab`] refer to.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
@@ -231,7 +231,7 @@ impl Graph {
         self.tensor(name.to_owned(), shape, element, origin)
     }
 
-    /// A parameter.
+    /// A parameter in the shape that the layout has for it; trained if its elements are f32.
     pub fn param(&mut self, id: ParamId) -> Tensor {
         self.arena_tensor(id, PARAMS)
     }
@@ -252,7 +252,7 @@ impl Graph {
         self.tensor(name, &entry.shape, element, origin)
     }
 
-    /// A whole slab of an arena.
+    /// A whole slab of an arena, gaps between its tensors included: `[len]`.
     pub fn slab(&mut self, arena: Arena, slab: usize) -> Tensor {
         let Slab { len, .. } = self.layout.slabs()[slab];
         let element = self.layout.slabs()[slab].element_in(arena);
@@ -268,17 +268,20 @@ impl Graph {
         )
     }
 
-    /// An intermediate result.
+    /// Numbers that a node will write; once nobody reads them, others get their buffer.
     pub fn activation(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.tensor(name.to_owned(), shape, Element::F32, Origin::Pooled)
     }
 
-    /// An intermediate result of integers.
+    /// As [`Graph::activation`], of integers.
     pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.tensor(name.to_owned(), shape, Element::U32, Origin::Pooled)
     }
 
     /// The elements of `of` from `offset` on, in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `of` has too few elements.
     pub fn view(&mut self, of: Tensor, offset: usize, shape: &[usize]) -> Result<Tensor> {
         let info = self.info(of);
         if offset + shape.iter().product::<usize>() > info.len() {
@@ -300,7 +303,7 @@ impl Graph {
         Ok(view)
     }
 
-    /// Marks a tensor that the host reads after a run.
+    /// Marks a tensor that the host reads after a run, so that nothing reuses its buffer.
     pub fn keep(&mut self, tensor: Tensor) {
         let base = self.base(tensor).0;
         self.tensors[base.index()].keep = true;
@@ -413,7 +416,7 @@ impl Graph {
         Err(self.misfit(op, tensor, expected))
     }
 
-    /// The shape error of a tensor.
+    /// [`Error::Shape`] that names a tensor, its shape and what was expected.
     pub fn misfit(&self, op: &'static str, tensor: Tensor, expected: &str) -> Error {
         Error::Shape {
             op,

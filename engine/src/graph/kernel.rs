@@ -14,8 +14,6 @@ pub enum Operand {
     Temp(usize),
     /// A work area that this launch only reads.
     TempRead(usize),
-    /// An output that this launch only reads.
-    WriteRead(usize),
 }
 
 /// A kernel launch. Operands take binding numbers in the order in which they are named; an operand that is
@@ -41,19 +39,19 @@ impl Kernel {
         }
     }
 
-    /// Enters at another function.
+    /// Enters at another function than `main`.
     pub fn entry(mut self, entry: &'static str) -> Self {
         self.source = self.source.entry(entry);
         self
     }
 
-    /// Turns a flag of the shader on.
+    /// Turns a flag of the shader on, or leaves it off.
     pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
         self.source = self.source.flag(flag, on);
         self
     }
 
-    /// Sets a constant of the shader.
+    /// Replaces the default of a constant of the shader.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.source = self.source.constant(name, value);
         self
@@ -91,11 +89,6 @@ impl Kernel {
         self.operand(Operand::Write(i), used)
     }
 
-    /// The next binding is an output that this launch only reads.
-    pub fn write_read(self, i: usize) -> Self {
-        self.operand(Operand::WriteRead(i), true)
-    }
-
     /// The next binding is a work area to write.
     pub fn temp(self, i: usize) -> Self {
         self.operand(Operand::Temp(i), true)
@@ -111,11 +104,6 @@ impl Kernel {
         self.operand(Operand::TempRead(i), true)
     }
 
-    /// The next binding is a work area to read, where there is one.
-    pub fn temp_read_if(self, used: bool, i: usize) -> Self {
-        self.operand(Operand::TempRead(i), used)
-    }
-
     /// The kernel's parameters, behind its operands.
     pub fn params<P: Words>(mut self, params: P) -> Self {
         self.source.params = P::WGSL;
@@ -129,7 +117,7 @@ impl Kernel {
         self
     }
 
-    /// So many workgroups.
+    /// `n` workgroups, whatever the step.
     pub fn groups(mut self, n: usize) -> Self {
         self.grid = Grid::groups(n);
         self
@@ -140,13 +128,13 @@ impl Kernel {
         self.grid(Grid::items(Extent::Fixed(n), per_group))
     }
 
-    /// Its workgroups.
+    /// Workgroups as a [`Grid`] says, for counts that are known only when the step runs.
     pub fn grid(mut self, grid: Grid) -> Self {
         self.grid = grid;
         self
     }
 
-    /// Its multiply-adds times two.
+    /// Multiply-adds times two, for watchdogs and benchmarks; 0 if left out.
     pub fn flops(mut self, flops: u64) -> Self {
         self.flops = flops;
         self

@@ -3,7 +3,7 @@
 use crate::error::{Error, OF_PARAMETER, Result};
 use crate::program::{Element, Slab};
 
-/// Handle of a parameter tensor.
+/// Handle of a parameter in the [`Layout`] that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParamId(usize);
 
@@ -21,9 +21,9 @@ pub(super) struct Entry {
 pub struct Key {
     /// Name in checkpoints.
     pub key: String,
-    /// Its shape.
+    /// Extents, outermost first.
     pub shape: Vec<usize>,
-    /// Slab it lies in.
+    /// Index of its slab in [`Layout::slabs`].
     pub slab: usize,
     /// First element in the slab.
     pub offset: usize,
@@ -58,7 +58,7 @@ impl Layout {
         }
     }
 
-    /// What each slab holds.
+    /// Length and element type of each slab.
     pub fn slabs(&self) -> &[Slab] {
         &self.slabs
     }
@@ -84,7 +84,8 @@ impl Layout {
     }
 }
 
-/// Builds a [`Layout`].
+/// Places tensors one after the other, each in the newest slab of its element type if that has
+/// room.
 #[derive(Debug)]
 pub struct LayoutBuilder {
     limit: usize,

@@ -13,8 +13,8 @@ use crate::program::{Arena, BufferId, BufferSpec, Extent, Phase, Scalars, Slot};
 
 /// Where every tensor of a graph lies.
 ///
-/// Invariants, checked when a plan is made: no buffer is an input and an output of one node,
-/// and tensors that are alive together never overlap.
+/// Tensors that are alive together never overlap (`tests/plan.rs`), and no buffer is an input and an output of one
+/// node, which is checked when a plan is made.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Buffers besides the arenas.
@@ -193,6 +193,9 @@ impl Plan {
     }
 
     /// The program of the CPU executor.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an operand that has no place.
     pub fn lower_cpu(&self, graph: &Graph) -> Result<cpu::Program> {
         let slots = |list: &[Tensor]| {
             list.iter()
@@ -216,6 +219,10 @@ impl Plan {
     }
 
     /// The program of the GPU executor.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an operand that has no place, or a launch that reads and writes one
+    /// buffer.
     pub fn lower_gpu(&self, graph: &Graph, tuning: &Tuning) -> Result<gpu::Program> {
         let mut program = gpu::Program {
             buffers: self.buffers.clone(),
@@ -236,7 +243,6 @@ impl Plan {
                     let (tensor, write) = match operand {
                         Operand::Read(i) => (node.reads[i], false),
                         Operand::Write(i) => (node.writes[i], true),
-                        Operand::WriteRead(i) => (node.writes[i], false),
                         Operand::Temp(i) => (node.temps[i], true),
                         Operand::TempRead(i) => (node.temps[i], false),
                     };

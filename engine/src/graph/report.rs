@@ -10,7 +10,7 @@ use crate::program::Arena;
 /// Size of a graph on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// Operations.
+    /// Nodes of the graph, those of the backward pass and the update included.
     pub nodes: usize,
     /// Kernel launches of a run with update.
     pub dispatches: usize,
@@ -22,7 +22,7 @@ pub struct Report {
     pub input_bytes: u64,
     /// Bytes of the parameter arenas in use.
     pub arena_bytes: u64,
-    /// Bytes needed on the device in all.
+    /// Bytes of all buffers and arenas.
     pub total_bytes: u64,
     /// Multiply-adds times two of matmuls and attention in one run.
     pub flops: u64,

@@ -221,7 +221,7 @@ impl Session {
         &self.results
     }
 
-    /// Milliseconds of CPU time that encoding the last run took; 0 on the twin.
+    /// Milliseconds that encoding the last run took, waits for locks included; 0 on the twin.
     pub fn host_ms(&self) -> f64 {
         match &self.executor {
             Executor::Gpu(gpu) => gpu.host_ms,

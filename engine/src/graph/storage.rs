@@ -15,7 +15,7 @@ pub(super) enum Arenas {
     F64(cpu::Memory<f64>),
 }
 
-/// The arenas of a model.
+/// The arenas of a model: its weights, and in training what is kept beside them.
 pub struct Storage {
     layout: Arc<Layout>,
     names: Vec<Arena>,

@@ -2,16 +2,16 @@
 
 use crate::program::{Arena, Element, Phase};
 
-/// The weights.
+/// Arena of the weights, in the element types of the layout: f32, or 16 bits for inference.
 pub const PARAMS: Arena = Arena::of_layout("params");
-/// Their gradients.
+/// Arena of the weights' gradients, f32: backward passes add to it, the update clears it.
 pub const GRADS: Arena = Arena::f32("grads");
 
 /// What a graph begins with, and all that most graphs have.
 pub const FORWARD: Phase = Phase("forward");
-/// The gradients.
+/// Phase that adds the gradients of a loss to [`GRADS`].
 pub const BACKWARD: Phase = Phase("backward");
-/// The optimiser's step.
+/// Phase that changes the weights: gradient norm, AdamW, moving average.
 pub const UPDATE: Phase = Phase("update");
 
 /// Handle of a tensor in its graph.

@@ -2,14 +2,14 @@
 
 use crate::cpu::{Float, math};
 
-/// An activation.
+/// The activations that a network can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x sigmoid(x)`.
     Silu,
-    /// GELU by tanh.
+    /// GELU by tanh: `x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
     GeluTanh,
-    /// GELU by the error function.
+    /// GELU by the error function: `x/2 (1 + erf(x / sqrt(2)))`.
     GeluErf,
 }
 

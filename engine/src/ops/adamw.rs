@@ -16,7 +16,7 @@ pub struct AdamwConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay: weights shrink by `lr weight_decay` of themselves a step.
     pub weight_decay: f64,
 }
 
@@ -43,13 +43,13 @@ pub const EMA: Arena = Arena::f32("ema");
 /// The arenas of a model in training, in storage order.
 pub const TRAINING: [Arena; 5] = [PARAMS, GRADS, ADAM_M, ADAM_V, EMA];
 
-/// Learning rate.
+/// Learning rate of the step.
 pub const LR: Scalar<f64> = Scalar::float("lr", 0.0);
 /// `1 - beta1^k` of AdamW at its k-th step.
 pub const BIAS1: Scalar<f64> = Scalar::float("bias1", 0.0);
 /// `1 - beta2^k`.
 pub const BIAS2: Scalar<f64> = Scalar::float("bias2", 0.0);
-/// Decay of the weights' moving average.
+/// Decay of the weights' moving average: `ema += (1 - decay) (w - ema)`.
 pub const EMA_DECAY: Scalar<f64> = Scalar::float("ema_decay", 0.0);
 
 impl Graph {

@@ -48,7 +48,7 @@ pub const TOP_P: Scalar<f64> = Scalar::float("top_p", 1.0);
 /// What [`Graph::categorical`] makes, `[rows]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
-    /// The tokens.
+    /// The drawn tokens, u32; never the mask.
     pub tokens: Tensor,
     /// Their probabilities under the model.
     pub probability: Tensor,

@@ -11,7 +11,7 @@ pub const DROPOUT_KEY: Scalar<[u32; 2]> = Scalar::key("dropout_key");
 /// Dropout at one place of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dropout {
-    /// Probability of a zero.
+    /// Probability of a zero; what is kept is scaled by `1 / (1 - p)`.
     pub p: f64,
     /// Number of the place, so that places differ.
     pub site: u32,

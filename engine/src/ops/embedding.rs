@@ -65,11 +65,11 @@ pub fn embedding_segments(ids: &[u32], frozen: Option<u32>, out: &mut Segments) 
 /// Inputs that the gradient of an embedding needs besides the ids.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentInputs {
-    /// [`Segments::order`].
+    /// [`Segments::order`], `[rows]`.
     pub order: Tensor,
-    /// [`Segments::parts`].
+    /// [`Segments::parts`], `[most parts, 2]`.
     pub parts: Tensor,
-    /// [`Segments::segments`].
+    /// [`Segments::segments`], `[most segments, 3]`.
     pub segments: Tensor,
 }
 
@@ -147,9 +147,9 @@ impl EmbeddingParams {
     }
 }
 
-/// Parts of the embedding gradient's segments.
+/// [`Segments::part_count`] of the batch.
 pub const PARTS: Scalar<u32> = Scalar::uint("parts", 0);
-/// Distinct tokens in the batch.
+/// [`Segments::segment_count`] of the batch.
 pub const SEGMENTS: Scalar<u32> = Scalar::uint("segments", 0);
 
 impl Embedding {

@@ -34,7 +34,7 @@ pub struct HeadLoss {
     pub mask_index: Option<u32>,
     /// Rows of a chunk; rounded up to a multiple of 64.
     pub chunk: usize,
-    /// Whether to make gradients.
+    /// Whether to make the gradients of hidden states, weight and bias along with the loss.
     pub gradient: bool,
 }
 

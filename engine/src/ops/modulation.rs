@@ -8,7 +8,7 @@ use crate::graph::{Backward, Graph, Tensor};
 pub struct Modulation {
     /// Consecutive rows that share a vector.
     pub sample_rows: usize,
-    /// Width of the tensor.
+    /// Width of the tensor's rows.
     pub stride: usize,
     /// First column: a gate, or a shift followed by a scale.
     pub column: usize,

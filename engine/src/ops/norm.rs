@@ -45,7 +45,7 @@ impl Norm {
         }
     }
 
-    /// With another eps.
+    /// With this added to the variance, or to the mean square.
     #[must_use]
     pub fn eps(self, eps: f64) -> Self {
         Self { eps, ..self }
@@ -57,7 +57,7 @@ impl Norm {
         Self { bias, ..self }
     }
 
-    /// With adaLN's shift and scale.
+    /// With adaLN's shift and scale: `2 width` columns from [`Modulation::column`] on.
     #[must_use]
     pub fn modulated(self, modulation: Option<(Tensor, Modulation)>) -> Self {
         Self { modulation, ..self }

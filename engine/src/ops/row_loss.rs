@@ -22,7 +22,7 @@ use crate::{params, shader, twin};
 /// A mask's id that no token has.
 pub(super) const NO_MASK: u32 = u32::MAX;
 
-/// Coefficients of a row.
+/// Width of a row's coefficients: c0, c1, c2 and a 0 behind them.
 pub const COEFFICIENTS: usize = 4;
 
 /// What a listed row's logits are scored by.
@@ -49,7 +49,7 @@ params! {
 }
 
 impl RowLoss {
-    /// Whether rows come with coefficients.
+    /// Whether rows come with coefficients: those of D3PM and SEDD do.
     pub fn has_coefficients(self) -> bool {
         self != Self::Subs
     }

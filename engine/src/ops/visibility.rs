@@ -14,7 +14,7 @@ pub const NO_RANK: u32 = u32::MAX;
 pub struct Sight {
     /// Group whose members see each other; [`NO_GROUP`]: none.
     pub own: u32,
-    /// Rank as a key.
+    /// Rank as a key, to lie in queries' ranges; [`NO_RANK`]: in none.
     pub rank: u32,
     /// First rank that it sees.
     pub from: u32,
@@ -60,7 +60,7 @@ impl Sight {
             || (self.from <= key.rank && key.rank < self.upto)
     }
 
-    /// Its four integers.
+    /// `[own, rank, from, upto]`: a row of what attention reads.
     pub fn words(self) -> [u32; 4] {
         [self.own, self.rank, self.from, self.upto]
     }

@@ -41,16 +41,16 @@ impl Arena {
 pub enum BufferId {
     /// A slab of an arena; owned by the storage.
     Arena(Arena, usize),
-    /// A buffer of the program's own.
+    /// By its index among the program's own buffers.
     Local(usize),
 }
 
 /// A range of elements in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// The buffer.
+    /// A slab of an arena, or one of the program's own buffers.
     pub buffer: BufferId,
-    /// First element.
+    /// First element, counted from the buffer's beginning.
     pub offset: usize,
     /// Number of elements.
     pub len: usize,
@@ -75,10 +75,10 @@ impl Slot {
     }
 }
 
-/// A slab of an arena.
+/// A slab of an arena: one buffer on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slab {
-    /// Number of elements.
+    /// Number of elements, gaps between tensors included.
     pub len: usize,
     /// Type of the elements in arenas that follow the layout.
     pub element: Element,
@@ -112,15 +112,15 @@ pub struct BufferSpec {
 /// A count that may be known only when a step runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Always the same.
+    /// Known when the graph is built.
     Fixed(usize),
     /// `clamp(scalar - base, 0, most)`.
     Counted {
-        /// The scalar that counts.
+        /// The scalar of the step that counts rows.
         scalar: Declared,
-        /// What earlier nodes take care of.
+        /// Rows that earlier nodes take care of.
         base: usize,
-        /// Most of this node.
+        /// Most rows that this node takes.
         most: usize,
     },
 }
@@ -145,7 +145,7 @@ impl Extent {
         }
     }
 
-    /// The scalar that it depends on.
+    /// The scalar that it depends on; `None` for a fixed count.
     pub fn scalar(self) -> Option<Declared> {
         match self {
             Self::Fixed(_) => None,

@@ -48,12 +48,12 @@ impl Declared {
 /// Declaration of a scalar, for instance `pub const LR: Scalar<f64> = Scalar::float("lr", 0.0)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar<T> {
-    /// What operations list.
+    /// The scalar without its Rust type, as operations list it.
     pub declared: Declared,
     value: std::marker::PhantomData<T>,
 }
 
-/// What a scalar can hold.
+/// A Rust type that a scalar can have: `u32`, `f64` or, for a key, `[u32; 2]`.
 pub trait Value: Copy {
     #[doc(hidden)]
     fn bits(self) -> u64;
@@ -103,21 +103,21 @@ impl<T> Scalar<T> {
 }
 
 impl Scalar<u32> {
-    /// A count or an index.
+    /// A count or an index, called `name` in kernels; `default` in steps that do not set it.
     pub const fn uint(name: &'static str, default: u32) -> Self {
         Self::new(name, Kind::Uint, default as u64)
     }
 }
 
 impl Scalar<f64> {
-    /// A number.
+    /// A number, called `name` in kernels; `default` in steps that do not set it.
     pub const fn float(name: &'static str, default: f64) -> Self {
         Self::new(name, Kind::Float, default.to_bits())
     }
 }
 
 impl Scalar<[u32; 2]> {
-    /// The key of a random stream.
+    /// The key of a random stream, called `name` in kernels; zeros in steps that do not set it.
     pub const fn key(name: &'static str) -> Self {
         Self::new(name, Kind::Key, 0)
     }
@@ -149,7 +149,7 @@ impl Step {
         self
     }
 
-    /// Value of a scalar.
+    /// Value of a scalar; its default if it was not set.
     pub fn get<T: Value>(&self, scalar: Scalar<T>) -> T {
         T::of_bits(self.bits(scalar.declared))
     }
@@ -198,7 +198,7 @@ impl Scalars {
         out.resize((self.bytes() / 4) as usize, 0);
     }
 
-    /// The uniform's type in kernels.
+    /// The WGSL struct `Step` that kernels see the uniform as.
     pub fn wgsl(&self) -> String {
         let mut text = String::from("struct Step {\n");
         for d in &self.0 {

@@ -28,7 +28,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Names a shape.
+    /// A tensor of this name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self {
             name: name.into(),

@@ -1,4 +1,4 @@
-//! Strict reading.
+//! Strict reading: what a header promises is checked before and while values are read.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Writing.
+//! Writing: the header, then one tensor after the other.
 
 use std::borrow::Cow;
 use std::io::Write;

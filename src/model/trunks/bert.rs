@@ -10,12 +10,12 @@ use crate::ops::{Activation, Attend, Dropout, Heads, Norm, rotary_frequencies};
 /// What the two encoders do not share.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BertKind {
-    /// BERT.
+    /// BERT: post-norm, learned positions, biases everywhere.
     Classic {
         /// Rows of the table of token types, of which the first is used.
         types: usize,
     },
-    /// ModernBERT.
+    /// ModernBERT: pre-norm, rotary positions, GeGLU, no bias but the decoder's.
     Modern {
         /// Every so many blocks, from the first on, see the whole sequence.
         global_every: usize,
@@ -29,21 +29,21 @@ pub enum BertKind {
 /// Shape of an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bert {
-    /// Tokens.
+    /// Rows of the embedding, which is the decoder's table too.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_blocks: usize,
-    /// Heads.
+    /// Heads of a block; must divide `hidden_size`.
     pub n_heads: usize,
-    /// Width of the MLP.
+    /// Width of the MLP; ModernBERT's gate and value have it each.
     pub mlp_size: usize,
-    /// Longest sequence.
+    /// Tokens of the longest sequence.
     pub length: usize,
-    /// Of every norm.
+    /// Added to the variance in every norm.
     pub eps: f64,
-    /// Which of the two.
+    /// Which of the two encoders, with what it alone has.
     pub kind: BertKind,
 }
 

@@ -1,7 +1,7 @@
 //! The reference's two networks: pre-norm blocks with rotary attention and GELU MLP. The denoiser (DiT) attends both
 //! ways and modulates every norm and branch by adaLN; the autoregressive baseline is causal and unmodulated.
 
-use crate::config::{ModelConfig, ModelKind};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Key, Tensor};
 use crate::model::files::INV_FREQ;
@@ -22,7 +22,7 @@ const ADALN: [&str; 2] = ["adaLN.weight", "adaLN.bias"];
 
 impl Dit {
     fn conditioned(&self) -> bool {
-        self.0.kind == ModelKind::Dit
+        self.0.conditioned()
     }
 
     /// Rows of the conditioning: one for each sequence, or one for all without time conditioning.

@@ -9,17 +9,17 @@ use crate::ops::{Attend, Dropout, Norm, Seen};
 /// Shape of a GPT-2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpt2Trunk {
-    /// Tokens.
+    /// Rows of the embedding, which is the head's weight too.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub n_embd: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layer: usize,
-    /// Heads.
+    /// Heads of a block; must divide `n_embd`.
     pub n_head: usize,
-    /// Positions.
+    /// Rows of the table of positions: tokens of the longest sequence.
     pub n_positions: usize,
-    /// What names in the file begin with.
+    /// What names in the file begin with: nothing, or `transformer.`.
     pub prefix: String,
 }
 

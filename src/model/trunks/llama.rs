@@ -71,9 +71,9 @@ pub struct Llama {
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_blocks: usize,
-    /// Heads of queries.
+    /// Heads of queries; a multiple of `n_kv_heads`.
     pub n_heads: usize,
     /// Heads of keys and values.
     pub n_kv_heads: usize,
@@ -81,9 +81,9 @@ pub struct Llama {
     pub head_dim: usize,
     /// Width between gate and down.
     pub mlp_size: usize,
-    /// Longest sequence.
+    /// Tokens of the longest sequence.
     pub length: usize,
-    /// Of every RMSNorm.
+    /// Added to the mean square in every RMSNorm.
     pub eps: f64,
     /// Base of the rotary frequencies.
     pub rotary_base: f64,
@@ -99,7 +99,7 @@ pub struct Llama {
     pub causal: bool,
     /// How far a token sees in each block, both ways; none: as far as there is.
     pub windows: Vec<Option<usize>>,
-    /// A token whose embedding is not trained.
+    /// A token whose embedding is never trained, such as a pad.
     pub frozen_token: Option<u32>,
     /// Pads see nothing, instead of what other tokens see.
     pub blind_pads: bool,

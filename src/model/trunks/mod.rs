@@ -1,4 +1,4 @@
-//! The networks.
+//! The networks, a file each: what they compute and what weight files call their parameters.
 
 mod bert;
 mod dit;

@@ -24,16 +24,16 @@ const ROW_THREADS: u32 = 128;
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen {
-    /// All of its sequence's.
+    /// All keys of its sequence.
     All,
     /// Those up to itself; as many keys as queries.
     Causal,
     /// What the rows' four integers say (`crate::ops::visibility`): `[n, 4]` of the queries and of the keys, n the rows
     /// of a sequence or of all.
     By {
-        /// Of the queries.
+        /// Integers of the queries' rows, `[n, 4]`.
         queries: Tensor,
-        /// Of the keys.
+        /// Integers of the keys' rows, `[n, 4]`.
         keys: Tensor,
     },
 }
@@ -47,7 +47,7 @@ pub struct Attend {
     pub k: Heads,
     /// Values, as the keys.
     pub v: Heads,
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
     /// Heads of queries.
     pub heads: usize,
@@ -55,7 +55,7 @@ pub struct Attend {
     pub kv_heads: usize,
     /// Width of a head: a multiple of 4 up to 256.
     pub head_dim: usize,
-    /// Who sees whom.
+    /// Which keys each query sees.
     pub seen: Seen,
 }
 
