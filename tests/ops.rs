@@ -16,6 +16,7 @@ mod ops {
     mod grad_norm;
     mod head_loss;
     mod linear;
+    mod muon;
     mod norm;
     mod rotary;
     mod store_rows;

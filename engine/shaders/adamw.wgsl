@@ -26,8 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let m_new = p.beta1 * m[i] + (1.0 - p.beta1) * g;
   let v_new = p.beta2 * v[i] + (1.0 - p.beta2) * g * g;
   var x = params[i];
-  x -= now.lr * p.weight_decay * x;
-  x -= now.lr / now.bias1 * m_new / (sqrt(v_new / now.bias2) + p.eps);
+  let lr = now.lr * p.rate;
+  x -= lr * p.weight_decay * x;
+  x -= lr / now.bias1 * m_new / (sqrt(v_new / now.bias2) + p.eps);
   m[i] = m_new;
   v[i] = v_new;
   params[i] = x;

@@ -7,8 +7,9 @@
 // makes them visible. Any size: edges read zeros and are not stored. m * n and the operands must
 // stay below 2^30 elements.
 //
-// A_T: A is stored [k, m]. B_T: B is stored [n, k]. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the step's row
-// count from `base` on.
+// A_T: A is stored [k, m]. B_T: B is stored [n, k]. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the
+// step's row count from `base` on. MANY: several products of one shape, whose operands lie at strides. COMBINE:
+// C = alpha A B + beta D.
 
 const TILE_M: u32 = 64u;
 const TILE_N: u32 = 64u;
@@ -43,6 +44,9 @@ const THREADS: u32 = LANES_M * LANES_N;
 //#if RESIDUAL
 @group(0) @binding(3) var<storage, read> residual: array<f32>; // [m, n]
 //#endif
+//#if COMBINE
+@group(0) @binding(3) var<storage, read> d: array<f32>; // [m, n]
+//#endif
 //#if GATE
 @group(0) @binding(4) var<storage, read> modulation: array<f32>;
 //#endif
@@ -59,14 +63,20 @@ const THREADS: u32 = LANES_M * LANES_N;
 var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
 var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
 
+//#if MANY
+var<private> first: vec3<u32>; // where a product's A, B and C begin
+//#else
+const first = vec3<u32>();
+//#endif
+
 fn load_a(row: u32, k: u32, m: u32, k_end: u32) -> f32 {
   if (row >= m || k >= k_end) {
     return 0.0;
   }
   //#if A_T
-  return a[k * p.m + row];
+  return a[first.x + k * p.m + row];
   //#else
-  return a[row * p.k + k];
+  return a[first.x + row * p.k + k];
   //#endif
 }
 
@@ -75,9 +85,9 @@ fn load_b(col: u32, k: u32, k_end: u32) -> f32 {
     return 0.0;
   }
   //#if B_T
-  let at = col * p.k + k;
+  let at = first.y + col * p.k + k;
   //#else
-  let at = k * p.n + col;
+  let at = first.y + k * p.n + col;
   //#endif
   //#if HALF
   return unpacked(b[at >> 1u], at);
@@ -93,7 +103,14 @@ fn outer(x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let tile = group_index(group);
+  var tile = group_index(group);
+  //#if MANY
+  if (tile >= p.tiles * p.count) {
+    return; // the whole workgroup
+  }
+  first = tile / p.tiles * vec3<u32>(p.a_stride, p.b_stride, p.c_stride);
+  tile %= p.tiles;
+  //#endif
   let row0 = (tile / p.tiles_n) * TILE_M;
   let col0 = (tile % p.tiles_n) * TILE_N;
   //#if DYNAMIC_M
@@ -235,8 +252,11 @@ fn store_row(row: u32, col: u32, values: vec4<f32>) {
 }
 
 fn store(row: u32, col: u32, sum: f32) {
-  let at = row * p.n + col;
+  let at = first.z + row * p.n + col;
   var value = sum;
+  //#if COMBINE
+  value = p.alpha * value + p.beta * d[at];
+  //#endif
   //#if BIAS
   value += bias[col];
   //#endif

@@ -6,7 +6,7 @@ use mdlm::Device;
 use mdlm_engine::graph::{Graph, Layout, Tensor};
 use mdlm_engine::ops::Norm;
 use mdlm_engine::ops::{
-    AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Segments,
+    AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Rule, Segments,
     embedding_segments,
 };
 use mdlm_engine::ops::{Attend, Heads, Seen, rotary_frequencies};
@@ -346,7 +346,7 @@ impl Kernels<'_> {
                 eps: 1e-8,
                 weight_decay: 0.0,
             };
-            g.adamw(stats, adamw)?;
+            g.update(stats, Rule::adamw(adamw))?;
             Ok(stats)
         })
     }

@@ -5,7 +5,7 @@ use crate::graph::{BACKWARD, Graph, Session, Tensor, UPDATE};
 use crate::model::network::Network;
 use crate::model::pass::Pass;
 use crate::model::trunk::{Call, Options};
-use crate::ops::{AdamwConfig, COEFFICIENTS, Draws, HeadLoss, ROWS, RowList, RowLoss};
+use crate::ops::{COEFFICIENTS, Draws, HeadLoss, ROWS, RowList, RowLoss, Rule};
 use crate::program::{Element, Slab, Step};
 
 /// Elements of a chunk's logits.
@@ -101,7 +101,7 @@ pub struct TrainGraph {
 }
 
 impl TrainGraph {
-    /// Builds it for micro-batches, listed rows scored by `row_loss`; `chunk`: rows of an output chunk (a multiple of
+    /// Builds it for micro-batches, listed rows scored by `row_loss`, parameters updated by `rule`; `chunk`: rows of an output chunk (a multiple of
     /// 64), by default what fits 64 MiB.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl TrainGraph {
         row_loss: RowLoss,
         chunk: Option<usize>,
         clip: f64,
-        adamw: AdamwConfig,
+        rule: &dyn Fn(&str, &[usize]) -> Rule,
     ) -> Result<Self> {
         let half = |slab: &Slab| slab.element != Element::F32;
         if network.layout.slabs().iter().any(half) {
@@ -130,7 +130,7 @@ impl TrainGraph {
         graph.backward(loss)?;
         graph.begin_phase(UPDATE);
         let stats = graph.grad_norm(clip)?;
-        graph.adamw(stats, adamw)?;
+        graph.update(stats, rule)?;
         Ok(Self {
             graph,
             call,

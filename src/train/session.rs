@@ -9,7 +9,7 @@ use crate::graph::PARAMS;
 use crate::graph::{BACKWARD, FORWARD, UPDATE};
 use crate::graph::{Running, Session, Storage};
 use crate::model::{Backbone, Options, Pass, TrainGraph, Trunk};
-use crate::ops::{AdamwConfig, RowLoss};
+use crate::ops::{AdamwConfig, RowLoss, Rule};
 use crate::ops::{PARTS, SEGMENTS};
 use crate::program::Step;
 
@@ -68,7 +68,8 @@ impl TrainSession {
             ..Options::default()
         };
         let network = &backbone.network;
-        let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, adamw)?;
+        let rule = Rule::adamw(adamw);
+        let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, &rule)?;
         let outputs = [graph.loss, graph.stats];
         let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;
         Ok(Self {

@@ -9,9 +9,9 @@ use mdlm::model::{DrawGraph, Network, Options, TrainGraph, Trunk};
 use mdlm_engine::gpu::{DeviceClass, Source};
 use mdlm_engine::graph::{Graph, Layout, Tensor};
 use mdlm_engine::ops::Norm;
-use mdlm_engine::ops::RowLoss;
 use mdlm_engine::ops::{Attend, Seen};
 use mdlm_engine::ops::{Dropout, Form};
+use mdlm_engine::ops::{RowLoss, Rule};
 use mdlm_engine::program::Element;
 use mdlm_engine::program::Extent;
 
@@ -173,7 +173,14 @@ fn published() -> Vec<Graph> {
     let mut graphs = Vec::new();
     for trunk in trunks {
         let network = Network::new(trunk.clone(), usize::MAX, Element::F32).unwrap();
-        let train = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, ADAMW);
+        let train = TrainGraph::new(
+            &network,
+            options,
+            RowLoss::Subs,
+            None,
+            1.0,
+            &Rule::adamw(ADAMW),
+        );
         graphs.push(train.unwrap().graph);
         for element in [Element::F16, Element::Bf16] {
             let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();

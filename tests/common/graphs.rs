@@ -3,7 +3,7 @@
 use mdlm::config::{ModelConfig, ModelKind};
 use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
 use mdlm_engine::graph::Graph;
-use mdlm_engine::ops::{AdamwConfig, RowLoss};
+use mdlm_engine::ops::{AdamwConfig, RowLoss, Rule};
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
     beta1: 0.9,
@@ -54,7 +54,8 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
     match purpose {
         Purpose::Train => {
             let loss = row_loss(config);
-            let g = TrainGraph::new(&network, options, loss, Some(64), 1.0, ADAMW).unwrap();
+            let g = TrainGraph::new(&network, options, loss, Some(64), 1.0, &Rule::adamw(ADAMW))
+                .unwrap();
             let (mut graph, outputs) = (g.graph, [g.loss, g.stats]);
             outputs.into_iter().for_each(|t| graph.keep(t));
             graph

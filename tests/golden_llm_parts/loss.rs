@@ -8,7 +8,7 @@ use mdlm::model::pretrained::{Pretrained, load};
 use mdlm::model::{Options, Pass, Positions, Sights, TrainGraph};
 use mdlm::objective::beside_clean;
 use mdlm_engine::graph::{BACKWARD, FORWARD, GRADS, PARAMS, Session, Storage};
-use mdlm_engine::ops::{AdamwConfig, PARTS, RowLoss, SEGMENTS};
+use mdlm_engine::ops::{AdamwConfig, PARTS, RowLoss, Rule, SEGMENTS};
 use mdlm_engine::program::{Element, Step};
 
 /// Noise of the linear schedule: a position that may be masked is, with probability t, and its weight is 1 / (t + 1e-6)
@@ -79,7 +79,15 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
         weight_decay: 0.0,
     };
     let network = &model.network;
-    let mut graph = TrainGraph::new(network, options, RowLoss::Subs, None, 0.0, adamw).unwrap();
+    let mut graph = TrainGraph::new(
+        network,
+        options,
+        RowLoss::Subs,
+        None,
+        0.0,
+        &Rule::adamw(adamw),
+    )
+    .unwrap();
     let arenas = &mdlm_engine::ops::TRAINING;
     let mut storage = Storage::new(device, &network.layout, arenas).await.unwrap();
     let weights = model.storage.read(PARAMS).await.unwrap();

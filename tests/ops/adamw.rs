@@ -8,8 +8,8 @@ use crate::common::{EXECUTORS, Executor};
 use mdlm_engine::graph::{FORWARD, UPDATE};
 use mdlm_engine::graph::{GRADS, PARAMS};
 use mdlm_engine::graph::{Graph, Layout, Session, Storage};
-use mdlm_engine::ops::AdamwConfig;
 use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA, TRAINING};
+use mdlm_engine::ops::{AdamwConfig, Rule};
 use mdlm_engine::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
 use mdlm_engine::program::{Arena, Step};
 use pollster::block_on;
@@ -54,7 +54,7 @@ impl Optimiser {
         let mut g = Graph::new(layout.clone());
         g.begin_phase(UPDATE);
         let stats = g.grad_norm(CLIP).unwrap();
-        g.adamw(stats, CONFIG).unwrap();
+        g.update(stats, Rule::adamw(CONFIG)).unwrap();
         let mut storage = block_on(Storage::new(device, &layout, &TRAINING)).unwrap();
         for arena in [PARAMS, EMA] {
             storage

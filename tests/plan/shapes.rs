@@ -313,9 +313,12 @@ fn rows_and_losses() {
         let x = t.floats("x", &[4, 3]);
         t.g.backward(x)
     });
-    check("adamw", "stats", |t| {
+    check("update", "stats", |t| {
         let stats = t.floats("stats", &[3]);
-        t.g.adamw(stats, crate::common::graphs::ADAMW)
+        t.g.update(
+            stats,
+            mdlm_engine::ops::Rule::adamw(crate::common::graphs::ADAMW),
+        )
     });
 }
 

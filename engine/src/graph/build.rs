@@ -233,10 +233,11 @@ impl Graph {
 
     /// A parameter in the shape that the layout has for it; trained if its elements are f32.
     pub fn param(&mut self, id: ParamId) -> Tensor {
-        self.arena_tensor(id, PARAMS)
+        self.param_in(id, PARAMS)
     }
 
-    fn arena_tensor(&mut self, id: ParamId, arena: Arena) -> Tensor {
+    /// What an arena keeps for a parameter, in its shape.
+    pub fn param_in(&mut self, id: ParamId, arena: Arena) -> Tensor {
         let entry = self.layout.entry(id).clone();
         let element = self.layout.slabs()[entry.slab].element_in(arena);
         let name = if arena == PARAMS {

@@ -7,6 +7,21 @@ use crate::program::{Element, Slab};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParamId(usize);
 
+/// A parameter and its place, see [`Layout::params`].
+#[derive(Clone, Copy, Debug)]
+pub struct Param<'a> {
+    /// Its handle.
+    pub id: ParamId,
+    /// Its name; of one that files hold in parts, that of the whole.
+    pub name: &'a str,
+    /// Extents, outermost first.
+    pub shape: &'a [usize],
+    /// Index of its slab in [`Layout::slabs`].
+    pub slab: usize,
+    /// First element in the slab, a multiple of 64.
+    pub offset: usize,
+}
+
 /// A parameter tensor as the graph sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -71,6 +86,17 @@ impl Layout {
     /// Number of parameters, without padding.
     pub fn parameters(&self) -> usize {
         self.keys.iter().map(Key::len).sum()
+    }
+
+    /// The parameters as graphs see them, in the order of their places.
+    pub fn params(&self) -> impl Iterator<Item = Param<'_>> {
+        self.entries.iter().enumerate().map(|(i, entry)| Param {
+            id: ParamId(i),
+            name: &entry.name,
+            shape: &entry.shape,
+            slab: entry.slab,
+            offset: entry.offset,
+        })
     }
 
     /// The parameter of that name.

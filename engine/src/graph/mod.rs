@@ -13,7 +13,7 @@ mod tensor;
 
 pub use build::{Backward, Graph, Lower, Op, Role};
 pub use kernel::{Kernel, Operand};
-pub use layout::{Key, Layout, LayoutBuilder, ParamId};
+pub use layout::{Key, Layout, LayoutBuilder, Param, ParamId};
 pub use plan::Plan;
 pub use report::Report;
 pub use session::{RUNS, Running, Session};

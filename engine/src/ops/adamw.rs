@@ -1,6 +1,8 @@
 //! AdamW with decoupled weight decay, and the exponential moving average of the weights, over
 //! whole slabs of the arenas.
 
+use std::ops::Range;
+
 use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::graph::{GRADS, Graph, Kernel, Lower, Op, PARAMS, Tensor};
@@ -22,7 +24,10 @@ pub struct AdamwConfig {
 
 /// Reads the gradients and [`Graph::grad_norm`]'s stats; updates params, m, v and ema.
 #[derive(Clone, Debug)]
-struct Adamw(AdamwConfig);
+struct Adamw {
+    config: AdamwConfig,
+    rate: f64,
+}
 
 params! {
     struct AdamwParams {
@@ -31,6 +36,8 @@ params! {
         beta2: f32,
         eps: f32,
         weight_decay: f32,
+        /// Times the learning rate.
+        rate: f32,
     }
 }
 
@@ -53,26 +60,24 @@ pub const BIAS2: Scalar<f64> = Scalar::float("bias2", 0.0);
 pub const EMA_DECAY: Scalar<f64> = Scalar::float("ema_decay", 0.0);
 
 impl Graph {
-    /// Appends the update of every slab, then clears the gradients.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`] if `stats` is not what [`Graph::grad_norm`] makes.
-    pub fn adamw(&mut self, stats: Tensor, config: AdamwConfig) -> Result<()> {
-        self.expect("adamw", stats, &[4])?;
-        for slab in 0..self.layout().slabs().len() {
-            let grads = self.slab(GRADS, slab);
-            let updated = [PARAMS, ADAM_M, ADAM_V, EMA].map(|arena| self.slab(arena, slab));
-            let n = self.len(grads);
-            self.push(
-                Adamw(config),
-                &[grads, stats],
-                &updated,
-                &[],
-                Extent::Fixed(n),
-            )?;
-            self.zero(grads)?;
-        }
-        Ok(())
+    /// Appends the update of a range of a slab, at `rate` times the learning rate.
+    pub(super) fn adamw(
+        &mut self,
+        stats: Tensor,
+        slab: usize,
+        range: Range<usize>,
+        config: AdamwConfig,
+        rate: f64,
+    ) -> Result<()> {
+        let mut part = |arena| {
+            let whole = self.slab(arena, slab);
+            self.view(whole, range.start, &[range.len()])
+        };
+        let grads = part(GRADS)?;
+        let updated = [part(PARAMS)?, part(ADAM_M)?, part(ADAM_V)?, part(EMA)?];
+        let op = Adamw { config, rate };
+        let n = Extent::Fixed(range.len());
+        self.push(op, &[grads, stats], &updated, &[], n)
     }
 }
 
@@ -82,10 +87,10 @@ impl Adamw {
         if stats[2] == F::ZERO {
             return;
         }
-        let c = self.0;
+        let c = self.config;
         let (b1, b2) = (F::of(c.beta1), F::of(c.beta2));
         let (a1, a2) = (F::of(1.0 - c.beta1), F::of(1.0 - c.beta2));
-        let lr = io.step.get(LR);
+        let lr = io.step.get(LR) * self.rate;
         let (rate, decay) = (
             F::of(lr) / F::of(io.step.get(BIAS1)),
             F::of(lr * c.weight_decay),
@@ -131,7 +136,7 @@ impl Op for Adamw {
             beta2,
             eps,
             weight_decay,
-        } = self.0;
+        } = self.config;
         let kernel = Kernel::new(shader!("adamw")).read(0).read(1);
         let kernel = (0..4).fold(kernel, Kernel::write);
         let params = AdamwParams {
@@ -140,6 +145,7 @@ impl Op for Adamw {
             beta2: beta2 as f32,
             eps: eps as f32,
             weight_decay: weight_decay as f32,
+            rate: self.rate as f32,
         };
         vec![kernel.params(params).items(n, 256)]
     }

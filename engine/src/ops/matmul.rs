@@ -1,6 +1,6 @@
 //! Matrix product in its three forms, with the epilogues of [`super::linear`].
 
-use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_rows, for_rows2, gemm, math};
+use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_blocks, for_rows, for_rows2, gemm, math};
 use crate::gpu::{Grid, MatmulTile};
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::epilogue::Epilogue;
@@ -36,6 +36,17 @@ pub(crate) struct Matmul {
     pub(crate) accumulate: bool,
     /// Adds the sums over k of A to the last output: the gradient of a bias.
     pub(crate) column_sum: bool,
+    pub(crate) many: Option<Many>,
+}
+
+/// Several products of one shape: `C = alpha A B`, `+ beta D` with a third operand that lies as C does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Many {
+    pub(crate) count: usize,
+    /// Elements from one A, B and C to the next.
+    pub(crate) strides: [usize; 3],
+    pub(crate) alpha: f64,
+    pub(crate) beta: Option<f64>,
 }
 
 params! {
@@ -52,6 +63,14 @@ params! {
         threshold: u32,
         keep_scale: f32,
         site: u32,
+        /// How many products of one shape, tiles of each, and the strides of their operands.
+        count: u32,
+        tiles: u32,
+        a_stride: u32,
+        b_stride: u32,
+        c_stride: u32,
+        alpha: f32,
+        beta: f32,
     }
 }
 
@@ -101,10 +120,41 @@ impl Matmul {
             epilogue,
             accumulate: false,
             column_sum: false,
+            many: None,
         }
     }
 
+    /// One product after the other, or each on a thread of its own.
+    fn run_many<F: Float>(&self, io: &mut Io<'_, F>, many: Many) {
+        let Self { form, m, n, k, .. } = *self;
+        let [a_stride, b_stride, c_stride] = many.strides;
+        let (a, b) = (io.read(0), io.read(1));
+        let d = many.beta.map(|beta| (F::of(beta), io.read(2)));
+        let parallel = many.count == 1;
+        for_blocks([io.write(0)], [c_stride], &|first, [c]: [&mut [F]; 1]| {
+            for (i, c) in c.chunks_exact_mut(c_stride).enumerate() {
+                let at = first + i;
+                let c = &mut c[..m * n];
+                if let Some((beta, d)) = d {
+                    let d = &d[at * c_stride..][..m * n];
+                    c.iter_mut().zip(d).for_each(|(c, &d)| *c = beta * d);
+                }
+                let (a, b) = (&a[at * a_stride..], &b[at * b_stride..]);
+                let (a, b) = match form {
+                    Form::Nt => (MatRef::new(a, m, k, k), MatRef::new(b, n, k, k).t()),
+                    Form::Nn => (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n)),
+                    Form::Tn => (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n)),
+                };
+                let c = MatMut::new(c, m, n, n);
+                gemm(c, a, b, d.is_some(), F::of(many.alpha), parallel);
+            }
+        });
+    }
+
     pub(super) fn run<F: Float>(&self, io: &mut Io<'_, F>) {
+        if let Some(many) = self.many {
+            return self.run_many(io, many);
+        }
         let (m, k) = match self.form {
             Form::Tn => (self.m, io.rows),
             _ => (io.rows, self.k),
@@ -212,6 +262,7 @@ impl Matmul {
         let tuning = lower.tuning;
         let tiles =
             self.m.div_ceil(tuning.matmul.m as usize) * self.n.div_ceil(tuning.matmul.n as usize);
+        let tiles = tiles * self.many.map_or(1, |many| many.count);
         if tiles < tuning.matmul_small_below as usize {
             tuning.matmul_small
         } else {
@@ -252,6 +303,13 @@ impl Op for Matmul {
         let gate = residual.and_then(|r| r.modulation.as_ref());
         let second = self.epilogue != Epilogue::None;
         let tn = self.form == Form::Tn;
+        let many = self.many.unwrap_or(Many {
+            count: 1,
+            strides: [0; 3],
+            alpha: 1.0,
+            beta: None,
+        });
+        let combine = many.beta.is_some();
         let dropped = residual.is_some_and(|r| r.dropout.p > 0.0);
         let kernel = Kernel::new(shader!("matmul"))
             .at_rest(lower.read_element(1))
@@ -269,6 +327,8 @@ impl Op for Matmul {
             .flag("EIGHT_M", tile.thread_m == 8)
             .flag("EIGHT_N", tile.thread_n == 8)
             .flag("EIGHT_MN", tile.thread_m == 8 && tile.thread_n == 8)
+            .flag("MANY", self.many.is_some())
+            .flag("COMBINE", combine)
             .flag("DYNAMIC_M", dynamic.is_some() && !tn)
             .flag("DYNAMIC_K", dynamic.is_some() && tn)
             .constant("TILE_M", tile.m)
@@ -295,15 +355,21 @@ impl Op for Matmul {
             threshold: dropout.threshold(),
             keep_scale: dropout.scale(),
             site: dropout.site,
+            count: many.count as u32,
+            tiles: (tiles_n * self.m.div_ceil(tile.m as usize)) as u32,
+            a_stride: many.strides[0] as u32,
+            b_stride: many.strides[1] as u32,
+            c_stride: many.strides[2] as u32,
+            alpha: many.alpha as f32,
+            beta: many.beta.unwrap_or(0.0) as f32,
         };
         let grid = Grid {
-            extent: if tn {
-                Extent::Fixed(self.m)
-            } else {
-                lower.extent()
+            extent: match (self.many, tn) {
+                (None, false) => lower.extent(),
+                _ => Extent::Fixed(self.m),
             },
             per_group: tile.m as usize,
-            repeat: tiles_n,
+            repeat: tiles_n * many.count,
         };
         vec![
             kernel
@@ -311,14 +377,14 @@ impl Op for Matmul {
                 .read(0)
                 .read(1)
                 .read_if(self.bias, 2)
-                .read_if(residual.is_some(), at)
+                .read_if(residual.is_some() || combine, at)
                 .read_if(gate.is_some(), at + 1)
                 .write(0)
                 .write_if(second, 1)
                 .write_if(self.column_sum, 1)
                 .params(params)
                 .grid(grid)
-                .flops(2 * (self.m * self.n * self.k) as u64),
+                .flops(2 * (many.count * self.m * self.n * self.k) as u64),
         ]
     }
 }
