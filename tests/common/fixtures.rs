@@ -161,6 +161,7 @@ impl Fixture {
             length: self.size("length"),
             dropout: self.number(&["config", "dropout"]),
             time_conditioning,
+            vocab_multiple: 1,
         }
     }
 }
