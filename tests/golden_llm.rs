@@ -7,6 +7,8 @@ mod common;
 mod forward;
 #[path = "golden_llm_parts/loss.rs"]
 mod loss;
+#[path = "golden_llm_parts/recipe.rs"]
+mod recipe;
 
 use common::Executor;
 use common::fixtures::Set;
@@ -59,6 +61,8 @@ executors! {
     loss_sft_llada: crate::loss::loss_and_gradients;
     loss_sft_qwen3: crate::loss::loss_and_gradients;
     loss_bd3lm_qwen3: crate::loss::loss_and_gradients;
+    loss_variants_qwen3: crate::loss::variants;
+    loss_dream_cart: crate::loss::cart;
 }
 
 /// The bound of f32 (of the fixtures' README), or of f64: the golden numbers are rounded to f32.

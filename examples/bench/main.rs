@@ -101,6 +101,7 @@ impl Shape {
             length: self.length,
             dropout: 0.0,
             time_conditioning: false,
+            vocab_multiple: 1,
         }
     }
 

@@ -48,6 +48,9 @@ pub struct ModelConfig {
     pub dropout: f64,
     /// Whether the network sees sigma; off in the paper, then sigma is 0 for every input.
     pub time_conditioning: bool,
+    /// The embedding's table and the head have a multiple of so many rows, as some published models do (64 or 128).
+    /// The rows beyond the vocabulary are neither looked up nor projected nor trained. 1: no such rows.
+    pub vocab_multiple: usize,
 }
 
 impl Default for ModelConfig {
@@ -63,6 +66,7 @@ impl Default for ModelConfig {
             length: 128,
             dropout: 0.1,
             time_conditioning: false,
+            vocab_multiple: 1,
         }
     }
 }
@@ -112,6 +116,11 @@ impl ModelConfig {
         self.hidden_size / self.n_heads.max(1)
     }
 
+    /// Rows of the embedding's table and of the head: the vocabulary, and what pads it to a multiple.
+    pub fn table_rows(&self) -> usize {
+        self.vocab_size.next_multiple_of(self.vocab_multiple.max(1))
+    }
+
     /// Checks a resolved configuration (`vocab_size` known).
     pub fn validate(&self) -> Result<()> {
         let positive = [
@@ -120,6 +129,7 @@ impl ModelConfig {
             ("model.n_heads", self.n_heads, 1 << 10),
             ("model.cond_dim", self.cond_dim, 1 << 14),
             ("model.length", self.length, 1 << 16),
+            ("model.vocab_multiple", self.vocab_multiple, 1 << 12),
         ];
         for (key, value, limit) in positive {
             if value == 0 || value > limit {

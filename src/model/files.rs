@@ -11,7 +11,11 @@ use crate::io::safetensors::{read_file, write_file};
 use crate::ops::inv_freq;
 
 /// A buffer of the reference that its files carry besides the parameters.
-pub(super) const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
+const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
+/// What files of such networks may hold that is no parameter. `logit_bias` is GIDD's (von Rütte et al. 2025): a scalar
+/// that is added to the logit of the token that a row holds already. It is 0 and never trained; and where a row holds
+/// the mask, which takes no part in the softmax, no value of it changes a prediction.
+pub(super) const BUFFERS: [&str; 2] = [INV_FREQ, "backbone.logit_bias"];
 
 fn specs(layout: &Layout) -> Vec<TensorSpec> {
     layout
@@ -27,7 +31,7 @@ fn specs(layout: &Layout) -> Vec<TensorSpec> {
 /// [`crate::Error::Checkpoint`] that names the tensor, [`crate::Error::Io`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
-    read_file(path, &specs(layout), &[INV_FREQ])
+    read_file(path, &specs(layout), &BUFFERS)
 }
 
 /// As `read_weights`, from a file's bytes; `name` stands in errors.
@@ -35,7 +39,7 @@ pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
 /// # Errors
 /// [`crate::Error::Checkpoint`] that names the tensor.
 pub(crate) fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<Vec<f32>>> {
-    read_bytes(name, bytes, &specs(layout), &[INV_FREQ])
+    read_bytes(name, bytes, &specs(layout), &BUFFERS)
 }
 
 /// Writes tensors in the order of the layout's keys, with the rotary buffer that the reference's

@@ -1,8 +1,9 @@
 //! Models on disk in the published layout of `kuleshov-group/mdlm-owt`: `config.json` beside
 //! `model.safetensors`.
 //!
-//! Four keys of `config.json` are ours, and may be absent: `mask_index` (the published models have the
-//! mask last), `noise`, `objective` and `special_tokens` (names of a tokenizer's that are not the usual ones).
+//! Five keys of `config.json` are ours, and may be absent: `mask_index` (the published models have the
+//! mask last), `vocab_multiple` (1: tables of `vocab_size` rows), `noise`, `objective` and `special_tokens` (names of a
+//! tokenizer's that are not the usual ones).
 
 use std::path::Path;
 
@@ -43,6 +44,8 @@ struct Fields {
     time_conditioning: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mask_index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocab_multiple: Option<usize>,
     noise: Option<NoiseConfig>,
     objective: Option<ObjectiveConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +95,7 @@ impl Description {
             length: c.model_length,
             dropout: c.dropout,
             time_conditioning: c.time_conditioning.unwrap_or_default(),
+            vocab_multiple: c.vocab_multiple.unwrap_or(1),
         };
         let described = Self {
             model,
@@ -153,6 +157,7 @@ impl Description {
             dropout: m.dropout,
             time_conditioning: Some(m.time_conditioning),
             mask_index: Some(m.mask_index),
+            vocab_multiple: Some(m.vocab_multiple).filter(|&multiple| multiple != 1),
             noise: Some(self.noise.clone()),
             objective: Some(self.objective.clone()),
             special_tokens: Some(names.clone()).filter(|names| *names != SpecialNames::default()),
@@ -325,8 +330,15 @@ mod tests {
 
     #[test]
     fn a_model_survives_its_files() {
+        for vocab_multiple in [1, 8] {
+            survives_its_files(vocab_multiple);
+        }
+    }
+
+    fn survives_its_files(vocab_multiple: usize) {
         use crate::blocking::wait;
         let config = ModelConfig {
+            vocab_multiple,
             vocab_size: 5,
             mask_index: 4,
             hidden_size: 16,

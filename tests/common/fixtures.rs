@@ -52,6 +52,19 @@ impl Set {
         Fixture::read(name, &folder, custom)
     }
 
+    /// The description of a fixture that has no tensors; one that a folder given by the user lacks is named and `None`.
+    pub fn describe(self, name: &str) -> Option<Value> {
+        let (folder, custom) = self.place();
+        let path = folder.join(format!("{name}.json"));
+        if custom && !path.exists() {
+            println!("{name}: not in {}, skipped", folder.display());
+            return None;
+        }
+        let text = std::fs::read_to_string(&path);
+        let text = text.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
     /// A folder beside the fixtures; one that a folder given by the user lacks is named and `None`.
     pub fn folder_of(self, name: &str) -> Option<PathBuf> {
         let (folder, custom) = self.place();
@@ -161,6 +174,7 @@ impl Fixture {
             length: self.size("length"),
             dropout: self.number(&["config", "dropout"]),
             time_conditioning,
+            vocab_multiple: 1,
         }
     }
 }

@@ -93,6 +93,7 @@ pub fn configs() -> Vec<ModelConfig> {
                     length: 64,
                     dropout,
                     time_conditioning,
+                    vocab_multiple: 1,
                 });
             }
         }

@@ -30,6 +30,7 @@ pub fn small(length: usize) -> ModelConfig {
         length,
         dropout: 0.0,
         time_conditioning: false,
+        vocab_multiple: 1,
     }
 }
 

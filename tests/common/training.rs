@@ -34,6 +34,7 @@ pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
         length: 41,
         dropout,
         time_conditioning,
+        vocab_multiple: 1,
     }
 }
 

@@ -107,6 +107,28 @@ fn shared_input() {
     suite.finish();
 }
 
+/// Rows of one parameter as weights of their own, two parts of which overlap; the rest has no gradient.
+#[test]
+fn parts_of_a_parameter() {
+    let mut suite = Suite::new("linear, parts", Kernel::Sum);
+    let mut case = Case::new("19x33x16");
+    case.param("x", &[19, 16], 1.0).param("w", &[130, 16], 1.0);
+    case.param("b", &[130], 1.0);
+    suite.check(&case, 33, &|g, t, _| {
+        let mut part = |row: usize| g.view(t["w"], 16 * row, &[33, 16]);
+        let parts = [part(0)?, part(16)?, part(64)?];
+        let bias = g.view(t["b"], 0, &[33])?;
+        let none = Dropout::default();
+        let mut y = g.linear("y", t["x"], parts[0], Some(bias))?;
+        for w in &parts[1..] {
+            let names = ["branch", "sum"];
+            [_, y] = g.linear_residual(names, t["x"], *w, Some(bias), y, None, none)?;
+        }
+        Ok(Made::new(g, &[y]))
+    });
+    suite.finish();
+}
+
 #[test]
 fn gelu() {
     let mut suite = Suite::new("linear, GELU", Kernel::Activation);

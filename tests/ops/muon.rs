@@ -193,7 +193,7 @@ fn reference(steps: i32) -> [Vec<Vec<f64>>; 4] {
                     mu * m[i][j] + (1.0 - mu) * g
                 };
                 let u: Vec<f64> = (0..size(i)).map(nesterov).collect();
-                let (rows, cols) = (shape[0] / parts, shape[1]);
+                let (rows, cols) = (shape[0].div_euclid(parts), shape[1]);
                 let scale = (rows as f64 / cols as f64).max(1.0).sqrt();
                 let made = u.chunks(rows * cols).flat_map(|part| {
                     let part: Matrix = part.chunks(cols).map(<[f64]>::to_vec).collect();

@@ -61,28 +61,33 @@ impl Graph {
         if !info.requires_grad {
             return None;
         }
-        let (in_arena, origin) = match info.origin {
-            Origin::Arena { slab, offset, .. } => (
-                true,
-                Origin::Arena {
-                    arena: GRADS,
-                    slab,
-                    offset,
-                },
-            ),
-            _ => (false, Origin::Pooled),
+        let in_arena = self.in_arena(tensor);
+        if let Some(grad) = self.grads[tensor.index()] {
+            return Some((grad, true));
+        }
+        let origin = match info.origin {
+            Origin::Arena { slab, offset, .. } => Origin::Arena {
+                arena: GRADS,
+                slab,
+                offset,
+            },
+            // a part of a parameter has that part of its gradient
+            Origin::View { of, offset } if in_arena => Origin::View {
+                of: self.gradient_of(of)?.0,
+                offset,
+            },
+            _ => Origin::Pooled,
         };
-        let existing = self.grads[tensor.index()];
-        let grad = existing.unwrap_or_else(|| {
-            self.tensor(
-                format!("d {}", info.name),
-                &info.shape,
-                Element::F32,
-                origin,
-            )
-        });
+        let name = format!("d {}", info.name);
+        let grad = self.tensor(name, &info.shape, Element::F32, origin);
         self.grads[tensor.index()] = Some(grad);
-        Some((grad, in_arena || existing.is_some()))
+        Some((grad, in_arena))
+    }
+
+    /// Whether a tensor is a parameter or a part of one.
+    fn in_arena(&self, tensor: Tensor) -> bool {
+        let base = self.base(tensor).0;
+        matches!(self.info(base).origin, Origin::Arena { .. })
     }
 
     /// Marks a loss that has made its gradients for a gradient of 1: it may be summed with others, nothing else.
@@ -152,9 +157,9 @@ impl Backward<'_> {
                 }
             };
         }
-        let info = self.graph.info(input);
-        let in_arena = matches!(info.origin, Origin::Arena { .. });
-        if info.requires_grad && !in_arena && self.graph.grads[input.index()].is_none() {
+        let requires_grad = self.graph.info(input).requires_grad;
+        if requires_grad && !self.graph.in_arena(input) && self.graph.grads[input.index()].is_none()
+        {
             self.graph.grads[input.index()] = Some(dx);
         } else if let Some((sum, _)) = self.graph.gradient_of(input) {
             self.graph.add_in_place(dx, sum)?;

@@ -105,7 +105,7 @@ impl UnitNorm {
             let x = &mut x[..n];
             let norm = math::sum(n, |i| x[i] * x[i]).sqrt();
             let scale = F::ONE / (norm + F::of(NORM_EPS));
-            x.iter_mut().for_each(|x| *x = *x * scale);
+            x.iter_mut().for_each(|x| *x *= scale);
         });
     }
 }

@@ -1,11 +1,14 @@
 //! The reference's two networks: pre-norm blocks with rotary attention and GELU MLP. The denoiser (DiT) attends both
 //! ways and modulates every norm and branch by adaLN; the autoregressive baseline is causal and unmodulated.
+//!
+//! Table and head may have more rows than there are tokens (`model.vocab_multiple`). The head projects the vocabulary's
+//! rows only: the others are in no softmax, loss, draw or logits, and their gradient is 0.
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Key, Tensor};
-use crate::model::files::INV_FREQ;
-use crate::model::params::{Init, Params};
+use crate::model::files::BUFFERS;
+use crate::model::params::{Init, Linear, Params};
 use crate::model::time_embedding::{TIME_FEATURES, time_rows};
 use crate::model::trunk::{Call, DecodeInputs, Head, Trunk};
 use crate::ops::visibility::Sight;
@@ -92,6 +95,19 @@ impl Dit {
         })
     }
 
+    /// The rows of the head that stand for tokens.
+    fn vocabulary(&self, g: &mut Graph, head: Linear) -> Result<Linear> {
+        let c = &self.0;
+        if c.table_rows() == c.vocab_size {
+            return Ok(head);
+        }
+        let bias = head.bias.map(|bias| g.view(bias, 0, &[c.vocab_size]));
+        Ok(Linear {
+            weight: g.view(head.weight, 0, &[c.vocab_size, c.hidden_size])?,
+            bias: bias.transpose()?,
+        })
+    }
+
     fn seen(&self, g: &mut Graph, call: &mut Call) -> Seen {
         match call.decode {
             Some(inputs) => {
@@ -126,7 +142,7 @@ impl Trunk for Dit {
     }
 
     fn ignored(&self) -> Vec<String> {
-        vec![INV_FREQ.to_owned()]
+        BUFFERS.map(str::to_owned).into()
     }
 
     fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor> {
@@ -136,7 +152,7 @@ impl Trunk for Dit {
         let table = p.matrix(
             g,
             "backbone.vocab_embed.embedding",
-            [c.vocab_size, d],
+            [c.table_rows(), d],
             Init::linear(d),
         )?;
         let mut x = g.embedding("vocab_embed", call.xt, table, call.segments)?;
@@ -235,8 +251,9 @@ impl Trunk for Dit {
     }
 
     fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head> {
-        let shape = [self.0.vocab_size, self.0.hidden_size];
+        let shape = [self.0.table_rows(), self.0.hidden_size];
         let output = p.linear(g, "backbone.output_layer.linear", shape, true, Init::Zeros)?;
+        let output = self.vocabulary(g, output)?;
         if self.conditioned() {
             self.adaln(p, "output_layer", 2);
         }
