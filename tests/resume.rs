@@ -255,7 +255,7 @@ fn a_denoiser_can_start_from_an_autoregressive_model() {
 fn patience_ends_a_run_and_keeps_its_best_checkpoint() {
     let device = Executor::CpuF32.shared();
     let mut config = config(100);
-    config.optim.lr = 0.3;
+    config.optim.lr = Some(0.3);
     (config.training.keep, config.training.patience) = (1, 2);
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = block_on(Trainer::new(device, &config, corpus())).unwrap();
@@ -328,7 +328,7 @@ fn a_run_with_skipped_steps_resumes() {
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
     let mut config = config(6);
     // the first update makes weights whose products overflow
-    (config.optim.lr, config.optim.warmup) = (1e30, Some(0));
+    (config.optim.lr, config.optim.warmup) = (Some(1e30), Some(0));
     start(device, &config, &whole, 6);
     let rows = read_log(&whole.join("log.jsonl")).unwrap();
     let last = rows.last().unwrap().stats;
@@ -355,7 +355,7 @@ fn accumulation_only_changes_the_rounding() {
     let losses = |batch: usize, accumulation: usize| {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(6);
-        (config.model.dropout, config.optim.lr) = (0.0, 1e-3);
+        (config.model.dropout, config.optim.lr) = (0.0, Some(1e-3));
         (config.training.batch, config.training.accumulation) = (batch, accumulation);
         start(device, &config, dir.path(), 6);
         let rows = read_log(&dir.path().join("log.jsonl")).unwrap();

@@ -4,7 +4,9 @@
 mod limits;
 mod model;
 mod objective;
+mod optim;
 mod overlay;
+mod recipe;
 mod sample;
 mod train;
 mod validate;
@@ -13,5 +15,6 @@ pub use crate::process::{NoiseConfig, NoiseKind};
 pub use crate::rules::SamplerKind;
 pub use model::{ModelConfig, ModelKind};
 pub use objective::{ObjectiveConfig, Parameterization};
+pub use optim::{HiddenUpdate, LrSchedule, OptimConfig, Recipe};
 pub use sample::SampleConfig;
-pub use train::{DataConfig, Detokenizer, LrSchedule, OptimConfig, TrainConfig, TrainingConfig};
+pub use train::{DataConfig, Detokenizer, LossWeights, TrainConfig, TrainingConfig};

@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use super::train::{OptimConfig, TrainConfig};
+use super::train::TrainConfig;
 use crate::error::{Error, Result};
 
 /// Keys in which a resumed run may differ from the one that was saved.
@@ -137,15 +137,9 @@ fn mismatch(known: &Value, value: &Value) -> Option<String> {
 
 /// A table in which every key is present, optional ones too.
 fn known() -> Result<Table> {
-    let optim = OptimConfig {
-        warmup: Some(0),
-        ..OptimConfig::default()
-    };
-    Table::try_from(TrainConfig {
-        optim,
-        ..TrainConfig::default()
-    })
-    .map_err(|e| Error::Internal(e.to_string()))
+    let mut config = TrainConfig::default();
+    config.resolve();
+    Table::try_from(config).map_err(|e| Error::Internal(e.to_string()))
 }
 
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
@@ -223,7 +217,7 @@ mod tests {
         assert_eq!(TrainConfig::from_toml("").unwrap(), config);
         config.model = ModelConfig::preset("mini").unwrap();
         config.optim.schedule = LrSchedule::Cosine;
-        config.resolve_warmup();
+        config.resolve();
         let text = config.to_toml().unwrap();
         assert_eq!(TrainConfig::from_toml(&text).unwrap(), config);
     }
@@ -264,7 +258,7 @@ mod tests {
         refused(file("[trainnig]"), "trainnig", "unknown key");
         assert_eq!(file("[training]").unwrap(), TrainConfig::default());
         assert_eq!(file("\u{FEFF}seed = 3").unwrap().seed, 3);
-        assert_eq!(file("[optim]\nlr = 1").unwrap().optim.lr, 1.0);
+        assert_eq!(file("[optim]\nlr = 1").unwrap().optim.lr, Some(1.0));
     }
 
     #[test]
@@ -281,7 +275,7 @@ mod tests {
         config.set("optim.clip=NaN").unwrap();
         assert!(config.optim.clip.is_nan());
         config.set("optim.clip=1").unwrap();
-        assert_eq!((config.training.batch, config.optim.lr), (7, 1e-3));
+        assert_eq!((config.training.batch, config.optim.lr), (7, Some(1e-3)));
         assert_eq!((config.optim.warmup, config.seed), (Some(12), 9));
         assert_eq!(
             (config.data.train.as_str(), config.data.valid.as_str()),

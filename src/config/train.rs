@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelConfig, NoiseConfig, ObjectiveConfig, SampleConfig};
+use super::{ModelConfig, NoiseConfig, ObjectiveConfig, OptimConfig, SampleConfig};
 
 /// Where text comes from and how it becomes tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,58 +78,6 @@ pub enum Detokenizer {
     ScientificPapers,
 }
 
-/// AdamW and its learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimConfig {
-    /// Peak learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled weight decay: weights shrink by `lr weight_decay` of themselves a step.
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0: no clipping.
-    pub clip: f64,
-    /// After the warm-up: `constant`, or `cosine` down to `min_lr` at the last step.
-    pub schedule: LrSchedule,
-    /// Warm-up steps; absent: 2500 or a twentieth of the run, whichever is less.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<u64>,
-    /// Where the cosine schedule begins its warm-up and ends.
-    pub min_lr: f64,
-}
-
-impl Default for OptimConfig {
-    fn default() -> Self {
-        Self {
-            lr: 3e-4,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.0,
-            clip: 1.0,
-            schedule: LrSchedule::Constant,
-            warmup: None,
-            min_lr: 1e-6,
-        }
-    }
-}
-
-/// Known learning-rate schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum LrSchedule {
-    /// Linear warm-up, then constant.
-    Constant,
-    /// Linear warm-up, then half a cosine.
-    Cosine,
-}
-
 /// Length, batch, validation and checkpoints of a run: the section `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -146,6 +94,17 @@ pub struct TrainingConfig {
     pub sampling_eps: f64,
     /// Stratify the times over the global batch.
     pub antithetic_sampling: bool,
+    /// What the masked rows of a batch weigh in the loss; absent: as the recipe says. What validation reports is the
+    /// bound, whatever this says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_weights: Option<LossWeights>,
+    /// Share of the steps, from the first on, that cut every block into pieces of `short_length` tokens, which are
+    /// sequences of their own: as many tokens a step; absent: as the recipe says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub short_share: Option<f64>,
+    /// Tokens of such a piece, which divide `model.length`; absent: a quarter of it, if that can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub short_length: Option<usize>,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -168,6 +127,9 @@ impl Default for TrainingConfig {
             ema: 0.9999,
             sampling_eps: 1e-3,
             antithetic_sampling: true,
+            loss_weights: None,
+            short_share: None,
+            short_length: None,
             save_every: 500,
             keep: 3,
             val_every: 0,
@@ -177,6 +139,18 @@ impl Default for TrainingConfig {
     }
 }
 
+/// What masked rows weigh in the training loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LossWeights {
+    /// The bound's: sigma' / expm1(sigma), 1 / t for `loglinear`.
+    Elbo,
+    /// Every row alike: plain cross-entropy on masked tokens, times 2, which is what rows of the bound weigh on average
+    /// under `loglinear`. For `subs` in continuous time; an autoregressive model has no other weights than these.
+    Flat,
+}
+
 /// Everything a training run needs.
 ///
 /// ```
@@ -184,7 +158,7 @@ impl Default for TrainingConfig {
 ///
 /// let mut config = TrainConfig::from_toml("[model]\nlength = 64\n[training]\nbatch = 4\n")?;
 /// config.set("optim.lr=2e-3")?;
-/// assert_eq!((config.model.length, config.optim.lr), (64, 2e-3));
+/// assert_eq!((config.model.length, config.optim.lr), (64, Some(2e-3)));
 /// assert!(config.set("optim.rate=1").is_err());
 /// # Ok::<(), mdlm::Error>(())
 /// ```
@@ -201,7 +175,7 @@ pub struct TrainConfig {
     pub noise: NoiseConfig,
     /// Parameterisation and loss.
     pub objective: ObjectiveConfig,
-    /// AdamW and its learning rate.
+    /// The recipe, its optimisers and their rates.
     pub optim: OptimConfig,
     /// Length, batch, validation and checkpoints.
     pub training: TrainingConfig,

@@ -1,17 +1,11 @@
 //! The limits of the training sections; model, noise, objective and sampling check themselves.
 
 use super::limits::{MAX_INTEGER, check, check_range};
-use super::{DataConfig, LrSchedule, NoiseKind, OptimConfig, TrainConfig, TrainingConfig};
+use super::{DataConfig, LrSchedule, NoiseKind, TrainConfig, TrainingConfig};
 use crate::error::{Error, Result};
 
 /// Most tokens of an optimiser step.
 const MAX_TOKENS: u64 = 1 << 28;
-
-/// A value as the kernels see it; infinite ones are no value.
-fn single(x: f64) -> f32 {
-    let x = x as f32;
-    if x.is_finite() { x } else { f32::NAN }
-}
 
 impl DataConfig {
     /// Checks that there is something to read. Apart from [`TrainConfig::validate`], because a
@@ -36,52 +30,6 @@ impl DataConfig {
             return Err(Error::config("data.insert_eos", false, problem));
         }
         Ok(())
-    }
-}
-
-impl OptimConfig {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// [`Error::Config`] that names the key.
-    pub fn validate(&self) -> Result<()> {
-        check(
-            "optim.lr",
-            self.lr,
-            |x| single(x) > 0.0,
-            "must be finite and above 0, in single precision",
-        )?;
-        for (key, beta) in [("optim.beta1", self.beta1), ("optim.beta2", self.beta2)] {
-            check(key, beta, |x| (0.0..1.0).contains(&x), "must be in [0, 1)")?;
-        }
-        check(
-            "optim.eps",
-            self.eps,
-            |x| single(x) > 0.0,
-            "must be finite and above 0, in single precision",
-        )?;
-        for (key, value) in [
-            ("optim.weight_decay", self.weight_decay),
-            ("optim.clip", self.clip),
-        ] {
-            let holds = |x: f64| x >= 0.0 && single(x).is_finite();
-            check(
-                key,
-                value,
-                holds,
-                "must be finite and not negative, in single precision",
-            )?;
-        }
-        let lr = self.lr;
-        if self.schedule == LrSchedule::Cosine {
-            check(
-                "optim.min_lr",
-                self.min_lr,
-                |x| (0.0..=lr).contains(&x),
-                "must be in [0, optim.lr]",
-            )?;
-        }
-        check_range("optim.warmup", self.warmup.unwrap_or(0), 0..=MAX_INTEGER)
     }
 }
 
@@ -165,6 +113,7 @@ impl TrainConfig {
                 problem,
             ));
         }
+        self.check_recipe()?;
         self.check_unread()?;
         self.sampling.validate()
     }
@@ -208,13 +157,6 @@ impl TrainConfig {
             }
         }
         Ok(())
-    }
-
-    /// Fixes `optim.warmup` if it is open: 2500 steps or a twentieth of the run, whichever is
-    /// less. A run stores the result, so that a resumed one with more steps keeps its warm-up.
-    pub fn resolve_warmup(&mut self) {
-        let steps = self.training.steps;
-        self.optim.warmup.get_or_insert((steps / 20).min(2500));
     }
 }
 
@@ -361,19 +303,5 @@ mod tests {
             let error = check(bad).unwrap_err().to_string();
             assert!(error.contains(parts), "{error}");
         }
-    }
-
-    #[test]
-    fn warmup_is_resolved_once() {
-        let mut config = TrainConfig::default();
-        config.training.steps = 300;
-        config.resolve_warmup();
-        assert_eq!(config.optim.warmup, Some(15));
-        config.training.steps = 1_000_000;
-        config.resolve_warmup();
-        assert_eq!(config.optim.warmup, Some(15));
-        config.optim.warmup = None;
-        config.resolve_warmup();
-        assert_eq!(config.optim.warmup, Some(2500));
     }
 }

@@ -30,7 +30,7 @@ pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
 pub use network::Network;
-pub use params::{Init, Linear, Params};
+pub use params::{Group, Init, Linear, Params};
 pub use pass::Pass;
 pub(crate) use pass::check_tokens;
 #[cfg(not(target_arch = "wasm32"))]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Storage, Tensor};
-use crate::model::params::{Declared, Params};
+use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
 
@@ -16,6 +16,7 @@ pub struct Network {
     /// Where its parameters lie.
     pub layout: Arc<Layout>,
     declared: Arc<[Declared]>,
+    groups: Arc<[(String, Group)]>,
 }
 
 impl Network {
@@ -35,11 +36,12 @@ impl Network {
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
         trunk.head(&mut g, &mut params, hidden)?;
-        let (layout, declared) = params.finish(limit)?;
+        let (layout, declared, groups) = params.finish(limit)?;
         Ok(Self {
             trunk,
             layout: Arc::new(layout),
             declared: declared.into(),
+            groups: groups.into(),
         })
     }
 
@@ -52,6 +54,12 @@ impl Network {
         let mut call = Call::new(&mut g, &*self.trunk, options)?;
         let hidden = self.trunk.build(&mut g, &mut self.params(), &mut call)?;
         Ok((g, call, hidden))
+    }
+
+    /// What the parameter of that name is for.
+    pub fn group(&self, name: &str) -> Group {
+        let found = self.groups.iter().find(|(known, _)| known == name);
+        found.map_or(Group::Vector, |(_, group)| *group)
     }
 
     /// The parameters, found in the layout by name, for one more graph over it.

@@ -40,6 +40,24 @@ impl Init {
     }
 }
 
+/// What a parameter is for, which decides how it is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// A matrix between hidden states; equal groups of its rows are matrices of their own, such as q, k and v.
+    Hidden {
+        /// How many.
+        parts: usize,
+    },
+    /// A table of rows that tokens or positions choose.
+    Embedding,
+    /// The matrix that makes logits.
+    Head,
+    /// Matrices and biases that make modulation out of the noise level.
+    Modulation,
+    /// Norms and biases.
+    Vector,
+}
+
 /// What files hold of a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
@@ -57,6 +75,7 @@ struct Whole {
     name: String,
     shape: Vec<usize>,
     element: Element,
+    group: Group,
 }
 
 /// The parameters of a network that is being built: the first time they are declared, later they are found in the
@@ -130,8 +149,12 @@ impl Params {
         shape: [usize; 2],
         init: Init,
     ) -> Result<Tensor> {
+        let known = self.tensors.iter().any(|t| t.name == name);
         let tensor = self.stack(g, name, &shape, self.weights)?;
         self.part(name, name, &shape, init);
+        if !known {
+            self.group(name, Group::Hidden { parts: 1 });
+        }
         Ok(tensor)
     }
 
@@ -192,6 +215,7 @@ impl Params {
                 name: name.to_owned(),
                 shape: shape.to_vec(),
                 element,
+                group: Group::Vector,
             }),
             Some(known) if known.shape != shape => {
                 let problem = format!("{name} is {:?} and {shape:?}", known.shape);
@@ -200,6 +224,13 @@ impl Params {
             Some(_) => {}
         }
         Ok(g.sketch(name, shape, element))
+    }
+
+    /// Says what a tensor is for: by default a matrix is [`Group::Hidden`], the rest [`Group::Vector`].
+    pub fn group(&mut self, name: &str, group: Group) {
+        if let Some(whole) = self.tensors.iter_mut().find(|t| t.name == name) {
+            whole.group = group;
+        }
     }
 
     /// Declares the next part of a stacked tensor.
@@ -219,7 +250,10 @@ impl Params {
     }
 
     /// Lays out what was declared, in slabs of at most `limit` elements; files hold it in the order of declaration.
-    pub(crate) fn finish(self, limit: usize) -> Result<(Layout, Vec<Declared>)> {
+    pub(crate) fn finish(
+        self,
+        limit: usize,
+    ) -> Result<(Layout, Vec<Declared>, Vec<(String, Group)>)> {
         let mut builder = Layout::builder(limit);
         for (i, whole) in self.tensors.iter().enumerate() {
             let parts: Vec<_> = self
@@ -230,7 +264,10 @@ impl Params {
                 .collect();
             builder.stacked(&whole.name, &whole.shape, whole.element, &parts)?;
         }
-        let rank = |key: &str| self.declared.iter().position(|d| d.key == key).unwrap_or(0);
-        Ok((builder.finish(rank), self.declared))
+        let declared = self.declared;
+        let rank = |key: &str| declared.iter().position(|d| d.key == key).unwrap_or(0);
+        let layout = builder.finish(rank);
+        let groups = self.tensors.into_iter().map(|t| (t.name, t.group));
+        Ok((layout, declared, groups.collect()))
     }
 }

@@ -20,7 +20,7 @@ impl Clean<'_> {
     }
 
     /// Its weight in the mean.
-    pub(super) fn share(&self, row: usize) -> f64 {
+    pub(crate) fn share(&self, row: usize) -> f64 {
         self.counts(row) / self.total
     }
 }

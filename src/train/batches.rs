@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::config::TrainConfig;
+use crate::config::{LossWeights, TrainConfig};
 use crate::data::{Blocks, Loader};
 use crate::error::Result;
 use crate::model::Pass;
 use crate::objective::{Clean, Objective, attention_mask};
 use crate::rng::{Rng, Stream};
+
+/// What masked rows weigh in plain cross-entropy: under `loglinear`, the mean of the bound's weights of a sequence's
+/// tokens is 1, and half of them are masked.
+const FLAT: f64 = 2.0;
 
 /// What a step works on.
 pub(super) struct Prepared {
@@ -23,12 +27,16 @@ pub(super) fn batch_maker(
     objective: Arc<dyn Objective>,
     blocks: Arc<Blocks>,
 ) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
+    let config = config.clone();
     let (seed, training) = (config.seed, config.training.clone());
-    let (n, length) = (training.global_batch(), config.model.length);
-    let mut loader = Loader::new(blocks, seed, n);
-    let (mut x0, mut xt, mut attended) = (Vec::new(), Vec::new(), Vec::new());
+    let full = config.model.length;
+    let mut loader = Loader::new(blocks, seed, training.global_batch());
+    let (mut x0, mut xt, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     move |k| {
-        loader.batch(k, &mut x0, &mut attended)?;
+        loader.batch(k, &mut x0, &mut whole)?;
+        let length = config.length_at(k);
+        let attended = cut(&whole, full, length);
+        let (n, batch) = (attended.len(), training.batch * full / length);
         let mut rng = Rng::new(seed, Stream::Time, k);
         let t = objective.times(
             &mut rng,
@@ -47,7 +55,7 @@ pub(super) fn batch_maker(
             .sum::<usize>() as f64;
         let mut passes = Vec::new();
         for j in 0..training.accumulation {
-            let members = (0..training.batch).map(|s| s * training.accumulation + j);
+            let members = (0..batch).map(|s| s * training.accumulation + j);
             let pick = |ids: &[u32]| -> Vec<u32> {
                 members
                     .clone()
@@ -63,11 +71,25 @@ pub(super) fn batch_maker(
                 attention_mask: attention_mask.as_deref(),
                 total,
             };
-            passes.extend(objective.training_passes(clean, pick(&xt), &t)?);
+            let mut made = objective.training_passes(clean, pick(&xt), &t)?;
+            if training.loss_weights == Some(LossWeights::Flat) {
+                for Pass { rows, weights, .. } in &mut made {
+                    let weight = |&row: &u32| FLAT * clean.share(row as usize);
+                    *weights = rows.iter().map(weight).collect();
+                }
+            }
+            passes.extend(made);
         }
         Ok(Prepared {
             passes,
             tokens: attended.iter().sum::<usize>() as u64,
         })
     }
+}
+
+/// Attended tokens of each piece of `length` tokens, for blocks of `full` tokens.
+fn cut(attended: &[usize], full: usize, length: usize) -> Vec<usize> {
+    let pieces =
+        |&n: &usize| (0..full / length).map(move |i| n.saturating_sub(i * length).min(length));
+    attended.iter().flat_map(pieces).collect()
 }

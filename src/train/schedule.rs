@@ -11,14 +11,15 @@ pub fn learning_rate(optim: &OptimConfig, steps: u64, k: u64) -> f64 {
     } else {
         (k as f64 / warmup as f64).min(1.0)
     };
+    let peak = optim.peak();
     match optim.schedule {
-        LrSchedule::Constant => optim.lr * ramp,
-        LrSchedule::Cosine if k < warmup => optim.min_lr + (optim.lr - optim.min_lr) * ramp,
+        LrSchedule::Constant => peak * ramp,
+        LrSchedule::Cosine if k < warmup => optim.min_lr + (peak - optim.min_lr) * ramp,
         LrSchedule::Cosine => {
             let span = steps.saturating_sub(warmup).max(1);
             let share = ((k - warmup) as f64 / span as f64).min(1.0);
             let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
-            optim.min_lr + (optim.lr - optim.min_lr) * cosine
+            optim.min_lr + (peak - optim.min_lr) * cosine
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::OptimConfig;
+use crate::config::{HiddenUpdate, OptimConfig};
 use crate::device::Device;
 use crate::error::Result;
 use crate::graph::PARAMS;
 use crate::graph::{BACKWARD, FORWARD, UPDATE};
 use crate::graph::{Running, Session, Storage};
-use crate::model::{Backbone, Options, Pass, TrainGraph, Trunk};
-use crate::ops::{AdamwConfig, RowLoss, Rule};
+use crate::model::{Backbone, Group, Options, Pass, TrainGraph, Trunk};
+use crate::ops::{AdamwConfig, MuonConfig, RowLoss, Rule};
 use crate::ops::{PARTS, SEGMENTS};
 use crate::program::Step;
 
@@ -24,6 +24,45 @@ pub struct StepOutcome {
     pub finite: bool,
 }
 
+/// How a parameter of a group is updated.
+fn rule(optim: &OptimConfig, group: Group) -> Rule {
+    let &OptimConfig {
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+        momentum,
+        ..
+    } = optim;
+    let share = optim.hidden_lr.map_or(1.0, |lr| lr / optim.peak());
+    let rate = match group {
+        Group::Hidden { .. } => share,
+        Group::Embedding => optim.embedding_rate,
+        Group::Head => optim.head_rate,
+        Group::Modulation => optim.modulation_rate,
+        Group::Vector => optim.vector_rate,
+    };
+    match (group, optim.hidden) {
+        (Group::Hidden { parts }, Some(HiddenUpdate::Muon)) => Rule::Muon {
+            config: MuonConfig {
+                momentum,
+                weight_decay,
+            },
+            rate,
+            parts,
+        },
+        _ => Rule::Adamw {
+            config: AdamwConfig {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            },
+            rate,
+        },
+    }
+}
+
 /// The training graph of a model on its device.
 pub struct TrainSession {
     /// The graph and its handles.
@@ -34,7 +73,7 @@ pub struct TrainSession {
 
 impl TrainSession {
     /// Builds the graph for micro-batches of `batch` sequences, listed rows scored by `row_loss`, and
-    /// creates everything it needs.
+    /// creates everything it needs. Settings of `optim` that are not resolved are the reference's.
     ///
     /// # Errors
     /// [`crate::Error::Argument`] for impossible sizes, [`crate::Error::Unsupported`] or
@@ -49,26 +88,13 @@ impl TrainSession {
         length: usize,
         chunk: Option<usize>,
     ) -> Result<Self> {
-        let &OptimConfig {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            ..
-        } = optim;
-        let adamw = AdamwConfig {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        };
         let options = Options {
             batch,
             length,
             ..Options::default()
         };
         let network = &backbone.network;
-        let rule = Rule::adamw(adamw);
+        let rule = |name: &str, _: &[usize]| rule(optim, network.group(name));
         let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, &rule)?;
         let outputs = [graph.loss, graph.stats];
         let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;

@@ -100,8 +100,8 @@ impl Trainer {
         let mut config = config.clone();
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
-        // the default warm-up depends on the number of steps, which may have changed
-        config.optim.warmup = config.optim.warmup.or(saved.optim.warmup);
+        // what is open depends on the number of steps, which may have changed
+        let saved = config.settle(saved);
         if let Some(key) = config.difference(&saved) {
             let (given, saved) = (config.value(&key), saved.value(&key));
             let problem = format!("the run in {} has {saved}", checkpoint.display());

@@ -44,6 +44,8 @@ pub struct Trainer {
     pub(super) storage: Storage,
     pub(super) at: Progress,
     steps: Steps,
+    /// Tokens of a sequence that the training graph was built for.
+    length: usize,
     evaluator: Option<Evaluator>,
 }
 
@@ -57,7 +59,7 @@ impl Trainer {
         let mut config = config.clone();
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
-        config.resolve_warmup();
+        config.resolve();
         let mut trainer = Self::assemble(device, config, corpus, Progress::default()).await?;
         let seed = trainer.config.seed;
         let network = &trainer.backbone.network;
@@ -121,18 +123,8 @@ impl Trainer {
         let objective = objective::make(&config.model, &config.noise, &config.objective)?;
         let backbone = Backbone::new(&config.model, device.slab_limit())?;
         let storage = Storage::new(device, &backbone.layout, &TRAINING).await?;
-        let batch = config.training.batch;
-        let session = TrainSession::new(
-            device,
-            &backbone,
-            &storage,
-            &config.optim,
-            objective.row_loss(),
-            batch,
-            length,
-            None,
-        )
-        .await?;
+        let length = config.length_at(at.step);
+        let session = session(device, &backbone, &storage, &config, &objective, length).await?;
         let batches = Prefetch::new(
             at.step,
             batch_maker(&config, objective.clone(), corpus.train.clone()),
@@ -146,6 +138,7 @@ impl Trainer {
             storage,
             at,
             steps: Steps::new(session, batches, at.step),
+            length,
             evaluator: None,
         })
     }
@@ -197,6 +190,25 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub async fn step_ahead(&mut self, until: u64) -> Result<StepStats> {
+        let length = self.config.length_at(self.at.step);
+        if length != self.length {
+            let Self {
+                device,
+                backbone,
+                storage,
+                config,
+                objective,
+                ..
+            } = self;
+            self.steps.session =
+                session(device, backbone, storage, config, objective, length).await?;
+            self.length = length;
+        }
+        // the other graph is not built while steps of this one are on their way
+        let until = match self.config.short_steps() {
+            short if self.at.step < short => until.min(short),
+            _ => until,
+        };
         let Self {
             steps,
             storage,
@@ -279,4 +291,18 @@ impl Trainer {
         model.objective = self.config.objective.clone();
         Ok(model)
     }
+}
+
+/// The training graph over sequences of `length` tokens, as many tokens a micro-batch at every length.
+async fn session(
+    device: &Device,
+    backbone: &Backbone,
+    storage: &Storage,
+    config: &TrainConfig,
+    objective: &Arc<dyn Objective>,
+    length: usize,
+) -> Result<TrainSession> {
+    let batch = config.training.batch * config.model.length / length;
+    let (optim, loss) = (&config.optim, objective.row_loss());
+    TrainSession::new(device, backbone, storage, optim, loss, batch, length, None).await
 }

@@ -32,7 +32,7 @@ struct Options {
     steps: u64,
     batch: usize,
     length: usize,
-    lr: f64,
+    lr: Option<f64>,
     seed: u64,
     tokenizer: String,
 }
@@ -43,7 +43,7 @@ impl Default for Options {
             steps: 1000,
             batch: 8,
             length: 64,
-            lr: 5e-4,
+            lr: None,
             seed: 1,
             tokenizer: "char".into(),
         }

@@ -63,7 +63,7 @@ pub fn fails(name: &str, folder: &Path, arguments: &[&str], parts: &[&str]) {
 }
 
 /// Flags of the smallest run on names.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 20] = [
     "--device",
     "cpu",
     "--data",
@@ -78,6 +78,8 @@ pub const NAMES: [&str; 18] = [
     "model.hidden_size=32",
     "--set",
     "model.n_blocks=1",
+    "--set",
+    "optim.recipe=reference",
     "--set",
     "optim.lr=1e-2",
     "--set",

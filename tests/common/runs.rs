@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mdlm::config::{ModelConfig, TrainConfig};
+use mdlm::config::{ModelConfig, Recipe, TrainConfig};
 use mdlm::data::{Corpus, Tokenizer};
 use mdlm::device::Device;
 use mdlm::progress::{Event, Flow, Silent};
@@ -49,7 +49,7 @@ pub fn config(steps: u64) -> TrainConfig {
         },
         ..TrainConfig::default()
     };
-    config.optim.lr = 1e-2;
+    (config.optim.recipe, config.optim.lr) = (Recipe::Reference, Some(1e-2));
     let training = &mut config.training;
     (training.steps, training.batch, training.accumulation) = (steps, 2, 2);
     (training.save_every, training.val_every, training.val_blocks) = (0, 2, 8);

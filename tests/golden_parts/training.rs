@@ -5,7 +5,7 @@ use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::{Fixture, load, load_as, short};
 use crate::common::training::subs_batch;
 use mdlm::config::{
-    ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, TrainConfig,
+    ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, Recipe, TrainConfig,
 };
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
@@ -287,7 +287,8 @@ async fn train(executor: Executor, name: &str) {
     let (backbone, mut storage) = load(&device, &params, false).await;
     let hyper = |key: &str| fixture.number(&["hyper", key]);
     let optim = OptimConfig {
-        lr: hyper("lr"),
+        recipe: Recipe::Reference,
+        lr: Some(hyper("lr")),
         beta1: hyper("beta1"),
         beta2: hyper("beta2"),
         eps: hyper("eps"),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use mdlm::blocking::wait;
-use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
+use mdlm::config::{ModelConfig, ModelKind, Recipe, TrainConfig};
 use mdlm::data::{Corpus, Tokenizer, split_documents, split_held_out};
 use mdlm::device::Device;
 use mdlm::io::checkpoint::measure;
@@ -34,7 +34,7 @@ fn config(kind: ModelKind, steps: u64) -> TrainConfig {
         },
         ..TrainConfig::default()
     };
-    config.optim.lr = 3e-3;
+    (config.optim.recipe, config.optim.lr) = (Recipe::Reference, Some(3e-3));
     config.training.steps = steps;
     config.training.batch = 8;
     config.training.ema = 0.9;

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Tensor};
-use crate::model::params::{Init, Linear, Params};
+use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::trunk::{Call, Head, Positions, Trunk};
 use crate::ops::{Activation, Attend, Dropout, Heads, Norm, rotary_frequencies};
 
@@ -112,6 +112,9 @@ impl Bert {
         let positions = p.tensor(g, &table("position"), &[self.length, d], Init::linear(d))?;
         let x = g.add_rows("positions", x, positions, period)?;
         let kinds = p.tensor(g, &table("token_type"), &[types, d], Init::linear(d))?;
+        for part in ["position", "token_type"] {
+            p.group(&table(part), Group::Embedding);
+        }
         let x = g.add_rows("types", x, kinds, 1)?;
         let norm = self.norm(g, p, "bert.embeddings.LayerNorm")?;
         let mut x = g.norm("embed", x, norm)?;
@@ -219,7 +222,9 @@ impl Bert {
             BertKind::Modern { .. } => "model.embeddings.tok_embeddings.weight",
         };
         let shape = [self.vocab_size, self.hidden_size];
-        p.matrix(g, name, shape, Init::linear(self.hidden_size))
+        let table = p.matrix(g, name, shape, Init::linear(self.hidden_size))?;
+        p.group(name, Group::Embedding);
+        Ok(table)
     }
 }
 

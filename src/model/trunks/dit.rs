@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Key, Tensor};
 use crate::model::files::BUFFERS;
-use crate::model::params::{Init, Linear, Params};
+use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::time_embedding::{TIME_FEATURES, time_rows};
 use crate::model::trunk::{Call, DecodeInputs, Head, Trunk};
 use crate::ops::visibility::Sight;
@@ -63,9 +63,16 @@ impl Dit {
             true,
             Init::linear(cond),
         )?;
+        for name in ["mlp.0", "mlp.2"] {
+            let name = format!("backbone.sigma_map.{name}.weight");
+            p.group(&name, Group::Modulation);
+        }
         let rows = (6 * c.n_blocks + 2) * c.hidden_size;
         let weight = p.stack(g, ADALN[0], &[rows, cond], p.weights())?;
         let bias = p.stack(g, ADALN[1], &[rows], Element::F32)?;
+        for name in ADALN {
+            p.group(name, Group::Modulation);
+        }
         let u = g.linear("sigma_map.mlp.0", time, first.weight, first.bias)?;
         let u = g.silu("sigma_map.mlp.1", u)?;
         let u = g.linear("sigma_map", u, second.weight, second.bias)?;
@@ -155,6 +162,7 @@ impl Trunk for Dit {
             [c.table_rows(), d],
             Init::linear(d),
         )?;
+        p.group("backbone.vocab_embed.embedding", Group::Embedding);
         let mut x = g.embedding("vocab_embed", call.xt, table, call.segments)?;
         let mut modulation = None;
         if self.conditioned() {
@@ -202,6 +210,7 @@ impl Trunk for Dit {
             let norm = p.tensor(g, &key("norm1.weight"), &[d], Init::Ones)?;
             let h = g.norm(&name("attn_in"), x, Norm::layer(norm).modulated(at(first)))?;
             let qkv = p.matrix(g, &key("attn_qkv.weight"), [3 * d, d], Init::linear(d))?;
+            p.group(&key("attn_qkv.weight"), Group::Hidden { parts: 3 });
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, 2 * heads, c.head_dim())?;
             let mut attend = Attend::fused(qkv, batch, heads, c.head_dim(), seen);
@@ -253,6 +262,7 @@ impl Trunk for Dit {
     fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head> {
         let shape = [self.0.table_rows(), self.0.hidden_size];
         let output = p.linear(g, "backbone.output_layer.linear", shape, true, Init::Zeros)?;
+        p.group("backbone.output_layer.linear.weight", Group::Head);
         let output = self.vocabulary(g, output)?;
         if self.conditioned() {
             self.adaln(p, "output_layer", 2);

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
-use crate::model::params::{Init, Linear, Params};
+use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::trunk::{Call, Head, Trunk};
 use crate::ops::{Attend, Dropout, Norm, Seen};
 
@@ -47,7 +47,10 @@ impl Gpt2Trunk {
 
     fn table(&self, g: &mut Graph, p: &mut Params) -> Result<Tensor> {
         let shape = [self.vocab_size, self.n_embd];
-        p.matrix(g, &self.key("wte.weight"), shape, Init::linear(self.n_embd))
+        let name = self.key("wte.weight");
+        let table = p.matrix(g, &name, shape, Init::linear(self.n_embd))?;
+        p.group(&name, Group::Embedding);
+        Ok(table)
     }
 }
 
@@ -76,12 +79,15 @@ impl Trunk for Gpt2Trunk {
         let x = g.embedding("wte", call.xt, table, call.segments)?;
         let shape = [self.n_positions, d];
         let positions = p.tensor(g, &self.key("wpe.weight"), &shape, Init::linear(d))?;
+        p.group(&self.key("wpe.weight"), Group::Embedding);
         let mut x = g.add_rows("wpe", x, positions, call.options.length)?;
         for i in 0..self.n_layer {
             let name = |part: &str| format!("h.{i}.{part}");
             let norm = self.norm(g, p, &name("ln_1"))?;
             let h = g.norm(&name("ln_1"), x, norm)?;
             let w = self.linear(g, p, &name("attn.c_attn"), [3 * d, d])?;
+            let qkv = self.key(&format!("{}.weight", name("attn.c_attn")));
+            p.group(&qkv, Group::Hidden { parts: 3 });
             let qkv = g.linear(&name("c_attn"), h, w.weight, w.bias)?;
             let attend = Attend::fused(qkv, batch, heads, d / heads, Seen::Causal);
             let a = g.attention(&name("attn"), &attend)?;

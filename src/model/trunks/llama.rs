@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
-use crate::model::params::{Init, Linear, Params};
+use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::trunk::{Call, Head, Trunk};
 use crate::ops::visibility::{Sight, padded};
 use crate::ops::{Activation, Attend, Dropout, Heads, Norm, Seen, rotary_frequencies};
@@ -195,6 +195,7 @@ impl Trunk for Llama {
         );
         let name = format!("{}.weight", self.names.top("embed"));
         let table = p.matrix(g, &name, [self.vocab_size, d], Init::linear(d))?;
+        p.group(&name, Group::Embedding);
         let mut x = g.embedding("embed", call.xt, table, call.segments)?;
         let rotary = call.rotary_table(g, &rotary_frequencies(self.rotary_dim, self.rotary_base));
         for i in 0..self.n_blocks {
@@ -243,9 +244,13 @@ impl Trunk for Llama {
         let part = if self.tied { "embed" } else { "head" };
         let name = format!("{}.weight", self.names.top(part));
         let shape = [self.vocab_size, self.hidden_size];
+        let weight = p.matrix(g, &name, shape, Init::linear(self.hidden_size))?;
+        if !self.tied {
+            p.group(&name, Group::Head);
+        }
         Ok(Head {
             hidden,
-            weight: p.matrix(g, &name, shape, Init::linear(self.hidden_size))?,
+            weight,
             bias: None,
         })
     }
