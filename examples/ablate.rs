@@ -107,7 +107,7 @@ impl Bench<'_> {
                 ..
             } = saved.model;
             (config.model.vocab_size, config.model.mask_index) = (vocab_size, mask_index);
-            config.resolve_warmup();
+            config.resolve();
             if let Some(key) = config.difference(&saved) {
                 anyhow::bail!(
                     "the run in {} has another {key}: take another folder for --out",
@@ -209,6 +209,9 @@ fn table(title: &str, summaries: &[Summary], picture: &Path) -> anyhow::Result<(
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut base = TrainConfig::from_toml(include_str!("configs/stories.toml"))?;
+    // the paper's comparisons, by the reference's recipe
+    base.set("optim.recipe=reference")?;
+    base.set("optim.lr=1e-3")?;
     base.training.val_every = 0;
     base.training.val_blocks = 16;
     base.training.save_every = 100;

@@ -117,7 +117,7 @@ fn phases_cpu_f32() {
 /// depends on it may differ by rounding.
 fn padding_rows(executor: Executor) {
     let device = executor.device();
-    let plain = config(true);
+    let plain = model(true, 0.1);
     let padded = ModelConfig {
         vocab_multiple: 64,
         ..plain.clone()

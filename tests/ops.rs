@@ -4,22 +4,39 @@
 
 mod common;
 
-mod ops {
-    mod adamw;
-    mod add_rows;
-    mod attention;
-    mod categorical;
-    mod elementwise;
-    mod embedding;
-    mod gated;
-    mod gather_rows;
-    mod grad_norm;
-    mod head_loss;
-    mod linear;
-    mod muon;
-    mod norm;
-    mod rotary;
-    mod store_rows;
-    mod subs;
-    mod weighted_sum;
+/// Each suite a test.
+macro_rules! suites {
+    ($($name:ident: $label:literal, $kernel:ident;)*) => {
+        pub fn collect(suite: &mut super::suite::Suite) {
+            $($name(suite);)*
+        }
+
+        mod checks {
+            use crate::common::close::Kernel;
+            use crate::common::suite::Suite;
+
+            $(
+                #[test]
+                fn $name() {
+                    let mut suite = Suite::new($label, Kernel::$kernel);
+                    super::$name(&mut suite);
+                    suite.finish();
+                }
+            )*
+        }
+    };
 }
+
+#[path = "ops/adamw.rs"]
+mod adamw;
+#[path = "ops/at_rest.rs"]
+mod at_rest;
+#[path = "ops/grad_norm.rs"]
+mod grad_norm;
+#[path = "ops/muon.rs"]
+mod muon;
+#[allow(dead_code)] // what collects the cases instead of checking them
+#[path = "ops/mod.rs"]
+mod ops;
+
+use common::{case, suite};

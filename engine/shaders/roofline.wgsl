@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (4u * i + 3u >= p.n) {
     return;
   }
-  let factor = x[0];
+  let factor = vec4(x[0].x);
   var a = x[4u * i];
   var b = x[4u * i + 1u];
   var c = x[4u * i + 2u];

@@ -91,3 +91,29 @@ fn written(values: &[Vec<f64>], index: usize, head_dim: usize) -> Cow<'static, [
         None => inv_freq(head_dim).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelConfig;
+    use crate::model::Backbone;
+
+    #[test]
+    fn buffers_are_passed_over() {
+        let config = ModelConfig {
+            vocab_size: 5,
+            mask_index: 4,
+            vocab_multiple: 4,
+            ..ModelConfig::default()
+        };
+        let layout = Backbone::new(&config, usize::MAX / 8).unwrap().layout;
+        let mut specs = specs(&layout);
+        assert_eq!(specs[0].shape, [8, 128]);
+        specs.push(TensorSpec::new("backbone.logit_bias", vec![1, 1, 1]));
+        let (mut bytes, path) = (Vec::new(), Path::new("memory"));
+        let zeros = |i: usize| Ok(Cow::Owned(vec![0.0; specs[i].shape.iter().product()]));
+        write_to(&mut bytes, path, &specs, Precision::F32, zeros).unwrap();
+        let read = parse_weights(path, &bytes, &layout).unwrap();
+        assert_eq!(read.len() + 1, specs.len());
+    }
+}

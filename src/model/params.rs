@@ -58,6 +58,9 @@ pub enum Group {
     Vector,
 }
 
+/// What the parameter of each name is for.
+pub(crate) type Groups = Vec<(String, Group)>;
+
 /// What files hold of a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
@@ -250,10 +253,7 @@ impl Params {
     }
 
     /// Lays out what was declared, in slabs of at most `limit` elements; files hold it in the order of declaration.
-    pub(crate) fn finish(
-        self,
-        limit: usize,
-    ) -> Result<(Layout, Vec<Declared>, Vec<(String, Group)>)> {
+    pub(crate) fn finish(self, limit: usize) -> Result<(Layout, Vec<Declared>, Groups)> {
         let mut builder = Layout::builder(limit);
         for (i, whole) in self.tensors.iter().enumerate() {
             let parts: Vec<_> = self

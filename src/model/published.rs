@@ -355,6 +355,7 @@ mod tests {
         let mut again = wait(files.load(&device)).unwrap();
         assert_eq!(again.config(), &config);
         let logits = |model: &mut Model| wait(model.logits(&[0, 1, 4, 4, 2, 3], &[0.0])).unwrap();
+        assert_eq!(logits(&mut model).len(), 6 * config.vocab_size);
         assert_eq!(logits(&mut again), logits(&mut model));
 
         // the same files in a folder

@@ -19,5 +19,5 @@ pub use log::{Row, read_log};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::Summary;
 pub use schedule::{ema_decay, learning_rate};
-pub use session::{StepOutcome, TrainSession};
+pub use session::{StepOutcome, TrainSession, rule};
 pub use trainer::Trainer;

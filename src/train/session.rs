@@ -24,8 +24,8 @@ pub struct StepOutcome {
     pub finite: bool,
 }
 
-/// How a parameter of a group is updated.
-fn rule(optim: &OptimConfig, group: Group) -> Rule {
+/// How a parameter of a group is updated, by resolved settings.
+pub fn rule(optim: &OptimConfig, group: Group) -> Rule {
     let &OptimConfig {
         beta1,
         beta2,

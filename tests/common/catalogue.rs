@@ -1,4 +1,22 @@
-//! Every shader in every specialisation that the library uses.
+//! Every shader in every specialisation that the library uses: those of the cases that its operations are checked on,
+//! and of its models' graphs.
+
+/// Each suite's graphs.
+macro_rules! suites {
+    ($($name:ident: $label:literal, $kernel:ident;)*) => {
+        pub fn collect(suite: &mut super::suite::Suite) {
+            $($name(suite);)*
+        }
+    };
+}
+
+#[allow(dead_code)] // what checks results
+#[path = "case.rs"]
+mod case;
+#[path = "../ops/mod.rs"]
+mod ops;
+#[path = "collect.rs"]
+mod suite;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,13 +25,9 @@ use mdlm::config::ModelConfig;
 use mdlm::model::trunks::{Bert, BertKind, Llama, Names};
 use mdlm::model::{DrawGraph, Network, Options, TrainGraph, Trunk};
 use mdlm_engine::gpu::{DeviceClass, Source};
-use mdlm_engine::graph::{Graph, Layout, Tensor};
-use mdlm_engine::ops::Norm;
-use mdlm_engine::ops::{Attend, Seen};
-use mdlm_engine::ops::{Dropout, Form};
+use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{RowLoss, Rule};
 use mdlm_engine::program::Element;
-use mdlm_engine::program::Extent;
 
 use crate::graphs::{ADAMW, build, configs, purposes};
 
@@ -36,11 +50,9 @@ pub fn catalogue() -> Vec<(String, String)> {
 }
 
 fn library() -> Vec<Graph> {
-    let mut graphs = vec![operations()];
-    for seen in [Some(Seen::All), Some(Seen::Causal), None] {
-        graphs.extend([16, 48, 64, 128].map(|dim| attention(dim, 65, seen)));
-    }
-    graphs.extend([16, 48, 64, 256].map(|dim| attention(dim, 1, None)));
+    let mut operations = suite::Suite::default();
+    ops::collect(&mut operations);
+    let mut graphs = operations.0;
     graphs.extend(published());
     let large = configs().into_iter().map(|config| ModelConfig {
         hidden_size: 512,
@@ -66,60 +78,6 @@ fn library() -> Vec<Graph> {
         }
     }
     graphs
-}
-
-/// What no model of the library reaches: operations on their own, and gradients that meet.
-fn operations() -> Graph {
-    let mut layout = Layout::builder(usize::MAX);
-    let mut param = |name: &str, shape: &[usize]| layout.tensor(name, shape).unwrap();
-    let [x, w, b] = [
-        param("x", &[64, 96]),
-        param("w", &[96, 96]),
-        param("b", &[96]),
-    ];
-    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
-    let [x, w, b] = [x, w, b].map(|id| g.param(id));
-    for form in [Form::Nt, Form::Nn, Form::Tn] {
-        g.matmul("product", form, w, w).unwrap();
-    }
-    for rounds in [0, 2] {
-        g.roofline(x, rounds).unwrap();
-    }
-    let none = Dropout::default();
-    let some = Dropout { p: 0.1, site: 0 };
-    let mut y = x;
-    for (bias, dropout) in [(None, none), (Some(b), none), (None, some), (Some(b), some)] {
-        let n = g.norm("n", y, Norm::layer(b).modulated(None)).unwrap();
-        let s = g.silu("s", n).unwrap();
-        let [_, r] = g
-            .linear_residual(["branch", "r"], s, w, bias, n, None, dropout)
-            .unwrap();
-        let [_, u] = g.linear_gelu(["u", "gelu"], r, w, bias).unwrap();
-        y = g.linear("y", u, w, bias).unwrap();
-    }
-    // a second reader of one input, whose gradient is then added to
-    let s = g.silu("s", y).unwrap();
-    let [_, y] = g
-        .linear_residual(["branch", "r"], s, w, None, y, None, none)
-        .unwrap();
-    differentiate(g, y)
-}
-
-/// Attention of two sequences with its gradient; by given sights if `seen` does not say.
-fn attention(head_dim: usize, length: usize, seen: Option<Seen>) -> Graph {
-    let mut layout = Layout::builder(usize::MAX);
-    let shape = [2 * length, 3 * head_dim];
-    let qkv = layout.tensor("qkv", &shape).unwrap();
-    let mut g = Graph::new(Arc::new(layout.finish(|_| 0)));
-    let qkv = g.param(qkv);
-    let sights = g.input_uint("sights", &[length, 4]);
-    let by = Seen::By {
-        queries: sights,
-        keys: sights,
-    };
-    let attend = Attend::fused(qkv, 2, 1, head_dim, seen.unwrap_or(by));
-    let o = g.attention("o", &attend).unwrap();
-    differentiate(g, o)
 }
 
 /// Networks of published models, in training, and drawing from weights in half precision.
@@ -188,15 +146,4 @@ fn published() -> Vec<Graph> {
         }
     }
     graphs
-}
-
-/// With the gradient of the sum over all elements, weighted.
-fn differentiate(mut g: Graph, y: Tensor) -> Graph {
-    let n = g.len(y);
-    let weights = g.input("weights", &[n]);
-    let loss = g
-        .weighted_sum("loss", y, weights, Extent::Fixed(n))
-        .unwrap();
-    g.backward(loss).unwrap();
-    g
 }

@@ -1,9 +1,10 @@
 //! The library's graphs over configurations that differ in whatever changes a graph or a kernel.
 
-use mdlm::config::{ModelConfig, ModelKind};
+use mdlm::config::{ModelConfig, ModelKind, Recipe, TrainConfig};
 use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
+use mdlm::train::rule;
 use mdlm_engine::graph::Graph;
-use mdlm_engine::ops::{AdamwConfig, RowLoss, Rule};
+use mdlm_engine::ops::{AdamwConfig, RowLoss};
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
     beta1: 0.9,
@@ -54,8 +55,16 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
     match purpose {
         Purpose::Train => {
             let loss = row_loss(config);
-            let g = TrainGraph::new(&network, options, loss, Some(64), 1.0, &Rule::adamw(ADAMW))
-                .unwrap();
+            // both recipes, spread over the configurations too
+            let recipe = match config.time_conditioning {
+                true => Recipe::Reference,
+                false => Recipe::Fast,
+            };
+            let mut settings = TrainConfig::default();
+            settings.optim.recipe = recipe;
+            settings.resolve();
+            let rule = |name: &str, _: &[usize]| rule(&settings.optim, network.group(name));
+            let g = TrainGraph::new(&network, options, loss, Some(64), 1.0, &rule).unwrap();
             let (mut graph, outputs) = (g.graph, [g.loss, g.stats]);
             outputs.into_iter().for_each(|t| graph.keep(t));
             graph

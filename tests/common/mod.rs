@@ -10,6 +10,7 @@ pub mod graphs;
 pub mod models;
 pub mod runs;
 pub mod statistics;
+pub mod suite;
 pub mod training;
 
 use std::sync::LazyLock;

@@ -1,11 +1,13 @@
 //! Rows of a table added over and over.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 
-#[test]
-fn periods_and_widths() {
-    let mut suite = Suite::new("add_rows", Kernel::Sum);
+suites! {
+    periods_and_widths: "add_rows", Sum;
+}
+
+fn periods_and_widths(suite: &mut Suite) {
     for (repeats, period, table, width) in [
         (1, 1, 1, 1),
         (7, 1, 2, 64),
@@ -21,5 +23,4 @@ fn periods_and_widths() {
             Ok(Made::new(g, &[y]))
         });
     }
-    suite.finish();
 }

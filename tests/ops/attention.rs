@@ -1,10 +1,19 @@
 //! Attention: both ways, causal, and by any rule of visibility, over heads that lie in any tensors.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::visibility::{self, Sight};
 use mdlm_engine::ops::{Attend, Heads, Seen};
 use mdlm_engine::rng::{Rng, Stream};
+
+suites! {
+    lengths_and_widths: "attention", Softmax;
+    wide_heads: "attention, wide heads", Softmax;
+    random_shapes: "attention, random shapes", Softmax;
+    who_sees_whom: "attention, visibility", Softmax;
+    other_keys_than_queries: "attention, other keys", Softmax;
+    every_sequence_sees_its_own: "attention, sights of sequences", Softmax;
+}
 
 fn check(suite: &mut Suite, [batch, length, heads, dim]: [usize; 4], seen: Seen) {
     let mut case = Case::new(format!(
@@ -21,44 +30,56 @@ fn check(suite: &mut Suite, [batch, length, heads, dim]: [usize; 4], seen: Seen)
 /// 65 and 130: more than one block of queries and of keys, and of the twin's rows. The mask of
 /// causal attention does not depend on the width: two widths do, as compiling wide heads takes a
 /// software driver half a minute.
-#[test]
-fn lengths_and_widths() {
-    let mut suite = Suite::new("attention", Kernel::Softmax);
+fn lengths_and_widths(suite: &mut Suite) {
     for length in [1, 7, 64, 65, 130] {
         let (batch, heads) = if length < 65 { (3, 2) } else { (1, 1) };
         for dim in [16, 32, 48, 64, 128] {
-            check(&mut suite, [batch, length, heads, dim], Seen::All);
+            check(suite, [batch, length, heads, dim], Seen::All);
         }
         for dim in [16, 32] {
-            check(&mut suite, [batch, length, heads, dim], Seen::Causal);
+            check(suite, [batch, length, heads, dim], Seen::Causal);
         }
     }
-    suite.finish();
+    for dim in [48, 64, 128] {
+        unrun(suite, 65, dim, Some(Seen::Causal));
+        unrun(suite, 65, dim, None);
+    }
+    unrun(suite, 1, 256, None);
+}
+
+/// A kernel that models have and that a software driver is too slow for, by given sights if `seen` does not say.
+fn unrun(suite: &mut Suite, length: usize, dim: usize, seen: Option<Seen>) {
+    let mut case = Case::new(format!("length {length}, a head of {dim}, {seen:?}"));
+    case.param("qkv", &[2 * length, 3 * dim], 2.0)
+        .uint("sights", &[length, 4], &[]);
+    suite.unrun(&case, &|g, t, _| {
+        let by = Seen::By {
+            queries: t["sights"],
+            keys: t["sights"],
+        };
+        let attend = Attend::fused(t["qkv"], 2, 1, dim, seen.unwrap_or(by));
+        let o = g.attention("o", &attend)?;
+        Ok(Made::new(g, &[o]))
+    });
 }
 
 /// The widest heads, also those of one query, which a workgroup is narrower than.
-#[test]
-fn wide_heads() {
-    let mut suite = Suite::new("attention, wide heads", Kernel::Softmax);
+fn wide_heads(suite: &mut Suite) {
     for (batch, length, dim) in [(1, 9, 256), (2, 1, 256), (2, 1, 192), (2, 1, 112)] {
-        check(&mut suite, [batch, length, 1, dim], Seen::All);
+        check(suite, [batch, length, 1, dim], Seen::All);
     }
-    suite.finish();
 }
 
-#[test]
-fn random_shapes() {
+fn random_shapes(suite: &mut Suite) {
     let seed = 21;
     println!("seed {seed}");
-    let mut suite = Suite::new("attention, random shapes", Kernel::Softmax);
     for i in 0..12 {
         let mut rng = Rng::new(seed, Stream::Shuffle, i);
         let mut below = |n| 1 + rng.below(n) as usize;
         let (batch, length, heads) = (below(3), below(140), below(3));
         let seen = if i % 2 == 0 { Seen::Causal } else { Seen::All };
-        check(&mut suite, [batch, length, heads, 16], seen);
+        check(suite, [batch, length, heads, 16], seen);
     }
-    suite.finish();
 }
 
 /// Sizes of separate q, k and v, and what the rows of every sequence see.
@@ -107,9 +128,7 @@ fn apart(suite: &mut Suite, name: &str, a: &Apart) {
 }
 
 /// Windows, prefixes, packed documents, padding on either side, block diffusion, and rows that see nothing.
-#[test]
-fn who_sees_whom() {
-    let mut suite = Suite::new("attention, visibility", Kernel::Softmax);
+fn who_sees_whom(suite: &mut Suite) {
     let padded = |n: usize, pads: std::ops::Range<usize>| {
         let mut rows = visibility::all(n);
         rows[pads].iter_mut().for_each(|row| *row = row.unseen());
@@ -138,16 +157,13 @@ fn who_sees_whom() {
                 kv_heads,
                 dim: 16,
             };
-            apart(&mut suite, name, &a);
+            apart(suite, name, &a);
         }
     }
-    suite.finish();
 }
 
 /// Key rows that are not the query rows: blocks over a cache, and one new token a sequence.
-#[test]
-fn other_keys_than_queries() {
-    let mut suite = Suite::new("attention, other keys", Kernel::Softmax);
+fn other_keys_than_queries(suite: &mut Suite) {
     let ranks = |n: usize| (0..n).map(|j| Sight::new(j, 0..0)).collect::<Vec<_>>();
     for (batch, queries, keys, heads, kv_heads, dim) in [
         (1, 3, 70, 2, 1, 32),
@@ -165,16 +181,13 @@ fn other_keys_than_queries() {
                 kv_heads,
                 dim,
             };
-            apart(&mut suite, &format!("{seen} seen"), &a);
+            apart(suite, &format!("{seen} seen"), &a);
         }
     }
-    suite.finish();
 }
 
 /// A sight for each row of each sequence.
-#[test]
-fn every_sequence_sees_its_own() {
-    let mut suite = Suite::new("attention, sights of sequences", Kernel::Softmax);
+fn every_sequence_sees_its_own(suite: &mut Suite) {
     let (batch, length, dim) = (3, 13, 16);
     let mut case = Case::new("padded by 0, 4 and 9");
     let mut sights = Vec::new();
@@ -196,5 +209,4 @@ fn every_sequence_sees_its_own() {
         let o = g.attention("o", &Attend::fused(t["qkv"], batch, 1, dim, seen))?;
         Ok(Made::new(g, &[o]))
     });
-    suite.finish();
 }

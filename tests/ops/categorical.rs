@@ -1,10 +1,14 @@
 //! Draws of tokens: the same ones on every executor.
 
+use super::case::{Case, Made};
 use super::gather_rows::list;
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::suite::Suite;
 use mdlm_engine::ops::ROWS;
 use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
+
+suites! {
+    draws_are_equal: "categorical", Softmax;
+}
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
 const OPTIONS: [(f64, u32, f64); 8] = [
@@ -18,9 +22,7 @@ const OPTIONS: [(f64, u32, f64); 8] = [
     (0.8, 20, 0.77),
 ];
 
-#[test]
-fn draws_are_equal() {
-    let mut suite = Suite::new("categorical", Kernel::Softmax);
+fn draws_are_equal(suite: &mut Suite) {
     for (rows, width, vocab, chunk) in [
         (1, 1, 2, 64),
         (7, 5, 3, 64),
@@ -71,5 +73,4 @@ fn draws_are_equal() {
             }
         }
     }
-    suite.finish();
 }

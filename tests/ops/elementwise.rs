@@ -1,12 +1,16 @@
 //! SiLU and the small operations of backward rules.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::Dropout;
 
-#[test]
-fn silu() {
-    let mut suite = Suite::new("silu", Kernel::Activation);
+suites! {
+    silu: "silu", Activation;
+    silu_of_a_shared_input: "silu, twice", Activation;
+    zero: "zero", Copy;
+}
+
+fn silu(suite: &mut Suite) {
     for n in [1, 7, 255, 256, 257, 1031] {
         for scale in [3.0, 100.0] {
             let mut case = Case::new(format!("{n} up to {scale}"));
@@ -17,13 +21,10 @@ fn silu() {
             });
         }
     }
-    suite.finish();
 }
 
 /// The gradient of an intermediate result that two operations read: overwritten, then added to.
-#[test]
-fn silu_of_a_shared_input() {
-    let mut suite = Suite::new("silu, twice", Kernel::Activation);
+fn silu_of_a_shared_input(suite: &mut Suite) {
     let mut case = Case::new("17x17");
     case.param("x", &[17, 17], 1.0).param("w", &[17, 17], 1.0);
     suite.check(&case, 64, &|g, t, _| {
@@ -33,12 +34,9 @@ fn silu_of_a_shared_input() {
         let [_, y] = g.linear_residual(["b", "y"], a, t["w"], None, u, None, none)?;
         Ok(Made::new(g, &[y]))
     });
-    suite.finish();
 }
 
-#[test]
-fn zero() {
-    let mut suite = Suite::new("zero", Kernel::Copy);
+fn zero(suite: &mut Suite) {
     // more elements than one dimension of a grid holds
     for n in [1, 257, 256 * 32768 + 3] {
         let mut case = Case::new(format!("{n}"));
@@ -49,5 +47,4 @@ fn zero() {
             Ok(Made::new(g, &[y]).without_gradient())
         });
     }
-    suite.finish();
 }

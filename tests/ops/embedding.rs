@@ -1,10 +1,15 @@
 //! Embedding lookup and its gradient by sorted segments.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::{PARTS, SEGMENTS};
 use mdlm_engine::ops::{SegmentInputs, Segments, embedding_segments};
 use mdlm_engine::rng::{Rng, Stream};
+
+suites! {
+    lookup_and_gradient: "embedding", Sum;
+    lookup_is_exact: "embedding, lookup", Copy;
+}
 
 fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize) {
     let mut s = Segments::default();
@@ -30,28 +35,23 @@ fn check(suite: &mut Suite, name: &str, ids: &[u32], vocab: usize, width: usize)
     });
 }
 
-#[test]
-fn lookup_and_gradient() {
-    let mut suite = Suite::new("embedding", Kernel::Sum);
+fn lookup_and_gradient(suite: &mut Suite) {
     let mut rng = Rng::new(5, Stream::Shuffle, 0);
     let mut draw =
         |n: usize, vocab: u64| -> Vec<u32> { (0..n).map(|_| rng.below(vocab) as u32).collect() };
-    check(&mut suite, "one", &[0], 1, 1);
-    check(&mut suite, "few", &draw(7, 5), 5, 3);
-    check(&mut suite, "sparse", &draw(11, 1000), 1000, 67);
-    check(&mut suite, "dense", &draw(700, 3), 3, 130);
+    check(suite, "one", &[0], 1, 1);
+    check(suite, "few", &draw(7, 5), 5, 3);
+    check(suite, "sparse", &draw(11, 1000), 1000, 67);
+    check(suite, "dense", &draw(700, 3), 3, 130);
     // the mask owns half of all rows, in parts of 256
     let mut half = draw(1301, 97);
     half.iter_mut().step_by(2).for_each(|id| *id = 97);
-    check(&mut suite, "half masked", &half, 98, 65);
-    check(&mut suite, "all masked", &[4; 513], 5, 64);
-    suite.finish();
+    check(suite, "half masked", &half, 98, 65);
+    check(suite, "all masked", &[4; 513], 5, 64);
 }
 
 /// Without gradient the rows come out as they are.
-#[test]
-fn lookup_is_exact() {
-    let mut suite = Suite::new("embedding, lookup", Kernel::Copy);
+fn lookup_is_exact(suite: &mut Suite) {
     let mut case = Case::new("9x33");
     case.input("table", &[9, 33], 1.0)
         .uint("ids", &[5], &[8, 0, 3, 3, 1]);
@@ -59,5 +59,4 @@ fn lookup_is_exact() {
         let x = g.embedding("x", t["ids"], t["table"], None)?;
         Ok(Made::new(g, &[x]).without_gradient())
     });
-    suite.finish();
 }

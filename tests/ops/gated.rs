@@ -1,14 +1,17 @@
 //! Gated activations, of two tensors and of the halves of one.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::{Activation, Heads};
+
+suites! {
+    two_tensors_and_halves: "gated", Activation;
+    activations_far_out: "activations", Activation;
+}
 
 const ACTIVATIONS: [Activation; 3] = [Activation::Silu, Activation::GeluTanh, Activation::GeluErf];
 
-#[test]
-fn two_tensors_and_halves() {
-    let mut suite = Suite::new("gated", Kernel::Activation);
+fn two_tensors_and_halves(suite: &mut Suite) {
     for activation in ACTIVATIONS {
         for (rows, width) in [(1, 4), (7, 12), (67, 68), (3, 1028)] {
             let mut case = Case::new(format!("{activation:?}, {rows}x{width}"));
@@ -42,12 +45,9 @@ fn two_tensors_and_halves() {
             });
         }
     }
-    suite.finish();
 }
 
-#[test]
-fn activations_far_out() {
-    let mut suite = Suite::new("activations", Kernel::Activation);
+fn activations_far_out(suite: &mut Suite) {
     for activation in ACTIVATIONS {
         for scale in [0.01, 1.0, 4.0, 8.0, 90.0] {
             let mut case = Case::new(format!("{activation:?} up to {scale}"));
@@ -58,5 +58,4 @@ fn activations_far_out() {
             });
         }
     }
-    suite.finish();
 }

@@ -1,10 +1,14 @@
 //! Gathering listed rows and scattering their gradient.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::ROWS;
 use mdlm_engine::ops::{NOT_LISTED, RowList};
 use mdlm_engine::rng::{Rng, Stream};
+
+suites! {
+    none_one_some_all: "gather_rows", Copy;
+}
 
 /// Rows in random order, padded with what an earlier step might have left.
 pub(super) fn list(rows: usize, listed: usize) -> (Vec<u32>, Vec<u32>) {
@@ -17,9 +21,7 @@ pub(super) fn list(rows: usize, listed: usize) -> (Vec<u32>, Vec<u32>) {
     (all, row_of)
 }
 
-#[test]
-fn none_one_some_all() {
-    let mut suite = Suite::new("gather_rows", Kernel::Copy);
+fn none_one_some_all(suite: &mut Suite) {
     for (rows, width) in [(1, 1), (7, 3), (65, 130), (300, 17)] {
         for listed in [0, 1, rows / 2, rows] {
             let mut case = Case::new(format!("{listed} of {rows}x{width}"));
@@ -38,5 +40,4 @@ fn none_one_some_all() {
             });
         }
     }
-    suite.finish();
 }

@@ -1,11 +1,17 @@
 //! The output head with the loss on listed rows, in chunks.
 
+use super::case::{Case, Made};
 use super::gather_rows::list;
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::suite::Suite;
 use mdlm_engine::ops::ROWS;
 use mdlm_engine::ops::{HeadLoss, RowList, RowLoss};
 use mdlm_engine::rng::{Rng, Stream};
+
+suites! {
+    chunks_and_counts: "head_loss", Softmax;
+    discrete_time_bound: "head_loss of D3PM", Softmax;
+    score_entropy: "head_loss of SEDD", Softmax;
+}
 
 struct Size {
     loss: RowLoss,
@@ -87,29 +93,25 @@ fn coefficients(loss: RowLoss, rows: usize) -> Vec<f64> {
     (0..rows).flat_map(row).map(rounded).collect()
 }
 
-#[test]
-fn chunks_and_counts() {
-    chunks_and_counts_of(RowLoss::Subs, "head_loss");
+fn chunks_and_counts(suite: &mut Suite) {
+    chunks_and_counts_of(RowLoss::Subs, suite);
 }
 
-#[test]
-fn discrete_time_bound() {
-    chunks_and_counts_of(RowLoss::D3pm, "head_loss of D3PM");
+fn discrete_time_bound(suite: &mut Suite) {
+    chunks_and_counts_of(RowLoss::D3pm, suite);
 }
 
-#[test]
-fn score_entropy() {
-    chunks_and_counts_of(RowLoss::Sedd, "head_loss of SEDD");
+fn score_entropy(suite: &mut Suite) {
+    chunks_and_counts_of(RowLoss::Sedd, suite);
 }
 
-fn chunks_and_counts_of(loss: RowLoss, name: &str) {
-    let mut suite = Suite::new(name, Kernel::Softmax);
+fn chunks_and_counts_of(loss: RowLoss, suite: &mut Suite) {
     for (rows, width, vocab) in [(1, 1, 2), (70, 5, 3), (130, 17, 67), (200, 33, 300)] {
         for chunk in [64, 128, 256] {
             for listed in [0, 1, rows / 3, 64, 65, rows] {
                 if listed <= rows && chunk < rows + 64 {
                     check(
-                        &mut suite,
+                        suite,
                         Size {
                             loss,
                             rows,
@@ -123,5 +125,4 @@ fn chunks_and_counts_of(loss: RowLoss, name: &str) {
             }
         }
     }
-    suite.finish();
 }

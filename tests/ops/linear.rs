@@ -1,19 +1,25 @@
 //! `linear` and its epilogues: the matmul kernel in its three forms.
 
-use std::sync::Arc;
-
-use crate::common::Executor;
-use crate::common::case::random;
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
-use crate::common::close::Report;
-use mdlm_engine::graph::{FORWARD, Graph, Key, Layout, PARAMS, Session, Storage};
+use super::case::{Case, Made};
+use super::suite::Suite;
+use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::ROWS;
 use mdlm_engine::ops::{Dropout, Form, Modulation};
 use mdlm_engine::program::Extent;
-use mdlm_engine::program::{Element, Step};
 use mdlm_engine::rng::{Rng, Stream};
-use pollster::block_on;
+
+suites! {
+    plain: "linear", Sum;
+    random_shapes: "linear, random shapes", Sum;
+    every_form: "matmul", Sum;
+    shared_input: "linear, twice", Sum;
+    parts_of_a_parameter: "linear, parts", Sum;
+    gelu: "linear, GELU", Activation;
+    gelu_of_large_numbers: "linear, GELU of large numbers", Activation;
+    gated_residual: "linear, residual", Sum;
+    dynamic_rows: "linear, dynamic rows", Sum;
+    folded_grid: "linear, folded grid", Sum;
+}
 
 /// [rows, n, k]: single, prime, a tile, one more and one less than a tile, longer than a tile.
 const SHAPES: [[usize; 3]; 8] = [
@@ -40,9 +46,7 @@ fn linear(rows: usize, n: usize, k: usize, bias: bool) -> Case {
     case
 }
 
-#[test]
-fn plain() {
-    let mut suite = Suite::new("linear", Kernel::Sum);
+fn plain(suite: &mut Suite) {
     for [rows, n, k] in SHAPES.into_iter().chain(LARGE) {
         for bias in [false, true] {
             let case = linear(rows, n, k, bias);
@@ -52,14 +56,11 @@ fn plain() {
             });
         }
     }
-    suite.finish();
 }
 
-#[test]
-fn random_shapes() {
+fn random_shapes(suite: &mut Suite) {
     let seed = 20;
     println!("seed {seed}");
-    let mut suite = Suite::new("linear, random shapes", Kernel::Sum);
     for i in 0..24 {
         let mut rng = Rng::new(seed, Stream::Shuffle, i);
         let [rows, n, k] = [0; 3].map(|_| 1 + rng.below(70) as usize);
@@ -69,12 +70,9 @@ fn random_shapes() {
             Ok(Made::new(g, &[y]))
         });
     }
-    suite.finish();
 }
 
-#[test]
-fn every_form() {
-    let mut suite = Suite::new("matmul", Kernel::Sum);
+fn every_form(suite: &mut Suite) {
     for [m, n, k] in SHAPES.into_iter().chain(LARGE) {
         for (form, a, b) in [
             (Form::Nt, [m, k], [n, k]),
@@ -89,13 +87,10 @@ fn every_form() {
             });
         }
     }
-    suite.finish();
 }
 
 /// Two uses of one input: its gradients meet.
-#[test]
-fn shared_input() {
-    let mut suite = Suite::new("linear, twice", Kernel::Sum);
+fn shared_input(suite: &mut Suite) {
     let mut case = Case::new("19x19");
     case.param("x", &[33, 19], 1.0).param("w", &[19, 19], 1.0);
     suite.check(&case, 33 * 19, &|g, t, _| {
@@ -104,13 +99,10 @@ fn shared_input() {
         let [_, y] = g.linear_residual(["v", "y"], u, t["w"], None, t["x"], None, none)?;
         Ok(Made::new(g, &[y]))
     });
-    suite.finish();
 }
 
 /// Rows of one parameter as weights of their own, two parts of which overlap; the rest has no gradient.
-#[test]
-fn parts_of_a_parameter() {
-    let mut suite = Suite::new("linear, parts", Kernel::Sum);
+fn parts_of_a_parameter(suite: &mut Suite) {
     let mut case = Case::new("19x33x16");
     case.param("x", &[19, 16], 1.0).param("w", &[130, 16], 1.0);
     case.param("b", &[130], 1.0);
@@ -126,12 +118,9 @@ fn parts_of_a_parameter() {
         }
         Ok(Made::new(g, &[y]))
     });
-    suite.finish();
 }
 
-#[test]
-fn gelu() {
-    let mut suite = Suite::new("linear, GELU", Kernel::Activation);
+fn gelu(suite: &mut Suite) {
     for [rows, n, k] in SHAPES.into_iter().chain([LARGE[0]]) {
         for bias in [false, true] {
             let case = linear(rows, n, k, bias);
@@ -141,25 +130,19 @@ fn gelu() {
             });
         }
     }
-    suite.finish();
 }
 
 /// Far from 0 the tanh of GELU saturates, and must not overflow.
-#[test]
-fn gelu_of_large_numbers() {
-    let mut suite = Suite::new("linear, GELU of large numbers", Kernel::Activation);
+fn gelu_of_large_numbers(suite: &mut Suite) {
     let mut case = Case::new("3x130x2");
     case.param("x", &[3, 2], 60.0).param("w", &[130, 2], 2.0);
     suite.check(&case, 130, &|g, t, _| {
         let [u, y] = g.linear_gelu(["u", "y"], t["x"], t["w"], None)?;
         Ok(Made::new(g, &[y, u]))
     });
-    suite.finish();
 }
 
-#[test]
-fn gated_residual() {
-    let mut suite = Suite::new("linear, residual", Kernel::Sum);
+fn gated_residual(suite: &mut Suite) {
     // [samples, rows of each, n, k]
     let shapes = [
         [1, 1, 1, 1],
@@ -174,6 +157,7 @@ fn gated_residual() {
             (0.0, false, false),
             (0.0, true, true),
             (0.3, false, true),
+            (0.5, false, false),
             (0.3, true, false),
             (0.9, true, true),
         ] {
@@ -204,13 +188,10 @@ fn gated_residual() {
             });
         }
     }
-    suite.finish();
 }
 
 /// As many rows as the step says, from a base on.
-#[test]
-fn dynamic_rows() {
-    let mut suite = Suite::new("linear, dynamic rows", Kernel::Sum);
+fn dynamic_rows(suite: &mut Suite) {
     let (rows, n, k) = (70, 33, 19);
     for base in [0, 64] {
         for listed in [0, 1, 40, 65, 70, 134, 200] {
@@ -238,13 +219,10 @@ fn dynamic_rows() {
             });
         }
     }
-    suite.finish();
 }
 
 /// More workgroups than one dimension of a grid holds.
-#[test]
-fn folded_grid() {
-    let mut suite = Suite::new("linear, folded grid", Kernel::Sum);
+fn folded_grid(suite: &mut Suite) {
     let rows = 64 * 32768 + 5;
     let mut case = Case::new(format!("{rows}x1x1"));
     case.input("x", &[rows, 1], 1.0).input("w", &[1, 1], 1.0);
@@ -252,59 +230,4 @@ fn folded_grid() {
         let y = g.linear("y", t["x"], t["w"], None)?;
         Ok(Made::new(g, &[y]).without_gradient())
     });
-    suite.finish();
-}
-
-/// Weights at rest in half precision, of odd sizes: every executor against the f64 twin over the same weights.
-#[test]
-fn weights_at_rest() {
-    for executor in [Executor::Gpu, Executor::Borrowed, Executor::CpuF32] {
-        let mut report = Report::new("linear, weights at rest", executor);
-        for element in [Element::F16, Element::Bf16] {
-            for [rows, n, k] in [
-                [1, 1, 1],
-                [3, 7, 5],
-                [65, 67, 33],
-                [2, 130, 129],
-                [70, 1, 64],
-            ] {
-                let got = at_rest(executor, element, [rows, n, k]);
-                let oracle = at_rest(Executor::CpuF64, element, [rows, n, k]);
-                let name = format!("{element:?} {rows}x{n}x{k}");
-                let bound = Kernel::Activation.bound(k);
-                report.relative_to_max(&name, &got, &oracle, bound);
-            }
-        }
-        report.finish();
-    }
-}
-
-/// A row of a table and what a layer with GELU and a residual makes of it, all weights in an element.
-fn at_rest(executor: Executor, element: Element, [rows, n, k]: [usize; 3]) -> Vec<f64> {
-    let device = executor.shared();
-    let mut layout = Layout::builder(device.slab_limit());
-    let mut add = |name: &str, shape: &[usize]| {
-        let parts = [(name.to_owned(), shape.to_vec())];
-        layout.stacked(name, shape, element, &parts).unwrap()
-    };
-    let ids = [add("table", &[5, k]), add("w", &[n, k]), add("v", &[n, n])];
-    let layout = Arc::new(layout.finish(|_| 0));
-    let mut g = Graph::new(layout.clone());
-    let [table, w, v] = ids.map(|id| g.param(id));
-    let tokens = g.input_uint("tokens", &[rows]);
-    let x = g.embedding("x", tokens, table, None).unwrap();
-    let [u, h] = g.linear_gelu(["u", "h"], x, w, None).unwrap();
-    let none = Dropout::default();
-    let [_, y] = g
-        .linear_residual(["b", "y"], h, v, None, u, None, none)
-        .unwrap();
-    let mut storage = block_on(Storage::new(device, &layout, &[PARAMS])).unwrap();
-    let values = |index: usize, key: &Key| Ok(random(index as u64, key.len(), 1.0));
-    storage.write(PARAMS, values).unwrap();
-    let mut session = block_on(Session::new(device, &mut g, &storage, PARAMS, &[x, y])).unwrap();
-    let ids: Vec<u32> = (0..rows as u32).map(|row| row * 3 % 5).collect();
-    session.write_uint(tokens, &ids).unwrap();
-    block_on(session.run(&mut storage, &Step::default(), &[FORWARD]))
-        .unwrap()
-        .to_vec()
 }

@@ -1,9 +1,17 @@
 //! LayerNorm with and without modulation.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::Norm;
 use mdlm_engine::ops::{Dropout, Modulation};
+
+suites! {
+    plain: "norm", Norm;
+    modulated: "norm, modulated", Norm;
+    shared_input: "norm, twice", Norm;
+    folded_grid: "norm, folded grid", Norm;
+    biased_and_uncentred: "norm, bias and RMS", Norm;
+}
 
 /// [samples, rows of each, width]. A width of 2 is left out: its rows differ from ±1 by the
 /// epsilon alone, so their gradients are nothing but rounding.
@@ -25,9 +33,7 @@ fn case([samples, sample_rows, width]: [usize; 3]) -> Case {
     case
 }
 
-#[test]
-fn plain() {
-    let mut suite = Suite::new("norm", Kernel::Norm);
+fn plain(suite: &mut Suite) {
     for shape @ [samples, sample_rows, width] in SHAPES {
         suite.check(
             &case(shape),
@@ -38,12 +44,9 @@ fn plain() {
             },
         );
     }
-    suite.finish();
 }
 
-#[test]
-fn modulated() {
-    let mut suite = Suite::new("norm, modulated", Kernel::Norm);
+fn modulated(suite: &mut Suite) {
     for shape @ [samples, sample_rows, width] in SHAPES {
         let mut case = case(shape);
         let (stride, column) = (5 * width + 3, 2 * width + 1);
@@ -62,13 +65,10 @@ fn modulated() {
             Ok(Made::new(g, &[y]))
         });
     }
-    suite.finish();
 }
 
 /// Two norms of one input, modulated by two places of one tensor: both gradients accumulate.
-#[test]
-fn shared_input() {
-    let mut suite = Suite::new("norm, twice", Kernel::Norm);
+fn shared_input(suite: &mut Suite) {
     let (samples, sample_rows, width) = (3, 11, 13);
     let mut case = case([samples, sample_rows, width]);
     let stride = 4 * width;
@@ -91,24 +91,18 @@ fn shared_input() {
         let [_, y] = g.linear_residual(["u", "y"], a, t["v"], None, b, None, none)?;
         Ok(Made::new(g, &[y]))
     });
-    suite.finish();
 }
 
 /// More rows than one dimension of a grid holds workgroups.
-#[test]
-fn folded_grid() {
-    let mut suite = Suite::new("norm, folded grid", Kernel::Norm);
+fn folded_grid(suite: &mut Suite) {
     suite.check(&case([1, 32771, 3]), 32771, &|g, t, _| {
         let y = g.norm("y", t["x"], Norm::layer(t["w"]).modulated(None))?;
         Ok(Made::new(g, &[y]))
     });
-    suite.finish();
 }
 
 /// A bias, another eps, and rows without their mean; also norms of the heads of a row.
-#[test]
-fn biased_and_uncentred() {
-    let mut suite = Suite::new("norm, bias and RMS", Kernel::Norm);
+fn biased_and_uncentred(suite: &mut Suite) {
     for [samples, sample_rows, width] in SHAPES {
         let rows = samples * sample_rows;
         for parts in [1, 3] {
@@ -126,5 +120,4 @@ fn biased_and_uncentred() {
             });
         }
     }
-    suite.finish();
 }

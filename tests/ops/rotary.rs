@@ -1,12 +1,14 @@
 //! Rotary position embedding.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::rotary_frequencies;
 
-#[test]
-fn lengths_and_widths() {
-    let mut suite = Suite::new("rotary", Kernel::Sum);
+suites! {
+    lengths_and_widths: "rotary", Sum;
+}
+
+fn lengths_and_widths(suite: &mut Suite) {
     // rotated heads of a row's, their width, and how much of it is rotated
     for (batch, length, [heads, all], dim, rotated) in [
         (1, 1, [2, 3], 16, 16),
@@ -28,5 +30,4 @@ fn lengths_and_widths() {
             Ok(Made::new(g, &[y]))
         });
     }
-    suite.finish();
 }

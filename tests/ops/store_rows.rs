@@ -1,12 +1,14 @@
 //! Rows kept from run to run.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::Heads;
 
-#[test]
-fn positions_and_widths() {
-    let mut suite = Suite::new("store_rows", Kernel::Copy);
+suites! {
+    positions_and_widths: "store_rows", Copy;
+}
+
+fn positions_and_widths(suite: &mut Suite) {
     for (batch, length, width, stride, column) in
         [(1, 1, 4, 4, 0), (2, 7, 16, 48, 16), (3, 300, 132, 264, 128)]
     {
@@ -25,5 +27,4 @@ fn positions_and_widths() {
             });
         }
     }
-    suite.finish();
 }

@@ -1,12 +1,14 @@
 //! Log-probabilities of the SUBS parameterisation.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 
-#[test]
-fn masked_and_other_rows() {
+suites! {
+    masked_and_other_rows: "subs", Softmax;
+}
+
+fn masked_and_other_rows(suite: &mut Suite) {
     for every in [1, 3] {
-        let mut suite = Suite::new("subs", Kernel::Softmax);
         for (rows, vocab) in [(1, 2), (7, 3), (65, 67), (13, 300), (32771, 2)] {
             let mask_index = (vocab / 2) as u32;
             let mut case = Case::new(format!("{rows}x{vocab}, masked: every {every}th"));
@@ -26,6 +28,5 @@ fn masked_and_other_rows() {
                 Ok(Made::new(g, &[y]).without_gradient())
             });
         }
-        suite.finish();
     }
 }

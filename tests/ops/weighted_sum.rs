@@ -1,13 +1,16 @@
 //! The weighted sum at the end of a loss.
 
-use crate::common::case::{Case, Made, Suite};
-use crate::common::close::Kernel;
+use super::case::{Case, Made};
+use super::suite::Suite;
 use mdlm_engine::ops::ROWS;
 use mdlm_engine::program::Extent;
 
-#[test]
-fn fixed_and_dynamic() {
-    let mut suite = Suite::new("weighted_sum", Kernel::Sum);
+suites! {
+    fixed_and_dynamic: "weighted_sum", Sum;
+    scaled_and_summed: "weighted_sum, scaled and summed", Sum;
+}
+
+fn fixed_and_dynamic(suite: &mut Suite) {
     for n in [1, 7, 255, 256, 257, 5003] {
         let mut case = Case::new(format!("{n}"));
         case.param("x", &[n], 1.0).input("w", &[n], 1.0);
@@ -25,13 +28,10 @@ fn fixed_and_dynamic() {
             });
         }
     }
-    suite.finish();
 }
 
 /// Losses that are scaled and summed, an input of both among them.
-#[test]
-fn scaled_and_summed() {
-    let mut suite = Suite::new("weighted_sum, scaled and summed", Kernel::Sum);
+fn scaled_and_summed(suite: &mut Suite) {
     for n in [1, 67, 1031] {
         let mut case = Case::new(format!("{n}"));
         case.param("x", &[n], 1.0)
@@ -47,5 +47,4 @@ fn scaled_and_summed() {
             Ok(Made::new(g, &[loss]).loss(loss))
         });
     }
-    suite.finish();
 }
