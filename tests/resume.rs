@@ -24,49 +24,8 @@ use mdlm_engine::program::Step;
 use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
-fn resumed_is_unbroken(executor: Executor, steps: u64, stops: &[u64]) {
-    let device = executor.shared();
-    let dir = tempfile::tempdir().unwrap();
-    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
-    let config = config(steps);
-    start(device, &config, &whole, steps);
-    for (i, &stop) in stops.iter().enumerate() {
-        if i == 0 {
-            start(device, &config, &broken, stop);
-        } else {
-            let mut trainer = resume(device, &config, &broken).unwrap();
-            assert_eq!(trainer.steps_done(), stops[i - 1]);
-            let summary = run(&mut trainer, &broken, stop).unwrap();
-            assert_eq!((summary.step, summary.stopped), (stop, true));
-        }
-    }
-    let mut trainer = resume(device, &config, &broken).unwrap();
-    let summary = run(&mut trainer, &broken, steps).unwrap();
-    assert_eq!((summary.step, summary.stopped), (steps, false));
-
-    assert_same(&checkpoint(&whole, steps), &checkpoint(&broken, steps));
-    for file in ["log.jsonl", "config.toml", "loss.svg"] {
-        let read = |dir: &std::path::Path| fs::read_to_string(dir.join(file)).unwrap();
-        assert_eq!(read(&whole), read(&broken));
-    }
-    let rows = read_log(&whole.join("log.jsonl")).unwrap();
-    let measured: Vec<u64> = rows
-        .iter()
-        .filter(|row| row.val_ppl.is_some())
-        .map(|row| row.stats.step)
-        .collect();
-    let due: Vec<u64> = (1..=steps).filter(|s| s % 2 == 0 || *s == steps).collect();
-    assert_eq!((rows.len() as u64, measured), (steps, due));
-}
-
-#[test]
-fn resumed_is_unbroken_cpu() {
-    resumed_is_unbroken(Executor::CpuF32, 9, &[1, 4, 7]);
-}
-
-#[test]
-fn resumed_is_unbroken_gpu() {
-    resumed_is_unbroken(Executor::Gpu, 4, &[3]);
+mod resume {
+    mod unbroken;
 }
 
 #[test]

@@ -51,15 +51,13 @@ impl TrainConfig {
         });
         let quarter = self.model.length / 4;
         let cut = quarter >= SHORTEST && self.model.length.is_multiple_of(4);
-        let short = *self.training.short_length.get_or_insert(match cut {
-            true => quarter,
-            false => self.model.length,
-        });
-        let share = match fast && short < self.model.length {
+        let share = match fast && (cut || self.training.short_length.is_some()) {
             true => SHORT_SHARE,
             false => 0.0,
         };
-        self.training.short_share.get_or_insert(share);
+        if *self.training.short_share.get_or_insert(share) > 0.0 && cut {
+            self.training.short_length.get_or_insert(quarter);
+        }
     }
 
     /// Fills in what is absent as a saved run has it, which comes back filled in: one of a time before recipes has the
@@ -118,6 +116,13 @@ impl TrainConfig {
                 share,
                 "must be in [0, 1]",
             ));
+        }
+        if t.short_share.is_some_and(|share| share > 0.0) && t.short_length.is_none() {
+            let quarter = self.model.length / 4;
+            if quarter < SHORTEST || !self.model.length.is_multiple_of(4) {
+                let problem = "set training.short_length too: a quarter of model.length is no length of pieces";
+                return Err(Error::config("training.short_share", "above 0", problem));
+            }
         }
         if let Some(short) = t.short_length {
             let length = self.model.length;
