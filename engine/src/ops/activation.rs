@@ -1,7 +1,5 @@
 //! The activations of networks, for the operations that apply one.
 
-use crate::cpu::{Float, math};
-
 /// The activations that a network can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -14,24 +12,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    #[inline(always)]
-    pub(super) fn value<F: Float>(self, x: F) -> F {
-        match self {
-            Self::Silu => math::silu(x),
-            Self::GeluTanh => math::gelu(x),
-            Self::GeluErf => math::gelu_erf(x),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn slope<F: Float>(self, x: F) -> F {
-        match self {
-            Self::Silu => math::silu_backward(x),
-            Self::GeluTanh => math::gelu_backward(x),
-            Self::GeluErf => math::gelu_erf_backward(x),
-        }
-    }
-
     /// The flag of shaders that include `lib/activation`.
     pub(super) fn flag(self) -> &'static str {
         match self {
@@ -41,3 +21,35 @@ impl Activation {
         }
     }
 }
+
+/// Evaluates `$body` with `$value` and `$slope` as an activation's function and its derivative, over the numbers `F`:
+/// chosen outside of the body's loops, which then vectorise.
+macro_rules! with_activation {
+    ($activation:expr, |$value:ident, $slope:ident| $body:expr) => {
+        match $activation {
+            $crate::ops::Activation::Silu => {
+                let ($value, $slope) = (
+                    $crate::cpu::math::silu::<F>,
+                    $crate::cpu::math::silu_backward::<F>,
+                );
+                $body
+            }
+            $crate::ops::Activation::GeluTanh => {
+                let ($value, $slope) = (
+                    $crate::cpu::math::gelu::<F>,
+                    $crate::cpu::math::gelu_backward::<F>,
+                );
+                $body
+            }
+            $crate::ops::Activation::GeluErf => {
+                let ($value, $slope) = (
+                    $crate::cpu::math::gelu_erf::<F>,
+                    $crate::cpu::math::gelu_erf_backward::<F>,
+                );
+                $body
+            }
+        }
+    };
+}
+
+pub(super) use with_activation;

@@ -4,6 +4,7 @@ use crate::cpu::{Float, Io, for_rows, math};
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
 use crate::ops::Activation;
+use crate::ops::activation::with_activation;
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
@@ -114,11 +115,9 @@ impl Elementwise {
         }
         let x = io.read(0);
         match self {
-            Self::Activate(f) => for_rows(y, 1, |i, y| {
-                y.iter_mut()
-                    .zip(&x[i..])
-                    .for_each(|(y, &x)| *y = f.value(x))
-            }),
+            Self::Activate(f) => with_activation!(f, |value, _slope| for_rows(y, 1, |i, y| {
+                y.iter_mut().zip(&x[i..]).for_each(|(y, &x)| *y = value(x))
+            })),
             Self::Scale { factor, accumulate } => {
                 let factor = F::of(*factor);
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -147,10 +146,14 @@ impl Elementwise {
                 accumulate,
             } => {
                 let u = io.read(1);
-                for (i, y) in y.iter_mut().enumerate() {
-                    let old = if *accumulate { *y } else { F::ZERO };
-                    *y = old + f.slope(u[i]) * x[i];
+                if !*accumulate {
+                    y.fill(F::ZERO);
                 }
+                with_activation!(f, |_value, slope| for_rows(y, 1, |at, y| {
+                    for (i, y) in y.iter_mut().enumerate() {
+                        *y += slope(u[at + i]) * x[at + i];
+                    }
+                }));
             }
             Self::Zero => {}
         }

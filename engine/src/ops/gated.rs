@@ -6,6 +6,7 @@ use crate::cpu::{Float, Io, for_rows, for_rows2};
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
 use crate::ops::Activation;
+use crate::ops::activation::with_activation;
 use crate::ops::heads::{Heads, gradients, pass_gradients};
 use crate::program::Extent;
 use crate::{params, shader, twin};
@@ -74,9 +75,11 @@ impl Gated {
         for_rows(io.write(0), self.width, |first, y| {
             for (i, y) in y.chunks_exact_mut(self.width).enumerate() {
                 let (a, b) = (self.row(a, 0, first + i), self.row(b, 1, first + i));
-                for (j, y) in y.iter_mut().enumerate() {
-                    *y = self.activation.value(a[j]) * b[j];
-                }
+                with_activation!(self.activation, |value, _slope| {
+                    for (j, y) in y.iter_mut().enumerate() {
+                        *y = value(a[j]) * b[j];
+                    }
+                });
             }
         });
     }
@@ -133,10 +136,12 @@ impl GatedBackward {
         let (a, b, dy) = (io.read(0), io.read(1), io.read(2));
         let both = |row: usize, da: &mut [F], db: &mut [F]| {
             let (a, b) = (op.row(a, 0, row), op.row(b, 1, row));
-            for (j, &dy) in dy[row * op.width..][..op.width].iter().enumerate() {
-                da[j] = op.activation.slope(a[j]) * b[j] * dy;
-                db[j] = op.activation.value(a[j]) * dy;
-            }
+            with_activation!(op.activation, |value, slope| {
+                for (j, &dy) in dy[row * op.width..][..op.width].iter().enumerate() {
+                    da[j] = slope(a[j]) * b[j] * dy;
+                    db[j] = value(a[j]) * dy;
+                }
+            });
         };
         if op.strides[0] == 2 * op.width {
             let stride = op.strides[0];
