@@ -41,7 +41,7 @@ fn canvas(template: &str, tokenizer: &Tokenizer) -> mdlm::Result<Canvas> {
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let config = args.sampling.resolve()?;
+    let config = args.sampling.to_read()?;
     let device = args.device.open()?;
     let mut model = args.model.load(&device)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {

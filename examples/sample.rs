@@ -39,13 +39,14 @@ struct Args {
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let first = args.sampling.resolve()?;
+    let first = args.sampling.to_read()?;
     first.check_seeds(args.count)?;
     let device = args.device.open()?;
     let mut model = args.model.load(&device)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
+    let first = args.sampling.suited(first, &model);
     args.sampling.note_unread(&model);
     let length = args.length.unwrap_or(model.config().length);
     if !(1..=MAX_LENGTH).contains(&length) {

@@ -89,7 +89,7 @@ pub struct SampleArgs {
     /// Seed of the first sample; the next ones count up.
     #[arg(long)]
     seed: Option<u64>,
-    /// Divides the logits; 0: always the most probable token.
+    /// Divides the logits; 0: always the most probable token. To read text: 0.8 by default.
     #[arg(long)]
     temperature: Option<f64>,
     /// Draw among this many of the most probable tokens.
@@ -125,9 +125,38 @@ fn options() -> String {
     text
 }
 
+/// Settings for text to read, found by what an autoregressive model thinks of it (`docs/samplers.md`).
+const TO_READ: [&str; 2] = ["temperature=0.8", "sampler=entropy-bound"];
+const GAMMA: &str = "gamma=0.3";
+
 impl SampleArgs {
-    /// The settings: flag over --set over default.
+    /// The settings: flag over --set over the library's defaults, which follow the model's law.
     pub fn resolve(&self) -> mdlm::Result<SampleConfig> {
+        self.over(&[])
+    }
+
+    /// The settings of text to read: flag over --set over defaults that suit it.
+    pub fn to_read(&self) -> mdlm::Result<SampleConfig> {
+        let sampler = |set: &String| set.trim_start_matches("sampling.").starts_with("sampler=");
+        match self.sampler.is_some() || self.set.iter().any(sampler) {
+            true => self.over(&TO_READ[..1]),
+            false => self.over(&[&TO_READ[..], &[GAMMA]].concat()),
+        }
+    }
+
+    /// The settings for this model: an autoregressive one has a sampler of its own.
+    pub fn suited(&self, config: SampleConfig, model: &Model) -> SampleConfig {
+        match model.config().autoregressive() && self.sampler.is_none() && self.set.is_empty() {
+            true => SampleConfig {
+                sampler: SamplerKind::LEFT_TO_RIGHT,
+                options: Default::default(),
+                ..config
+            },
+            false => config,
+        }
+    }
+
+    fn over(&self, defaults: &[&str]) -> mdlm::Result<SampleConfig> {
         fn text<T: ToString>(flag: &Option<T>) -> Option<String> {
             flag.as_ref().map(T::to_string)
         }
@@ -141,7 +170,8 @@ impl SampleArgs {
             ("threshold", text(&self.threshold)),
         ];
         let mut all = TrainConfig::default();
-        for assignment in &self.set {
+        let given = self.set.iter().map(String::as_str);
+        for assignment in defaults.iter().copied().chain(given) {
             let assignment = assignment.trim_start_matches("sampling.");
             all.set(&format!("sampling.{assignment}"))?;
         }

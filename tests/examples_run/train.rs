@@ -195,7 +195,7 @@ fn samples_of(folder: &Path) {
     let parts = ["sampling.stride = 24", "1..24"];
     refused(&["--length", "25", "--set", "stride=24"], &parts);
     refused(
-        &["--sampler", "ddpm"],
+        &["--set", "sampler=ddpm"],
         &["sampling.sampler = ddpm", "ancestral", "remdm-loop"],
     );
     refused(
