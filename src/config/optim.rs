@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::{MAX_INTEGER, check, check_range};
 use crate::error::Result;
 
-/// Optimisers and their learning rates. What is absent is the recipe's, see [`TrainConfig::resolve`].
+/// Optimisers and their learning rates. What is absent is the recipe's, see [`TrainConfig::resolve`](super::TrainConfig::resolve).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {

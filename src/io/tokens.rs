@@ -1,6 +1,6 @@
 //! Tokenised blocks on disk (`*.tokens`), so that a corpus larger than memory can be trained on.
 //!
-//! Little-endian throughout: a header of [`HEADER`] bytes, `count` blocks of `length` ids of 2 or 4 bytes
+//! Little-endian throughout: a header of 144 bytes, `count` blocks of `length` ids of 2 or 4 bytes
 //! each and, if the header says so, `count` u32 with the number of leading tokens that count in each block.
 //! The header ends with its own SHA-256 and the file has the size that it promises, so that a file that is
 //! not ours, is of another version, was cut short or has a flipped bit in its header is refused when it is
