@@ -1,7 +1,7 @@
 // A canvas of tokens: what stands where, how sure the model was, and what happened in which step.
 
-/** Upper ends of the tints' ranges of probability. */
-const TINTS = [0.1, 0.3, 0.6, 0.9];
+/** Upper ends of the tints' ranges of probability; what is surer has none. */
+const TINTS = [0.1, 0.3, 0.6];
 const tint = (probability) => `p${TINTS.filter((end) => probability >= end).length}`;
 
 export class TokenView {
@@ -99,7 +99,7 @@ export class TokenView {
       span.className = "token mask";
       span.textContent = "·";
       span.title = "";
-      span.ariaLabel = "masked";
+      this.label(span, "masked");
       return;
     }
     const text = frame.pieces[i];
@@ -108,7 +108,7 @@ export class TokenView {
     const kinds = ["token"];
     if (this.frozen[i]) {
       kinds.push("frozen");
-    } else if (!Number.isNaN(sure)) {
+    } else if (sure < TINTS.at(-1)) {
       kinds.push(tint(sure));
     }
     if (end) {
@@ -123,7 +123,14 @@ export class TokenView {
     // what follows is another text
     span.textContent = end ? " ∎\n\n" : text;
     span.title = this.describe(i);
-    span.ariaLabel = `${end ? "end of story" : text.trim() || "space"}, ${this.frozen[i] ? "frozen" : percent(sure)}`;
+    this.label(span, `${end ? "end of story" : text.trim() || "space"}, ${this.frozen[i] ? "frozen" : percent(sure)}`);
+  }
+
+  /** Names a token that can be picked; plain text must not carry a name. */
+  label(span, name) {
+    if (this.onPick) {
+      span.ariaLabel = name;
+    }
   }
 
   describe(i) {

@@ -21,6 +21,11 @@ const BLUE_GREY: RGBColor = RGBColor(70, 110, 160);
 pub fn chart(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, bars).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    write(path, svg)
+}
+
+/// Writes a picture, unless it would replace one that was not drawn here.
+pub fn write(path: &Path, svg: String) -> anyhow::Result<()> {
     check(path)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod chart;
+pub mod lines;
 pub mod screen;
 
 use std::path::{Path, PathBuf};

@@ -111,6 +111,15 @@ impl TrainConfig {
             let problem = "is for masked diffusion with parameterization = subs, T = 0 and neither importance_sampling nor change_of_variables";
             return Err(Error::config("training.loss_weights", "flat", problem));
         }
+        let momentum = super::OptimConfig::default().momentum;
+        if self.optim.hidden == Some(HiddenUpdate::Adamw) && self.optim.momentum != momentum {
+            let problem = "has no effect; leave it out, or set optim.hidden to muon";
+            return Err(Error::config(
+                "optim.momentum",
+                self.optim.momentum,
+                problem,
+            ));
+        }
         if let Some(share) = t.short_share
             && !(0.0..=1.0).contains(&share)
         {

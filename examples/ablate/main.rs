@@ -1,6 +1,8 @@
 //! The paper's ablations at a size that a CPU trains in minutes: each prints a table with error bars
 //! and draws it. Runs are kept, so a command that was stopped goes on where it was.
 
+mod recipe;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -28,9 +30,9 @@ struct Args {
     /// Seeds to train with.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// Optimiser steps of a run, of 2,048 tokens each.
-    #[arg(long, default_value_t = 500)]
-    steps: u64,
+    /// Optimiser steps of a run, of 2,048 tokens each; recipes: 1500.
+    #[arg(long)]
+    steps: Option<u64>,
     /// Folder of the runs.
     #[arg(long, default_value = "runs/ablations")]
     out: PathBuf,
@@ -53,6 +55,8 @@ enum What {
     Times,
     /// MDLM against the autoregressive baseline.
     Ar,
+    /// Recipes of training against each other, over tokens and seconds; writes `docs/recipe.md`.
+    Recipe,
 }
 
 /// Settings of a variant over those of the base run.
@@ -95,10 +99,10 @@ impl Bench<'_> {
             config.set(setting)?;
         }
         config.seed = seed;
-        config.training.steps = self.args.steps;
+        config.training.steps = self.args.steps.unwrap_or(500);
         let found = checkpoint::newest_whole(&out)?;
         if let Some(dir) = &found
-            && TrainState::read(dir)?.step >= self.args.steps
+            && TrainState::read(dir)?.step >= self.args.steps.unwrap_or(500)
         {
             let saved = mdlm::io::settings::read(&dir.join(checkpoint::CONFIG))?;
             let ModelConfig {
@@ -121,7 +125,7 @@ impl Bench<'_> {
             Some(dir) => wait(Trainer::resume(&self.device, &config, corpus, dir))?,
             None => wait(Trainer::new(&self.device, &config, corpus))?,
         };
-        let bar = ProgressBar::new(self.args.steps);
+        let bar = ProgressBar::new(self.args.steps.unwrap_or(500));
         wait(trainer.run(&out, &mut |event: &Event| {
             if let Event::Step(s) = event {
                 bar.set_position(s.step);
@@ -208,7 +212,10 @@ fn table(title: &str, summaries: &[Summary], picture: &Path) -> anyhow::Result<(
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let mut base = TrainConfig::from_toml(include_str!("configs/stories.toml"))?;
+    if matches!(args.what, What::Recipe) {
+        return recipe::run(&args);
+    }
+    let mut base = TrainConfig::from_toml(include_str!("../configs/stories.toml"))?;
     // the paper's comparisons, by the reference's recipe
     base.set("optim.recipe=reference")?;
     base.set("optim.lr=1e-3")?;
@@ -241,6 +248,7 @@ fn run() -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     match args.what {
+        What::Recipe => Ok(()),
         What::Objectives => {
             let discrete = EvalConfig {
                 t_steps: 1000,
