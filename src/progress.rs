@@ -82,6 +82,18 @@ fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::E
 }
 
 /// What the driver wants next.
+///
+/// ```
+/// use mdlm::{Event, Flow};
+///
+/// // an observer that ends a run after its hundredth step
+/// let observer = |event: &Event| match event {
+///     Event::Step(stats) if stats.step >= 100 => Flow::Stop,
+///     _ => Flow::Continue,
+/// };
+/// # let progress = Event::Progress { what: "tokenizing", done: 1, total: 2 };
+/// # assert_eq!(observer(&progress), Flow::Continue);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Go on.
@@ -91,6 +103,24 @@ pub enum Flow {
 }
 
 /// Receives [`Event`]s; its answer may ask to stop.
+///
+/// ```
+/// use mdlm::{Event, Flow, Observer};
+///
+/// struct Losses(Vec<f64>);
+///
+/// impl Observer for Losses {
+///     fn event(&mut self, event: &Event) -> Flow {
+///         if let Event::Step(stats) = event {
+///             self.0.push(stats.loss);
+///         }
+///         Flow::Continue
+///     }
+/// }
+/// # let mut losses = Losses(Vec::new());
+/// # losses.event(&Event::Progress { what: "tokenizing", done: 1, total: 2 });
+/// # assert!(losses.0.is_empty());
+/// ```
 pub trait Observer {
     /// Called on the thread that does the work.
     fn event(&mut self, event: &Event) -> Flow;

@@ -1,6 +1,20 @@
 //! Perplexity with its standard error.
 
 /// Perplexity, or an upper bound on it, estimated.
+///
+/// ```
+/// use mdlm::Perplexity;
+///
+/// let found = Perplexity {
+///     ppl: 2.0f64.exp(),
+///     nats_per_token: 2.0,
+///     nats_std_err: Some(0.1),
+///     tokens: 4096,
+///     independent: 32,
+/// };
+/// let [low, high] = found.interval().unwrap();
+/// assert!(low < found.ppl && found.ppl < high);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Perplexity {
     /// exp of `nats_per_token`.

@@ -41,6 +41,16 @@ pub struct Choice {
 }
 
 /// Which positions a step fills: one of [`ALL`](super::ALL), or a declaration of one's own.
+///
+/// ```
+/// use mdlm::SamplerKind;
+///
+/// for kind in mdlm::rules::ALL {
+///     println!("{}: {}", kind.name, kind.summary);
+/// }
+/// assert!(SamplerKind::CONFIDENCE.has_steps && !SamplerKind::THRESHOLD.has_steps);
+/// assert_eq!(SamplerKind::THRESHOLD.options[0].key, "threshold");
+/// ```
 #[derive(Clone, Copy)]
 pub struct SamplerKind(pub &'static Declaration);
 
