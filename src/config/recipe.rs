@@ -1,4 +1,4 @@
-//! What a recipe makes of the settings that are left open. Figures: `docs/recipe.md`.
+//! What a recipe makes of the settings that are left open; `ablate -- recipe` compares them.
 
 use super::{HiddenUpdate, LossWeights, Parameterization, Recipe, TrainConfig};
 use crate::error::{Error, Result};

@@ -44,8 +44,6 @@ pub struct Trainer {
     pub(super) storage: Storage,
     pub(super) at: Progress,
     steps: Steps,
-    /// Tokens of a sequence that the training graph was built for.
-    length: usize,
     evaluator: Option<Evaluator>,
 }
 
@@ -138,7 +136,6 @@ impl Trainer {
             storage,
             at,
             steps: Steps::new(session, batches, at.step),
-            length,
             evaluator: None,
         })
     }
@@ -191,18 +188,16 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub async fn step_ahead(&mut self, until: u64) -> Result<StepStats> {
         let length = self.config.length_at(self.at.step);
-        if length != self.length {
-            let Self {
-                device,
-                backbone,
-                storage,
-                config,
-                objective,
-                ..
-            } = self;
-            self.steps.session =
-                session(device, backbone, storage, config, objective, length).await?;
-            self.length = length;
+        if length != self.steps.session.graph.call.options.length {
+            self.steps.session = session(
+                &self.device,
+                &self.backbone,
+                &self.storage,
+                &self.config,
+                &self.objective,
+                length,
+            )
+            .await?;
         }
         // the other graph is not built while steps of this one are on their way
         let until = match self.config.short_steps() {

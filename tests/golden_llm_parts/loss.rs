@@ -11,6 +11,7 @@ use mdlm::objective::beside_clean;
 use mdlm_engine::graph::{BACKWARD, FORWARD, GRADS, PARAMS, Session, Storage};
 use mdlm_engine::ops::{AdamwConfig, PARTS, RowLoss, Rule, SEGMENTS};
 use mdlm_engine::program::{Element, Step};
+use serde_json::Value;
 
 /// The pass of a fixture and how its graph is built.
 fn pass_of(fixture: &Fixture, model: &Pretrained) -> Option<(Pass, Options)> {
@@ -139,18 +140,20 @@ fn whole(executor: Executor, f32_bound: f64) -> f64 {
     }
 }
 
+/// A fixture that is JSON alone, and the model that it is about.
+async fn described(name: &str, executor: Executor) -> Option<(Value, Pretrained)> {
+    let json = FIXTURES.describe(name)?;
+    let folder = FIXTURES.folder_of(json["model_dir"].as_str().unwrap())?;
+    let model = load(executor.shared(), &folder, Element::F32).await;
+    Some((json, model.unwrap()))
+}
+
 /// The losses of a recipe's other settings: weights, schedules, what the sum is divided by, rows that predict what
 /// comes after them.
 pub async fn variants(name: &str, executor: Executor) {
-    let Some(json) = FIXTURES.describe(name) else {
+    let Some((json, model)) = described(name, executor).await else {
         return;
     };
-    let Some(folder) = FIXTURES.folder_of(json["model_dir"].as_str().unwrap()) else {
-        return;
-    };
-    let model = load(executor.shared(), &folder, Element::F32)
-        .await
-        .unwrap();
     let id = |key: &str| json[key].as_u64().unwrap() as u32;
     let mut report = Report::new(name, executor);
     for (variant, golden) in json["variants"].as_object().unwrap() {
@@ -187,15 +190,9 @@ pub async fn variants(name: &str, executor: Executor) {
 
 /// Dream's recipe: weights by the distance of what is known, rows that predict what comes after them.
 pub async fn cart(name: &str, executor: Executor) {
-    let Some(json) = FIXTURES.describe(name) else {
+    let Some((json, model)) = described(name, executor).await else {
         return;
     };
-    let Some(folder) = FIXTURES.folder_of(json["model_dir"].as_str().unwrap()) else {
-        return;
-    };
-    let model = load(executor.shared(), &folder, Element::F32)
-        .await
-        .unwrap();
     let batch = Batch::described(&json);
     let p = json["geo_p"].as_f64().unwrap();
     let recipe = Recipe {

@@ -33,6 +33,15 @@ pub(super) struct Place {
     pub stride: usize,
 }
 
+/// A parameter that Muon updates.
+pub(super) struct Matrix {
+    pub id: ParamId,
+    pub place: Place,
+    pub config: MuonConfig,
+    /// Times the learning rate.
+    pub rate: f64,
+}
+
 impl Place {
     /// Whether parts lie there transposed.
     fn transposed(self) -> bool {
@@ -106,40 +115,27 @@ struct Apply {
 
 impl Graph {
     /// Puts the momentum of a parameter among the matrices `x`.
-    pub(super) fn muon_momentum(
-        &mut self,
-        id: ParamId,
-        stats: Tensor,
-        x: Tensor,
-        place: Place,
-        config: MuonConfig,
-    ) -> Result<()> {
-        let [grad, m] = [GRADS, ADAM_M].map(|arena| self.param_in(id, arena));
+    pub(super) fn muon_momentum(&mut self, of: &Matrix, stats: Tensor, x: Tensor) -> Result<()> {
+        let [grad, m] = [GRADS, ADAM_M].map(|arena| self.param_in(of.id, arena));
         let op = Momentum {
-            place,
-            momentum: config.momentum,
+            place: of.place,
+            momentum: of.config.momentum,
         };
-        self.push(op, &[grad, stats], &[m, x], &[], Extent::Fixed(place.len()))
+        let n = Extent::Fixed(of.place.len());
+        self.push(op, &[grad, stats], &[m, x], &[], n)
     }
 
     /// Applies what [`Graph::orthogonalise`] made of them.
-    pub(super) fn muon_apply(
-        &mut self,
-        id: ParamId,
-        stats: Tensor,
-        x: Tensor,
-        place: Place,
-        config: MuonConfig,
-        rate: f64,
-    ) -> Result<()> {
-        let [w, ema] = [PARAMS, EMA].map(|arena| self.param_in(id, arena));
-        let [rows, cols] = place.shape;
+    pub(super) fn muon_apply(&mut self, to: &Matrix, stats: Tensor, x: Tensor) -> Result<()> {
+        let [w, ema] = [PARAMS, EMA].map(|arena| self.param_in(to.id, arena));
+        let [rows, cols] = to.place.shape;
         let op = Apply {
-            place,
-            rate: rate * (rows as f64 / cols as f64).max(1.0).sqrt(),
-            decay: rate * config.weight_decay,
+            place: to.place,
+            rate: to.rate * (rows as f64 / cols as f64).max(1.0).sqrt(),
+            decay: to.rate * to.config.weight_decay,
         };
-        self.push(op, &[x, stats], &[w, ema], &[], Extent::Fixed(place.len()))
+        let n = Extent::Fixed(to.place.len());
+        self.push(op, &[x, stats], &[w, ema], &[], n)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::graph::{GRADS, Graph, ParamId, Tensor};
 use crate::ops::adamw::AdamwConfig;
-use crate::ops::muon::{MuonConfig, Place};
+use crate::ops::muon::{Matrix, MuonConfig, Place};
 
 /// How a parameter is updated; `rate` multiplies the learning rate of the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,14 +31,6 @@ impl Rule {
     pub fn adamw(config: AdamwConfig) -> impl Fn(&str, &[usize]) -> Self {
         move |_, _| Self::Adamw { config, rate: 1.0 }
     }
-}
-
-/// A parameter that Muon updates.
-struct Matrix {
-    id: ParamId,
-    place: Place,
-    config: MuonConfig,
-    rate: f64,
 }
 
 impl Graph {
@@ -127,24 +119,15 @@ impl Graph {
         let matrices = batch[0].place.matrices(count);
         let x = matrices.activation(self, "muon");
         let mut first = 0;
-        for Matrix {
-            id, place, config, ..
-        } in &mut *batch
-        {
+        for matrix in &mut *batch {
+            let place = &mut matrix.place;
             (place.first, place.stride) = (first, matrices.stride());
             first += place.parts * matrices.stride();
-            self.muon_momentum(*id, stats, x, *place, *config)?;
+            self.muon_momentum(matrix, stats, x)?;
         }
         let x = self.orthogonalise(x, matrices)?;
         for matrix in batch {
-            self.muon_apply(
-                matrix.id,
-                stats,
-                x,
-                matrix.place,
-                matrix.config,
-                matrix.rate,
-            )?;
+            self.muon_apply(matrix, stats, x)?;
         }
         Ok(())
     }
