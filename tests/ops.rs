@@ -38,5 +38,7 @@ mod muon;
 #[allow(dead_code)] // what collects the cases instead of checking them
 #[path = "ops/mod.rs"]
 mod ops;
+#[path = "ops/optimiser.rs"]
+mod optimiser;
 
 use common::{case, suite};
