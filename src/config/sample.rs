@@ -108,7 +108,12 @@ impl SampleConfig {
     /// Refuses an option that no sampler has, a value outside its bounds, and one that the sampler would ignore.
     fn check_option(&self, key: &str, value: f64) -> Result<()> {
         let name = format!("sampling.{key}");
-        let choices = choices();
+        let mut choices = choices();
+        // a sampler that a program has brought may have others
+        let own = self.sampler.options.iter();
+        let others = own.filter(|own| choices.iter().all(|known| known.key != own.key));
+        let others: Vec<_> = others.copied().collect();
+        choices.extend(others);
         let Some(choice) = choices.iter().find(|choice| choice.key == key) else {
             let keys: Vec<_> = choices.iter().map(|choice| choice.key).collect();
             let problem = format!("no sampler has it; their options are {}", keys.join(", "));
@@ -128,5 +133,39 @@ impl SampleConfig {
             return Err(Error::config(name, value, problem));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Choice, Declaration};
+
+    const OWN: Choice = Choice {
+        key: "patience",
+        help: "",
+        default: 1.0,
+        whole: true,
+        holds: |x| x >= 1.0,
+        problem: "must be at least 1",
+    };
+    const MINE: SamplerKind = SamplerKind(&Declaration {
+        name: "mine",
+        options: &[OWN],
+        ..*SamplerKind::LEFT_TO_RIGHT.0
+    });
+
+    #[test]
+    fn a_sampler_of_ones_own_has_options_of_its_own() {
+        let config = SampleConfig {
+            sampler: MINE,
+            ..SampleConfig::default()
+        };
+        config.clone().with("patience", 3.0).validate().unwrap();
+        for (key, value) in [("patience", 0.0), ("patience", 1.5), ("gamma", 3.0)] {
+            assert!(config.clone().with(key, value).validate().is_err());
+        }
+        let other = SampleConfig::default().with("patience", 3.0);
+        assert!(other.validate().is_err());
     }
 }
