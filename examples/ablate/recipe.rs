@@ -1,5 +1,5 @@
-//! Recipes of training against each other: equal tokens, seeds and schedule. A run that was stopped goes on where it
-//! was, its seconds too.
+//! Recipes of training against each other: equal tokens, seeds and schedule. The curves are kept beside the page, so
+//! what was measured once is not trained again; a run that was stopped goes on where it was, its seconds too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -158,8 +158,9 @@ impl Field {
                 '_'
             }
         };
-        let out = args.out.join(name.chars().map(plain).collect::<String>());
-        let curve = out.join("curve.json");
+        let name: String = name.chars().map(plain).collect();
+        let out = args.out.join(&name);
+        let curve = beside(&args.pictures).join(name + ".json");
         let mut points = read(&curve);
         if points.last().is_some_and(|p| p.0 >= steps) {
             return Ok(points);
@@ -170,22 +171,17 @@ impl Field {
             None => wait(Trainer::new(device, &config, corpus))?,
         };
         points.retain(|p| p.0 <= trainer.steps_done());
-        let before = points.last().map_or(0.0, |p| p.1);
-        let (begin, mut validating) = (Instant::now(), 0.0);
-        let mut since = None;
+        let mut seconds = points.last().map_or(0.0, |p| p.1);
+        let mut pace = Pace::default();
         let bar = ProgressBar::new(steps);
         wait(trainer.run(&out, &mut |event: &Event| {
             match event {
-                Event::Step(s) => bar.set_position(s.step),
-                // training's seconds are those outside of validation
-                Event::Progress { .. } => {
-                    since.get_or_insert_with(Instant::now);
+                Event::Step(s) => {
+                    bar.set_position(s.step);
+                    pace.step();
                 }
                 Event::Validation { step, ppl, .. } => {
-                    validating += since
-                        .take()
-                        .map_or(0.0, |at: Instant| at.elapsed().as_secs_f64());
-                    let seconds = before + begin.elapsed().as_secs_f64() - validating;
+                    seconds += pace.take();
                     points.push((*step, seconds, *ppl));
                     let text = json!(points).to_string();
                     if let Err(e) = write_file(&curve, text.as_bytes()) {
@@ -200,6 +196,37 @@ impl Field {
         eprintln!("trained {}", out.display());
         Ok(points)
     }
+}
+
+/// How long steps take, whatever else the machine is doing.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+    steps: Vec<f64>,
+}
+
+impl Pace {
+    fn step(&mut self) {
+        let now = Instant::now();
+        let took = self.last.replace(now).map(|last| now - last);
+        self.steps.extend(took.map(|took| took.as_secs_f64()));
+    }
+
+    /// Seconds of the steps since the last validation: their number times the lower quartile of their times.
+    fn take(&mut self) -> f64 {
+        let mut steps = std::mem::take(&mut self.steps);
+        self.last = None;
+        steps.sort_by(f64::total_cmp);
+        // the first step of an interval has no beginning
+        steps
+            .get(steps.len() / 4)
+            .map_or(0.0, |took| took * (steps.len() + 1) as f64)
+    }
+}
+
+/// Folder of the curves and their pictures.
+fn beside(pictures: &Path) -> PathBuf {
+    pictures.with_file_name("recipe")
 }
 
 /// The validations that a run has left.
@@ -295,7 +322,7 @@ fn section(
         };
         let all: Vec<Line> = curves.iter().map(line).collect();
         let file = format!("recipe-{name}-{over}.svg");
-        let path: PathBuf = pictures.with_file_name("recipe").join(&file);
+        let path = beside(pictures).join(&file);
         lines(&path, name, [axis, "validation perplexity"], &all)?;
         writeln!(text, "\n![](recipe/{file})")?;
     }

@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask --help`.
 
 mod apt;
+mod axe;
 mod chromium;
 mod demo;
 mod package;

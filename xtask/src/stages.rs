@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{chromium, package, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, package, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ pub struct Tools {
     driver: Option<PathBuf>,
     wasm: Option<wasm::Toolchain>,
     chromium: Option<PathBuf>,
+    axe: Option<PathBuf>,
 }
 
 impl Tools {
@@ -53,6 +54,7 @@ impl Tools {
         }
         if stages.contains(&Stage::Web) {
             self.chromium = Some(chromium::set_up(consent)?);
+            self.axe = Some(axe::set_up(consent)?);
         }
         Ok(())
     }
@@ -89,9 +91,9 @@ impl Stage {
                 Some(toolchain) => toolchain.check(),
                 None => bail!("no toolchain for the browser"),
             },
-            Self::Web => match (&tools.wasm, &tools.chromium) {
-                (Some(toolchain), Some(chromium)) => web::test(toolchain, chromium),
-                _ => bail!("no toolchain for the browser, or no browser"),
+            Self::Web => match (&tools.wasm, &tools.chromium, &tools.axe) {
+                (Some(toolchain), Some(chromium), Some(axe)) => web::test(toolchain, chromium, axe),
+                _ => bail!("no toolchain for the browser, no browser, or no axe-core"),
             },
             Self::Package => package::check(),
             Self::Examples => run_command(&mut cargo("build --release --examples")),

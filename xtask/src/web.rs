@@ -46,10 +46,12 @@ pub fn serve(options: &Options, consent: Consent) -> Result<()> {
 }
 
 /// Runs the page's scenarios in a browser.
-pub fn test(toolchain: &Toolchain, chromium: &Path) -> Result<()> {
+pub fn test(toolchain: &Toolchain, chromium: &Path, axe: &Path) -> Result<()> {
     let site = build(toolchain)?;
     let pictures = target_dir().join("web-screenshots");
-    run(&mut checks("test", &site, chromium, &pictures))
+    run(checks("test", &site, chromium, &pictures)
+        .arg("--axe")
+        .arg(axe))
 }
 
 /// Measures the page.

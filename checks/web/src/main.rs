@@ -15,6 +15,7 @@ mod site;
 use std::path::PathBuf;
 
 use clap::Parser;
+use site::Bench;
 
 /// What all commands need.
 #[derive(clap::Args)]
@@ -36,6 +37,9 @@ enum Command {
     Test {
         #[command(flatten)]
         common: Common,
+        /// `axe.min.js` of axe-core
+        #[arg(long)]
+        axe: PathBuf,
         /// Only scenarios whose name contains this
         #[arg(long, default_value = "")]
         only: String,
@@ -63,9 +67,10 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Test { common, only } => {
-            scenarios::run(&common.site, &common.chromium, &common.out, &only)
-        }
+        Command::Test { common, axe, only } => scenarios::run(
+            &Bench::new(&common.site, &common.chromium, &common.out, &axe)?,
+            &only,
+        ),
         Command::Figures { common, tokenizer } => {
             figures::run(&common.site, &common.chromium, &tokenizer)
         }

@@ -22,7 +22,9 @@ pub const RUN: Duration = Duration::from_secs(600);
 pub struct Bench {
     site: PathBuf,
     chromium: PathBuf,
-    out: PathBuf,
+    /// Where pictures go.
+    pub out: PathBuf,
+    axe: String,
     /// Folder that holds the models `mdlm` and `ar`.
     pub models: TempDir,
     /// The diffusion model's files.
@@ -31,13 +33,14 @@ pub struct Bench {
 
 impl Bench {
     /// Trains the small models and writes them.
-    pub fn new(site: &Path, chromium: &Path, out: &Path) -> Result<Self> {
+    pub fn new(site: &Path, chromium: &Path, out: &Path, axe: &Path) -> Result<Self> {
         ensure!(
             site.join("index.html").is_file(),
             "no page in {}",
             site.display()
         );
         std::fs::create_dir_all(out)?;
+        let axe = std::fs::read_to_string(axe).with_context(|| axe.display().to_string())?;
         let folder = tempfile::tempdir()?;
         let mdlm = wait(models::trained(ModelKind::Dit, 150)?.publish(Precision::F16))?;
         let ar = wait(models::trained(ModelKind::Ar, 60)?.publish(Precision::F16))?;
@@ -47,6 +50,7 @@ impl Bench {
             site: site.to_owned(),
             chromium: chromium.to_owned(),
             out: out.to_owned(),
+            axe,
             models: folder,
             mdlm,
         })
@@ -73,9 +77,19 @@ impl Bench {
             server: self.serve(models)?,
             browser: Browser::start(&self.chromium, webgpu)?,
             out: self.out.clone(),
+            axe: self.axe.clone(),
         })
     }
 }
+
+/// What axe-core has to say: rule and elements.
+const AXE: &str = "(async () => {
+    const { violations, passes } = await axe.run();
+    return {
+        violations: violations.map((v) => `${v.id} (${v.help}): ${v.nodes.map((n) => n.html.slice(0, 120)).join(' | ')}`),
+        contrasts: passes.find((p) => p.id === 'color-contrast')?.nodes.length ?? 0,
+    };
+})()";
 
 /// One browser on one server.
 pub struct Visit {
@@ -84,6 +98,7 @@ pub struct Visit {
     /// The browser.
     pub browser: Browser,
     out: PathBuf,
+    axe: String,
 }
 
 impl Visit {
@@ -161,6 +176,17 @@ impl Visit {
     pub fn picture(&mut self, name: &str) -> Result<()> {
         let path = self.out.join(format!("{name}.png"));
         self.browser.screenshot(&path)
+    }
+
+    /// Fails if axe-core finds what keeps someone from using the page as it is now; returns the number of
+    /// elements whose contrast it could judge.
+    pub fn accessible(&mut self) -> Result<u64> {
+        let axe = self.axe.clone();
+        self.browser.eval(&format!("{axe}; 0"))?;
+        let found = self.browser.eval(AXE)?;
+        let violations = found["violations"].as_array().context("no violations")?;
+        ensure!(violations.is_empty(), "axe-core: {}", found["violations"]);
+        found["contrasts"].as_u64().context("no contrasts")
     }
 
     /// Fails if anything went to another origin, onto the console as an error, or against the policy;

@@ -1,6 +1,5 @@
 //! What the page must do.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -43,17 +42,16 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 ];
 
 /// Runs the scenarios whose names contain `only`.
-pub fn run(site: &Path, chromium: &Path, out: &Path, only: &str) -> Result<()> {
+pub fn run(bench: &Bench, only: &str) -> Result<()> {
     let chosen: Vec<_> = SCENARIOS
         .iter()
         .filter(|(name, _)| name.contains(only))
         .collect();
     ensure!(!chosen.is_empty(), "no scenario is called {only}");
-    let bench = Bench::new(site, chromium, out)?;
     let mut failed = Vec::new();
     for (name, scenario) in chosen {
         let begin = Instant::now();
-        let outcome = scenario(&bench);
+        let outcome = scenario(bench);
         let seconds = begin.elapsed().as_secs_f64();
         match outcome {
             Ok(note) => println!("ok     {name} ({seconds:.1} s) {note}"),
@@ -64,7 +62,7 @@ pub fn run(site: &Path, chromium: &Path, out: &Path, only: &str) -> Result<()> {
         }
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    println!("Pictures are in {}", out.display());
+    println!("Pictures are in {}", bench.out.display());
     Ok(())
 }
 
