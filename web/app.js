@@ -98,13 +98,14 @@ async function restart(device) {
 
 // Loading
 
-function showDevice({ kind, hardware, name, adapter, reason }) {
+function showDevice({ kind, hardware, name, adapter, reason, threads }) {
   const line = $("device");
   line.dataset.kind = kind === "cpu" ? "cpu" : hardware ? "hardware" : "software";
+  const shared = threads > 1 ? `, with ${threads} threads` : "";
   const gpu = adapter || name || "adapter without a name";
   $("device-text").textContent =
     kind === "cpu"
-      ? `Computing on the CPU, in the browser's WebAssembly (${reason})`
+      ? `Computing on the CPU, in the browser's WebAssembly${shared} (${reason})`
       : hardware
         ? `Computing on your GPU through WebGPU: ${gpu}`
         : `Computing through WebGPU on a software driver, not on hardware: ${gpu}`;
@@ -199,7 +200,7 @@ async function load(device, current) {
   let started;
   try {
     $("loading").hidden = false;
-    started = await engine.start(device);
+    started = await engine.start(device, app.module);
   } catch (error) {
     if (!current()) {
       return false;
@@ -464,7 +465,8 @@ $("settings").addEventListener("change", ({ target }) => {
 });
 
 async function main() {
-  const { auto } = readAddress();
+  const { auto, module } = readAddress();
+  app.module = module;
   showSteps();
   $("ar-pane").hidden = !$("compare").checked;
   alpha.line("alpha", [[1, 0], [0, 1]]);

@@ -9,8 +9,8 @@ export class Engine {
     this.waiting = new Map();
   }
 
-  /** Starts a fresh worker; whatever the old one was doing fails as cancelled. */
-  start(device) {
+  /** Starts a fresh worker, with the library's module of that name or the fastest; whatever the old one was doing fails as cancelled. */
+  start(device, module) {
     this.end("cancelled", "the computation was started again");
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.worker = worker;
@@ -19,7 +19,7 @@ export class Engine {
       event.preventDefault();
       this.end("worker", `the worker failed: ${event.message || "it could not be loaded"}`);
     };
-    return this.call("start", { device });
+    return this.call("start", { device, module });
   }
 
   /** Calls the worker; the promise has `id`, with which it can be stopped. */

@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const NUMBERS = ["steps", "temperature", "top_p", "length", "seed"];
+const MODULES = ["plain", "relaxed", "threads"];
 const DEVICES = ["auto", "webgpu", "cpu"];
 const MAX_PROMPT = 4000;
 
@@ -30,7 +31,8 @@ export function readAddress() {
   }
   $("prompt").value = (text ?? "").slice(0, MAX_PROMPT);
   $("compare").checked = query.get("compare") !== "0";
-  return { auto: query.get("run") !== "0" };
+  const module = MODULES.find((name) => name === query.get("module"));
+  return { auto: query.get("run") !== "0", module };
 }
 
 /** Offers the library's samplers; the chosen one is the one before, that of the address, or the usual one. */

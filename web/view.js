@@ -94,6 +94,12 @@ export class TokenView {
   paint(i, frame, fresh) {
     const span = this.spans[i];
     const token = frame.tokens[i];
+    // most of them stay as they are from step to step, and setting a text lays out the page anew
+    const state = [token, frame.pieces[i], frame.probability[i], frame.when[i], this.frozen[i], fresh].join();
+    if (span.state === state) {
+      return;
+    }
+    span.state = state;
     span.dataset.token = token;
     if (token === this.vocabulary.mask) {
       span.className = "token mask";

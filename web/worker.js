@@ -1,10 +1,13 @@
 // Runs the library: everything that computes happens here, so that the page never waits.
 // Messages in: {id, type, ...}; out: {id, ok | error} once, and events {event, ...} in between.
 
-import init, { Device, Model, Sampler, Trainer, reportPanics, samplers, version } from "./wasm/mdlm.js";
 import { fetchChecked, fetchJson } from "./files.js";
+import { loadLibrary } from "./modules.js";
 
 const FILES = ["config.json", "model.safetensors", "tokenizer.json"];
+
+/** The library's classes and functions, once it is loaded. */
+let Model, Sampler, Trainer;
 
 /** Owned by the worker: wasm objects by the names that the page gives them. */
 const state = { device: null, models: {}, cards: {}, trainer: null, stop: new Set() };
@@ -44,16 +47,19 @@ async function watched(work) {
 }
 
 const handlers = {
-  async start({ device }) {
+  async start({ device, module }) {
     post("progress", { what: "module", done: 0, total: 1 });
-    await init({ module_or_path: new URL("./wasm/mdlm_bg.wasm", import.meta.url) });
-    reportPanics();
-    state.device = await Device.open(device);
-    const info = state.device.info();
+    const adapter = device === "cpu" ? null : await navigator.gpu?.requestAdapter();
+    const onGpu = adapter && (device === "webgpu" || !adapter.info?.isFallbackAdapter);
+    const { library, name, threads } = await loadLibrary(module, onGpu);
+    ({ Model, Sampler, Trainer } = library);
+    library.reportPanics();
+    state.device = await library.Device.open(device);
+    const info = { ...state.device.info(), module: name, threads };
     if (info.kind === "webgpu") {
-      info.adapter = await adapterName();
+      info.adapter = adapterName(adapter);
     }
-    return { version: version(), samplers: samplers(), info };
+    return { version: library.version(), samplers: library.samplers(), info };
   },
 
   async load({ name }) {
@@ -226,8 +232,7 @@ function model(name) {
 }
 
 /** What the browser tells of the adapter; the library sees no name. */
-async function adapterName() {
-  const adapter = await navigator.gpu?.requestAdapter();
+function adapterName(adapter) {
   const { vendor, architecture, description } = adapter?.info ?? {};
   return [vendor, architecture, description].filter(Boolean).join(" ");
 }

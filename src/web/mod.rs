@@ -9,6 +9,8 @@ mod model;
 mod sampler;
 mod sampler_types;
 mod samplers;
+#[cfg(target_feature = "atomics")]
+mod threads;
 mod trainer;
 mod types;
 

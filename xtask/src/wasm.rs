@@ -11,6 +11,59 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The library for browsers that can do more or less; the page loads the last one that its browser can run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Module {
+    /// SIMD, which every browser that has WebGPU has had for years.
+    Plain,
+    /// And relaxed SIMD: multiply and add in one instruction.
+    Relaxed,
+    /// And memory that threads share, where the page is isolated from other origins.
+    Threads,
+}
+
+impl Module {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Relaxed, Self::Threads];
+
+    /// Its folder on the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Relaxed => "relaxed",
+            Self::Threads => "threads",
+        }
+    }
+
+    /// Flags of the compiler, in TOML.
+    fn flags(self) -> String {
+        let features = match self {
+            Self::Plain => "+simd128",
+            Self::Relaxed => "+simd128,+relaxed-simd",
+            Self::Threads => "+simd128,+relaxed-simd,+atomics,+bulk-memory",
+        };
+        let linker: &[&str] = match self {
+            Self::Plain | Self::Relaxed => &[],
+            // a thread has a stack and thread-local variables of its own in the memory that it is given
+            Self::Threads => &[
+                "--shared-memory",
+                "--import-memory",
+                "--max-memory=4294967296",
+                "--export=__wasm_init_tls",
+                "--export=__tls_size",
+                "--export=__tls_align",
+                "--export=__tls_base",
+            ],
+        };
+        let linker = linker.iter().map(|flag| format!("-Clink-arg={flag}"));
+        let all: Vec<String> = [format!("-Ctarget-feature={features}")]
+            .into_iter()
+            .chain(linker)
+            .collect();
+        format!("{all:?}")
+    }
+}
+
 /// A compiler that has the target's standard library, or can build it.
 pub enum Toolchain {
     /// The compiler that Cargo uses anyway.
@@ -20,22 +73,23 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// Finds a compiler for the target, or gets one.
+    /// Finds a compiler for the target, and the source of its standard library, or gets one.
     pub fn set_up(consent: Consent) -> Result<Self> {
-        if has_target()? {
+        if has_target()? && has_source()? {
             return Ok(Self::Default);
         }
         let folder = cache_dir()?.join("rustc-web");
         if folder.exists() {
             return Ok(Self::Debian(folder));
         }
-        let added = rustup::add("target", TARGET, consent);
-        if added.is_ok() && has_target()? {
+        let added = rustup::add("target", TARGET, consent)
+            .and_then(|()| rustup::add("component", "rust-src", consent));
+        if added.is_ok() && has_target()? && has_source()? {
             return Ok(Self::Default);
         }
         if !apt::available() {
             added?;
-            bail!("the compiler that Cargo uses still lacks the target {TARGET}");
+            bail!("the compiler that Cargo uses still lacks the target {TARGET}, or rust-src");
         }
         consent.ask(&format!(
             "To be unpacked into {} (nothing is installed): Debian's rustc-web, 850 MB",
@@ -46,18 +100,16 @@ impl Toolchain {
     }
 
     /// Compiles the library for the browser and returns the module.
-    pub fn build(&self) -> Result<PathBuf> {
-        let folder = target_dir().join("wasm");
+    pub fn build(&self, module: Module) -> Result<PathBuf> {
+        let folder = target_dir().join("wasm").join(module.name());
         let mut build =
             cargo("rustc --package mdlm --lib --crate-type cdylib --profile wasm-release");
         build
             .args(["--target", TARGET, "--target-dir"])
             .arg(&folder);
-        // Every browser that has WebGPU has had it for years.
-        build.arg("--config").arg(format!(
-            "target.{TARGET}.rustflags=[\"-C\", \"target-feature=+simd128\"]"
-        ));
-        self.configure(&mut build)?;
+        let flags = format!("target.{TARGET}.rustflags={}", module.flags());
+        build.arg("--config").arg(flags);
+        self.configure(&mut build, module)?;
         if let Self::Debian(_) = self {
             build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker()?);
         }
@@ -75,14 +127,17 @@ impl Toolchain {
         check
             .arg("--target-dir")
             .arg(target_dir().join("wasm-check"));
-        self.configure(&mut check)?;
+        self.configure(&mut check, Module::Plain)?;
         run(&mut check)
     }
 
-    fn configure(&self, cargo: &mut Command) -> Result<()> {
+    fn configure(&self, cargo: &mut Command, module: Module) -> Result<()> {
         if let Self::Debian(folder) = self {
-            cargo.args(["-Z", "build-std=std,panic_abort"]);
             cargo.env("RUSTC", write_wrapper(folder)?);
+        }
+        // The standard library that comes with a compiler knows of no threads on this target.
+        if matches!(self, Self::Debian(_)) || module == Module::Threads {
+            cargo.args(["-Z", "build-std=std,panic_abort"]);
             // `-Z` options on a stable compiler.
             cargo.env("RUSTC_BOOTSTRAP", "1");
         }
@@ -110,6 +165,12 @@ fn has_target() -> Result<bool> {
     Ok(libraries
         .filter_map(|entry| entry.ok())
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-")))
+}
+
+fn has_source() -> Result<bool> {
+    let sysroot = output(&mut command("rustc", ["--print", "sysroot"]))?;
+    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/std");
+    Ok(source.is_dir())
 }
 
 fn unpack(folder: &Path) -> Result<()> {

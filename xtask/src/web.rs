@@ -2,7 +2,7 @@
 
 use crate::chromium;
 use crate::shell::{Consent, cargo, command, on_path, root, run, target_dir};
-use crate::wasm::Toolchain;
+use crate::wasm::{Module, Toolchain};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::Write;
@@ -90,7 +90,6 @@ fn checks(task: &str, site: &Path, chromium: &Path, out: &Path) -> Command {
 
 /// Builds the page into a folder that any static host can serve.
 pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
-    let library = toolchain.build()?;
     let site = target_dir().join("web");
     if site.exists() {
         fs::remove_dir_all(&site)?;
@@ -100,11 +99,19 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     let text = fs::read_to_string(root().join("corpora/tinyshakespeare.txt"))?;
     let end = text.floor_char_boundary(SAMPLE_BYTES);
     fs::write(site.join("sample.txt"), &text[..end])?;
-    let out = site.join("wasm");
+    for module in Module::ALL {
+        add_module(toolchain, module, &site.join("wasm").join(module.name()))?;
+    }
+    Ok(site)
+}
+
+/// Compiles a module and puts it into a folder, with its JavaScript.
+fn add_module(toolchain: &Toolchain, module: Module, out: &Path) -> Result<()> {
+    let library = toolchain.build(module)?;
     // The generator is compiled with what the other stages have compiled.
     run(cargo("run --release --package mdlm-bindgen --")
         .arg(&library)
-        .arg(&out))?;
+        .arg(out))?;
     let module = out.join("mdlm_bg.wasm");
     optimise(&module)?;
     let packed = packed(&module)?;
@@ -116,7 +123,7 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     if packed > MAX_PACKED {
         bail!("the module has {packed} bytes packed; at most {MAX_PACKED} are accepted");
     }
-    Ok(site)
+    Ok(())
 }
 
 /// The version of Binaryen's optimiser, if it is installed.

@@ -18,6 +18,9 @@ use crate::models;
 /// After how long without an answer something hangs, on the busiest machine.
 pub const RUN: Duration = Duration::from_secs(600);
 
+/// The modules of the page, each with other instructions or more threads.
+pub const MODULES: [&str; 3] = ["plain", "relaxed", "threads"];
+
 /// Everything that the scenarios share.
 pub struct Bench {
     site: PathBuf,

@@ -79,6 +79,17 @@ impl<F: Float> Cpu<F> {
         phases: &[Phase],
         run: fn(&dyn Twin, &mut Io<'_, F>),
     ) -> Result<()> {
+        // on a thread of the pool, where the loops of the twins begin without waking one
+        rayon::scope(|_| self.run_here(memory, step, phases, run))
+    }
+
+    fn run_here(
+        &mut self,
+        memory: &mut Memory<F>,
+        step: &Step,
+        phases: &[Phase],
+        run: fn(&dyn Twin, &mut Io<'_, F>),
+    ) -> Result<()> {
         let Self {
             calls,
             buffers,

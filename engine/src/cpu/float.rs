@@ -108,22 +108,22 @@ macro_rules! common {
         fn min(self, other: Self) -> Self {
             if self < other { self } else { other }
         }
-        fn gemm(
-            dst: &mut MatMut<'_, Self>,
-            lhs: MatRef<'_, Self>,
-            rhs: MatRef<'_, Self>,
-            accumulate: bool,
-            alpha: Self,
-            parallel: bool,
-        ) {
-            super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
-        }
     };
 }
 
 impl Float for f64 {
     common!(f64);
     fn round_to(_: Element, _: &mut [Self]) {}
+    fn gemm(
+        dst: &mut MatMut<'_, Self>,
+        lhs: MatRef<'_, Self>,
+        rhs: MatRef<'_, Self>,
+        accumulate: bool,
+        alpha: Self,
+        parallel: bool,
+    ) {
+        super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
+    }
     fn erf(self) -> Self {
         libm::erf(self)
     }
@@ -137,6 +137,20 @@ impl Float for f32 {
     common!(f32);
     fn erf(self) -> Self {
         libm::erff(self)
+    }
+    fn gemm(
+        dst: &mut MatMut<'_, Self>,
+        lhs: MatRef<'_, Self>,
+        rhs: MatRef<'_, Self>,
+        accumulate: bool,
+        alpha: Self,
+        parallel: bool,
+    ) {
+        #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+        if super::relaxed::suits(dst.rows) {
+            return super::relaxed::product(dst, lhs, rhs, accumulate, alpha, parallel);
+        }
+        super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
     }
     fn round_to(element: Element, data: &mut [Self]) {
         if element.size() < 4 {

@@ -4,20 +4,20 @@
 /// A matrix view: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, F> {
-    data: &'a [F],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
+    pub(super) data: &'a [F],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row_stride: usize,
+    pub(super) col_stride: usize,
 }
 
 /// A mutable matrix view with contiguous rows.
 #[derive(Debug)]
 pub struct MatMut<'a, F> {
-    data: &'a mut [F],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
+    pub(super) data: &'a mut [F],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row_stride: usize,
 }
 
 fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
@@ -41,6 +41,17 @@ impl<'a, F> MatRef<'a, F> {
             cols,
             row_stride,
             col_stride: 1,
+        }
+    }
+
+    /// The rows from `first` on.
+    #[cfg(any(test, all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
+    pub(super) fn rows_from(self, first: usize) -> Self {
+        let begin = (first * self.row_stride).min(self.data.len());
+        Self {
+            data: &self.data[begin..],
+            rows: self.rows - first,
+            ..self
         }
     }
 

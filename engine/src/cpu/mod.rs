@@ -8,6 +8,8 @@ mod io;
 pub mod math;
 mod memory;
 mod par;
+#[cfg(any(test, all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
+mod relaxed;
 
 pub use executor::{Call, Cpu, Program, Twin};
 pub use float::{Float, gemm};

@@ -1,14 +1,12 @@
-//! Rows in parallel: rayon natively, a plain loop on wasm. Work is split in fixed pieces, so a
-//! result never depends on the number of threads.
+//! Rows in parallel, on rayon's threads; in a browser that shares no memory that is the one there is. Work is split
+//! in fixed pieces, so a result never depends on the number of threads.
 
 use super::Float;
+use rayon::prelude::*;
 
-/// Threads that share the work: those of rayon's current pool, 1 on wasm.
+/// Threads that share the work: those of rayon's current pool.
 pub fn threads() -> usize {
-    #[cfg(not(target_arch = "wasm32"))]
-    return rayon::current_num_threads();
-    #[cfg(target_arch = "wasm32")]
-    1
+    rayon::current_num_threads()
 }
 
 /// Elements below which a loop is not worth splitting.
@@ -22,15 +20,7 @@ fn block_rows(width: usize) -> usize {
 pub fn for_rows<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
     let block = block_rows(width);
     let run = |i: usize, rows: &mut [T]| pulp::Arch::new().dispatch(|| f(i * block, rows));
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        out.par_chunks_mut(block * width)
-            .enumerate()
-            .for_each(|(i, rows)| run(i, rows));
-    }
-    #[cfg(target_arch = "wasm32")]
-    out.chunks_mut(block * width)
+    out.par_chunks_mut(block * width)
         .enumerate()
         .for_each(|(i, rows)| run(i, rows));
 }
@@ -46,17 +36,8 @@ pub fn for_rows2<A: Send, B: Send>(
     let block = block_rows(width_a.max(width_b));
     let run =
         |i: usize, a: &mut [A], b: &mut [B]| pulp::Arch::new().dispatch(|| f(i * block, a, b));
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        a.par_chunks_mut(block * width_a)
-            .zip(b.par_chunks_mut(block * width_b))
-            .enumerate()
-            .for_each(|(i, (a, b))| run(i, a, b));
-    }
-    #[cfg(target_arch = "wasm32")]
-    a.chunks_mut(block * width_a)
-        .zip(b.chunks_mut(block * width_b))
+    a.par_chunks_mut(block * width_a)
+        .zip(b.par_chunks_mut(block * width_b))
         .enumerate()
         .for_each(|(i, (a, b))| run(i, a, b));
 }
@@ -67,21 +48,10 @@ pub fn for_rows4<T: Send>(
     f: impl Fn(usize, [&mut [T]; 4]) + Sync + Send,
 ) {
     let run = |i: usize, parts: [&mut [T]; 4]| pulp::Arch::new().dispatch(|| f(i * GRAIN, parts));
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        a.par_chunks_mut(GRAIN)
-            .zip(b.par_chunks_mut(GRAIN))
-            .zip(c.par_chunks_mut(GRAIN))
-            .zip(d.par_chunks_mut(GRAIN))
-            .enumerate()
-            .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
-    }
-    #[cfg(target_arch = "wasm32")]
-    a.chunks_mut(GRAIN)
-        .zip(b.chunks_mut(GRAIN))
-        .zip(c.chunks_mut(GRAIN))
-        .zip(d.chunks_mut(GRAIN))
+    a.par_chunks_mut(GRAIN)
+        .zip(b.par_chunks_mut(GRAIN))
+        .zip(c.par_chunks_mut(GRAIN))
+        .zip(d.par_chunks_mut(GRAIN))
         .enumerate()
         .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
 }
@@ -96,21 +66,10 @@ pub fn for_each_row<A: Send, B: Send>(
     let run = |row: usize, a: &mut A, rest: [&mut B; 3]| {
         pulp::Arch::new().dispatch(|| f(row, a, rest));
     };
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        a.par_iter_mut()
-            .zip(b.par_iter_mut())
-            .zip(c.par_iter_mut())
-            .zip(d.par_iter_mut())
-            .enumerate()
-            .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
-    }
-    #[cfg(target_arch = "wasm32")]
-    a.iter_mut()
-        .zip(b)
-        .zip(c)
-        .zip(d)
+    a.par_iter_mut()
+        .zip(b.par_iter_mut())
+        .zip(c.par_iter_mut())
+        .zip(d.par_iter_mut())
         .enumerate()
         .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
 }
@@ -151,13 +110,7 @@ fn blocks<T: Send, const N: usize>(
         move || blocks(first, half, left, sizes, f),
         move || blocks(first + half, count - half, right, sizes, f),
     );
-    #[cfg(not(target_arch = "wasm32"))]
     rayon::join(a, b);
-    #[cfg(target_arch = "wasm32")]
-    {
-        a();
-        b();
-    }
 }
 
 fn unzip<A, const N: usize>(pairs: [(A, A); N]) -> ([A; N], [A; N]) {
@@ -184,15 +137,7 @@ pub fn sum_rows<F: Float>(
             }
         });
     };
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        out.par_chunks_mut(piece)
-            .enumerate()
-            .for_each(|(i, out)| run(i, out));
-    }
-    #[cfg(target_arch = "wasm32")]
-    out.chunks_mut(piece)
+    out.par_chunks_mut(piece)
         .enumerate()
         .for_each(|(i, out)| run(i, out));
 }

@@ -19,7 +19,13 @@ pub(super) fn webgpu_equals_native(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(true)?;
     visit.open("?run=0&device=cpu&compare=0")?;
     visit.ready()?;
-    let (worst, adapter) = difference(&mut visit, &mut model, "webgpu", &open.tokens(mask))?;
+    let (worst, adapter) = difference(
+        &mut visit,
+        &mut model,
+        "webgpu",
+        "plain",
+        &open.tokens(mask),
+    )?;
     ensure!(worst > 0.0 && worst < TOLERANCE, "logits differ by {worst}");
     let mut chosen = None;
     for seed in 1..40 {

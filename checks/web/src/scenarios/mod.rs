@@ -90,26 +90,35 @@ fn settings(seed: u64) -> SampleConfig {
 const LOGITS: &str = "(async () => {
     const { Engine } = await import('./engine.js');
     const engine = new Engine(() => {});
-    const { info } = await engine.start('DEVICE');
+    const { info } = await engine.start('DEVICE', MODULE);
     const { info: model } = await engine.call('load', { name: 'mdlm' });
     const logits = await engine.call('logits', { name: 'mdlm', tokens: Uint32Array.from(TOKENS), t: 0 });
     engine.end('cancelled', 'done');
-    return { kind: info.kind, hardware: info.hardware, adapter: info.adapter ?? '', logits: Array.from(logits) };
+    return { kind: info.kind, module: info.module, threads: info.threads, hardware: info.hardware, adapter: info.adapter ?? '', logits: Array.from(logits) };
 })()";
 
-/// Largest difference of logits between the page on a device and the native twin.
+/// Largest difference of logits between a module of the page on a device and the native twin.
 fn difference(
     visit: &mut Visit,
     model: &mut Model,
     device: &str,
+    module: &str,
     tokens: &[u32],
 ) -> Result<(f64, String)> {
     let code = LOGITS
         .replace("DEVICE", device)
+        .replace("MODULE", &format!("'{module}'"))
         .replace("TOKENS", &format!("{tokens:?}"));
     let found = visit.browser.eval(&code)?;
     let kind = if device == "cpu" { "cpu" } else { "webgpu" };
     ensure!(found["kind"] == kind, "computed on {}", found["kind"]);
+    ensure!(found["module"] == module, "computed by {}", found["module"]);
+    let shared = found["threads"].as_u64() > Some(1);
+    ensure!(
+        shared == (module == "threads"),
+        "{module}: {} threads",
+        found["threads"]
+    );
     let logits = numbers(&found["logits"])?;
     let expected = wait(model.logits(tokens, &[0.0]))?;
     ensure!(logits.len() == expected.len(), "{} logits", logits.len());
