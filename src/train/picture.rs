@@ -79,7 +79,7 @@ fn draw(
     };
     chart
         .draw_series(LineSeries::new(smoothed, SMOOTH.stroke_width(2)))?
-        .label("training, running mean")
+        .label("training loss with its weights, running mean")
         .legend(sample(SMOOTH));
     chart
         .draw_series(LineSeries::new([(0.0, unigram), (last, unigram)], UNIGRAM))?

@@ -42,7 +42,8 @@ struct Feeding {
 
 /// The training graph, what feeds it, and what is on its way through it.
 pub(super) struct Steps {
-    pub session: TrainSession,
+    /// None while another length's is made, so that the two are not in memory at once.
+    pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
     feeding: Option<Feeding>,
     flights: VecDeque<Flight>,
@@ -56,7 +57,7 @@ impl Steps {
     /// Goes on after `done` steps; `batches` begins with that step.
     pub fn new(session: TrainSession, batches: Prefetch<Result<Prepared>>, done: u64) -> Self {
         Self {
-            session,
+            session: Some(session),
             batches,
             feeding: None,
             flights: VecDeque::new(),
@@ -77,6 +78,12 @@ impl Steps {
         self.flights.is_empty() && self.feeding.is_none()
     }
 
+    /// The training graph.
+    pub fn session(&mut self) -> Result<&mut TrainSession> {
+        let missing = || Error::Internal("there is no training graph".into());
+        self.session.as_mut().ok_or_else(missing)
+    }
+
     /// Does the step after `at` and lets later ones begin, as long as they end at most `until` steps.
     pub async fn next(
         &mut self,
@@ -87,15 +94,14 @@ impl Steps {
     ) -> Result<StepStats> {
         let until = until.max(at.step + 1);
         loop {
-            while self.flights.len() < self.session.runs()
-                && (self.feeding.is_some() || self.submitted < until)
-            {
+            let runs = self.session()?.runs();
+            while self.flights.len() < runs && (self.feeding.is_some() || self.submitted < until) {
                 self.submit(storage, config).await?;
             }
             let Some(Flight { running, closes }) = self.flights.pop_front() else {
                 return Err(Error::Internal("no step was submitted".into()));
             };
-            let outcome = self.session.finish(running).await?;
+            let outcome = self.session()?.finish(running).await?;
             self.loss += outcome.loss;
             let Some(tokens) = closes else { continue };
             let loss = std::mem::take(&mut self.loss);
@@ -147,7 +153,8 @@ impl Steps {
         let last = feeding.passes.len() == 0;
         let step = step_scalars(config, k)
             .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
-        let running = self.session.submit(storage, &pass, step, last).await?;
+        let session = self.session()?;
+        let running = session.submit(storage, &pass, step, last).await?;
         self.flights.push_back(Flight {
             running,
             closes: last.then_some(tokens),

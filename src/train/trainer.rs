@@ -160,11 +160,11 @@ impl Trainer {
     /// # Errors
     /// [`Error::Internal`] if the graph cannot be planned.
     pub fn report(&self) -> Result<crate::graph::Report> {
-        self.steps
-            .session
-            .graph
-            .graph
-            .report(self.device.class(), &TRAINING)
+        let Some(session) = &self.steps.session else {
+            return Err(Error::Internal("there is no training graph".into()));
+        };
+        let graph = &session.graph.graph;
+        graph.report(self.device.class(), &TRAINING)
     }
 
     /// Parameters of the model.
@@ -188,16 +188,18 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub async fn step_ahead(&mut self, until: u64) -> Result<StepStats> {
         let length = self.config.length_at(self.at.step);
-        if length != self.steps.session.graph.call.options.length {
-            self.steps.session = session(
+        let built = self.steps.session.as_ref();
+        if built.map(|session| session.graph.call.options.length) != Some(length) {
+            self.steps.session = None;
+            let made = session(
                 &self.device,
                 &self.backbone,
                 &self.storage,
                 &self.config,
                 &self.objective,
                 length,
-            )
-            .await?;
+            );
+            self.steps.session = Some(made.await?);
         }
         // the other graph is not built while steps of this one are on their way
         let until = match self.config.short_steps() {
