@@ -4,7 +4,7 @@
 mod common;
 #[path = "sampler_law/law.rs"]
 mod law;
-#[path = "sampler_law/oracle.rs"]
+#[path = "../examples/ablate/oracle.rs"]
 mod oracle;
 #[path = "sampler_law/race.rs"]
 mod race;

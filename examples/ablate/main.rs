@@ -1,7 +1,9 @@
 //! The paper's ablations at a size that a CPU trains in minutes: each prints a table with error bars
 //! and draws it. Runs are kept, so a command that was stopped goes on where it was.
 
+mod oracle;
 mod recipe;
+mod samplers;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -39,6 +41,12 @@ struct Args {
     /// Folder of the pictures.
     #[arg(long, default_value = "docs/ablations")]
     pictures: PathBuf,
+    /// Folder of the models `mdlm` and `ar`, for the samplers.
+    #[arg(long, default_value = "web/model")]
+    models: PathBuf,
+    /// Samples of a row, for the samplers.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..))]
+    samples: u64,
     #[command(flatten)]
     device: support::DeviceArgs,
 }
@@ -55,6 +63,8 @@ enum What {
     Times,
     /// MDLM against the autoregressive baseline.
     Ar,
+    /// Samplers of a model, as its sibling judges them; writes `docs/samplers.md`.
+    Samplers,
     /// Recipes of training against each other, over tokens and seconds; writes `docs/recipe.md`.
     Recipe,
 }
@@ -212,8 +222,10 @@ fn table(title: &str, summaries: &[Summary], picture: &Path) -> anyhow::Result<(
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    if matches!(args.what, What::Recipe) {
-        return recipe::run(&args);
+    match args.what {
+        What::Recipe => return recipe::run(&args),
+        What::Samplers => return samplers::run(&args),
+        _ => {}
     }
     let mut base = TrainConfig::from_toml(include_str!("../configs/stories.toml"))?;
     // the paper's comparisons, by the reference's recipe
@@ -248,7 +260,7 @@ fn run() -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     match args.what {
-        What::Recipe => Ok(()),
+        What::Recipe | What::Samplers => Ok(()),
         What::Objectives => {
             let discrete = EvalConfig {
                 t_steps: 1000,

@@ -138,7 +138,7 @@ impl Denoiser for Oracle {
     }
 
     fn schedule(&self) -> Schedule {
-        Schedule::new(&self.noise).unwrap()
+        Schedule::new(&self.noise).expect("a schedule that the library has")
     }
 
     fn parameterization(&self) -> Parameterization {
@@ -160,15 +160,15 @@ impl Denoiser for Oracle {
         self.asked.push(t[0]);
         let length = xt.len() / t.len();
         let mut draws = Vec::new();
-        let mut known: Option<(usize, Matrix)> = None;
+        let (mut known, mut posterior) = (None, Matrix::new());
         for &row in rows {
             let (canvas, l) = (row as usize / length, row as usize % length);
             assert_eq!(xt[row as usize], self.mask_index(), "drawn at a token");
-            if known.as_ref().is_none_or(|known| known.0 != canvas) {
-                let window = &xt[canvas * length..][..length];
-                known = Some((canvas, self.posterior(window)));
+            if known != Some(canvas) {
+                posterior = self.posterior(&xt[canvas * length..][..length]);
+                known = Some(canvas);
             }
-            let p = &known.as_ref().unwrap().1[l];
+            let p = &posterior[l];
             let [a, b] = threefry2x32(options.key, [row, 0]);
             let u = (f64::from(a) + f64::from(b) * 2f64.powi(-32)) * 2f64.powi(-32);
             let mut sum = 0.0;
