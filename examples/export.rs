@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -11,7 +12,7 @@ use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use mdlm::progress::Silent;
-use mdlm::{Corpus, Device, Error, EvalConfig, perplexity};
+use mdlm::{Canvas, Corpus, Device, Error, EvalConfig, Model, SampleConfig, perplexity};
 use serde_json::{Value, json};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.
@@ -44,6 +45,33 @@ struct CardArgs {
     /// For the card: how to make the model again.
     #[arg(long, requires = "card")]
     command: Option<String>,
+    /// For the card: samples from nothing, by the settings below, as they come.
+    #[arg(long, requires = "card", default_value_t = 0)]
+    samples: u64,
+    #[command(flatten)]
+    sampling: support::SampleArgs,
+}
+
+/// Tokens of a sample.
+const LENGTH: usize = 128;
+
+/// Texts with seeds that count up.
+fn samples(model: &mut Model, config: &SampleConfig, count: u64) -> anyhow::Result<Vec<String>> {
+    let Some(tokenizer) = model.tokenizer().cloned() else {
+        anyhow::bail!("the model carries no tokenizer");
+    };
+    config.check_seeds(count)?;
+    let length = model.config().length.min(LENGTH);
+    let text = |i| {
+        let config = SampleConfig {
+            seed: config.seed + i,
+            ..config.clone()
+        };
+        let sampler = model.sampler(Canvas::prompt(&[tokenizer.bos()], length)?, &config)?;
+        let canvas = wait(sampler.finish(|_| ControlFlow::Continue(())))?;
+        Ok(canvas.text(&tokenizer))
+    };
+    (0..count).map(text).collect()
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,6 +112,8 @@ fn card(
         },
     ))?;
     bar.finish_and_clear();
+    let config = args.sampling.suited(args.sampling.to_read()?, &model);
+    let samples = samples(&mut model, &config, args.samples)?;
     let unigram = Unigram::from_blocks(&corpus.train, corpus.tokenizer.vocab_size())?;
     let rounded = |x: f64| (100.0 * x).round() / 100.0;
     Ok(json!({
@@ -96,6 +126,8 @@ fn card(
             "std_err": bound.std_err().map(rounded),
             "unigram_perplexity": rounded(unigram.perplexity(&corpus.valid)?),
         },
+        "sampling": (!samples.is_empty()).then_some(&config),
+        "samples": samples,
         "files": {
             "config.json": FileEntry::of(&files.config),
             "model.safetensors": FileEntry::of(&files.weights),

@@ -150,8 +150,23 @@ function showCard(name, title, { card, info }) {
   const box = document.createElement("div");
   box.dataset.card = name;
   box.append(heading, facts);
+  if (card.samples?.length) {
+    box.append(shownSamples(card.samples));
+  }
   $("cards").append(box);
   $(`${name}-size`).textContent = `${(info.parameters / 1e6).toFixed(1)} M parameters`;
+}
+
+/** Samples of the card, as they came. */
+function shownSamples(samples) {
+  const [details, summary, list] = ["details", "summary", "ol"].map((tag) => document.createElement(tag));
+  summary.textContent = `${samples.length} samples, not chosen`;
+  list.className = "samples";
+  list.append(
+    ...samples.map((text) => Object.assign(document.createElement("li"), { textContent: text.replaceAll("<|endoftext|>", " ∎\n").trim() })),
+  );
+  details.append(summary, list);
+  return details;
 }
 
 async function loadModel(name) {

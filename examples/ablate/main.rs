@@ -1,7 +1,10 @@
 //! The paper's ablations at a size that a CPU trains in minutes: each prints a table with error bars
 //! and draws it. Runs are kept, so a command that was stopped goes on where it was.
 
+mod curves;
+mod epochs;
 mod oracle;
+mod page;
 mod recipe;
 mod samplers;
 #[path = "../support/mod.rs"]
@@ -63,6 +66,8 @@ enum What {
     Times,
     /// MDLM against the autoregressive baseline.
     Ar,
+    /// Few stories over and over, diffusion against the autoregressive model; writes the end of `docs/ablations.md`.
+    Epochs,
     /// Samplers of a model, as its sibling judges them; writes `docs/samplers.md`.
     Samplers,
     /// Recipes of training against each other, over tokens and seconds; writes `docs/recipe.md`.
@@ -224,6 +229,7 @@ fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.what {
         What::Recipe => return recipe::run(&args),
+        What::Epochs => return epochs::run(&args),
         What::Samplers => return samplers::run(&args),
         _ => {}
     }
@@ -260,7 +266,7 @@ fn run() -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     match args.what {
-        What::Recipe | What::Samplers => Ok(()),
+        What::Recipe | What::Epochs | What::Samplers => Ok(()),
         What::Objectives => {
             let discrete = EvalConfig {
                 t_steps: 1000,

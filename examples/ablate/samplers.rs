@@ -9,19 +9,17 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use mdlm::blocking::wait;
 use mdlm::eval::{Judge, distinct_n, unigram_entropy};
-use mdlm::io::atomic::write_file;
 use mdlm::{Canvas, Device, Model, SampleConfig, Sampler, SamplerKind};
 
 use crate::Args;
 use crate::oracle::Oracle;
+use crate::page::Page;
 
 /// Tokens of a sample.
 const LENGTH: usize = 128;
 /// Positions of the exact model, and sequences drawn from it.
 const SHORT: usize = 6;
 const DRAWS: usize = 200_000;
-/// What stands before what is written anew in the page.
-const BEGIN: &str = "<!-- written by mdlm's ablate -->";
 
 /// A way to sample: the sampler, its number of steps and options.
 type Way = (SamplerKind, usize, &'static [(&'static str, f64)]);
@@ -145,19 +143,12 @@ fn judged(
 /// Samples, judges, and writes the table.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
-    let page = args.pictures.with_file_name("samplers.md");
-    let kept = match std::fs::read_to_string(&page) {
-        Ok(text) => match text.split_once(BEGIN) {
-            Some((before, _)) => before.to_owned(),
-            None => anyhow::bail!("{} is there and has no line {BEGIN}", page.display()),
-        },
-        Err(_) => "# Samplers\n\n".to_owned(),
-    };
+    let mut page = Page::open(args.pictures.with_file_name("samplers.md"), "Samplers")?;
+    let text = &mut page.text;
     let load = |name: &str, device: &Device| wait(Model::load(device, &args.models.join(name)));
     let mut model = load("mdlm", &device)?;
     let mut sibling = load("ar", &device)?;
     let mut judge = Judge::Autoregressive(Box::new(load("ar", &device)?));
-    let mut text = format!("{kept}{BEGIN}\n\n");
     let bar = ProgressBar::new(((WAYS.len() + 1) * TEMPERATURES.len()) as u64);
     writeln!(
         text,
@@ -194,7 +185,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let hidden = distance(Oracle::hidden(SHORT), way)?;
         writeln!(text, "| {} | {chain:.3} | {hidden:.3} |", label(way))?;
     }
-    write_file(&page, text.as_bytes())?;
-    println!("{text}");
-    Ok(())
+    page.write()
 }
