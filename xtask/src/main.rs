@@ -4,6 +4,7 @@ mod apt;
 mod axe;
 mod chromium;
 mod demo;
+mod kernels;
 mod package;
 mod rustup;
 mod shell;
@@ -61,6 +62,13 @@ enum Task {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// Compile the kernels with Mesa's compilers for AMD's GPUs, none of which is needed, and write docs/kernels.md
+    Kernels {
+        #[command(flatten)]
+        options: kernels::Options,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Formatting, clippy and documentation: what needs no GPU
     Lint {
         #[command(flatten)]
@@ -73,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         Task::Web { options, consent } => web::serve(&options, consent),
         Task::WebFigures { consent } => web::figures(consent),
         Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
+        Task::Kernels { options, consent } => kernels::figures(&options, consent),
         Task::DemoModels { device } => demo::make(&device),
         Task::Test {
             stages,

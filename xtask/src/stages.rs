@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, package, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, kernels, package, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -18,6 +18,8 @@ pub enum Stage {
     Docs,
     /// All tests, on a GPU adapter (a software one if there is no other)
     Tests,
+    /// Kernels are as good as they were in the compilers of real GPUs
+    Kernels,
     /// The library compiles for the browser
     Wasm,
     /// The page does what it should in a real browser
@@ -32,6 +34,7 @@ pub enum Stage {
 #[derive(Default)]
 pub struct Tools {
     driver: Option<PathBuf>,
+    amd: Option<PathBuf>,
     wasm: Option<wasm::Toolchain>,
     chromium: Option<PathBuf>,
     axe: Option<PathBuf>,
@@ -48,6 +51,9 @@ impl Tools {
         }
         if stages.contains(&Stage::Tests) {
             self.driver = vulkan::set_up(consent)?;
+        }
+        if stages.contains(&Stage::Kernels) {
+            self.amd = vulkan::amd_compiler(consent)?;
         }
         if stages.contains(&Stage::Wasm) || stages.contains(&Stage::Web) {
             self.wasm = Some(wasm::Toolchain::set_up(consent)?);
@@ -87,6 +93,15 @@ impl Stage {
                 // what the default features leave out
                 run_command(&mut cargo("test --release --lib --features hub,parquet"))
             }
+            Self::Kernels => match &tools.amd {
+                Some(driver) => kernels::compile(driver, true),
+                None => {
+                    println!(
+                        "The figures are those of a Mesa that this system does not offer: not compared"
+                    );
+                    Ok(())
+                }
+            },
             Self::Wasm => match &tools.wasm {
                 Some(toolchain) => toolchain.check(),
                 None => bail!("no toolchain for the browser"),

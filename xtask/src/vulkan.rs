@@ -85,13 +85,22 @@ fn choose_driver(consent: Consent) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     if apt::available() && apt::codename().as_deref() == Some(OLD_RELEASE) {
-        return newer_lavapipe(consent).map(Some);
+        return newer_driver("lvp", consent).map(Some);
     }
     Ok(system_lavapipe())
 }
 
-/// Unpacks the newer Mesa beside the system's, once, and returns its manifest.
-fn newer_lavapipe(consent: Consent) -> Result<PathBuf> {
+/// Mesa's compiler for AMD, of the version that the committed figures of kernels are of; none where it cannot be had.
+pub fn amd_compiler(consent: Consent) -> Result<Option<PathBuf>> {
+    if !apt::available() || apt::codename().as_deref() != Some(OLD_RELEASE) {
+        return Ok(None);
+    }
+    install_missing(consent)?;
+    newer_driver("radeon", consent).map(Some)
+}
+
+/// Unpacks the newer Mesa beside the system's, once, and returns the manifest of a driver.
+fn newer_driver(name: &str, consent: Consent) -> Result<PathBuf> {
     let folder = cache_dir()?.join("mesa25");
     if !folder.exists() {
         consent.ask(&format!(
@@ -100,15 +109,12 @@ fn newer_lavapipe(consent: Consent) -> Result<PathBuf> {
         ))?;
         apt::Index::suite(NEWER_SUITE)?.unpack(&["mesa-vulkan-drivers".into()], &folder)?;
     }
+    let file = format!("libvulkan_{name}.so");
     let library = fs::read_dir(folder.join("usr/lib"))?
-        .filter_map(|entry| {
-            entry
-                .ok()
-                .map(|entry| entry.path().join("libvulkan_lvp.so"))
-        })
+        .filter_map(|entry| entry.ok().map(|entry| entry.path().join(&file)))
         .find(|library| library.exists())
-        .with_context(|| format!("{} holds no lavapipe: remove it", folder.display()))?;
-    let manifest = folder.join("lvp.json");
+        .with_context(|| format!("{} holds no {file}: remove it", folder.display()))?;
+    let manifest = folder.join(format!("{name}.json"));
     // The manifest of the package names the place where the system's own driver is.
     let text = format!(
         r#"{{"file_format_version":"1.0.0","ICD":{{"library_path":"{}","api_version":"1.4.305"}}}}"#,

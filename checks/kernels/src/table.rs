@@ -1,0 +1,178 @@
+//! The figures as tables, and against those that are committed.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::listing::Loop;
+use crate::vulkan::Compiled;
+
+/// What a compiler says of a kernel.
+#[derive(Serialize, Deserialize)]
+pub struct Kernel {
+    pub label: String,
+    /// Lanes of a wave.
+    pub lanes: u32,
+    /// Registers of a lane, 32 bits each.
+    pub registers: u64,
+    /// Registers that found no place.
+    pub spilled: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup: u64,
+    /// Waves that fit a SIMD.
+    pub waves: u64,
+    /// Bytes of code.
+    pub code: u64,
+    /// Multiply-adds in a turn of the hottest loop.
+    pub fma: usize,
+    /// Their share of its vector instructions.
+    pub share: f64,
+    /// Its loads that are waited for one by one.
+    pub stops: usize,
+}
+
+/// The kernels on one chip.
+#[derive(Serialize, Deserialize)]
+pub struct Chip {
+    pub name: String,
+    pub generation: String,
+    pub kernels: Vec<Kernel>,
+}
+
+impl Kernel {
+    pub fn read(label: String, compiled: &Compiled, rdna: bool) -> Result<Self> {
+        let figure = |name: &str| {
+            let found = compiled.statistics.get(name).copied();
+            found.with_context(|| {
+                format!(
+                    "{label}: no figure {name}; there are {:?}",
+                    compiled.statistics.keys()
+                )
+            })
+        };
+        let hot = Loop::hottest(&compiled.listing, products(&label));
+        // RDNA counts in waves of 32 lanes, whatever the kernel's have
+        let waves = figure("Subgroups per SIMD")?
+            / if rdna {
+                u64::from(compiled.lanes) / 32
+            } else {
+                1
+            };
+        Ok(Self {
+            lanes: compiled.lanes,
+            registers: figure("VGPRs")?,
+            spilled: figure("Spilled VGPRs")? + figure("Scratch size")?,
+            workgroup: figure("LDS size")?,
+            waves,
+            code: figure("Code size")?,
+            fma: hot.fma,
+            share: (1000.0 * hot.share()).round() / 1000.0,
+            stops: hot.stops,
+            label,
+        })
+    }
+}
+
+/// Multiply-adds of an invocation in a slice of a matrix product, which is a turn of its outer loop; else 0.
+fn products(label: &str) -> usize {
+    let constant = |name: &str| {
+        let value = label
+            .split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value
+            .and_then(|value| value.parse::<usize>().ok())
+            .unwrap_or(0)
+    };
+    constant("TILE_K") * constant("THREAD_M") * constant("THREAD_N")
+}
+
+const INTRODUCTION: &str = "\
+# Kernels in the compilers of real GPUs
+
+Written by `cargo xtask kernels` with Mesa 25.0.7, whose driver for AMD compiles for any chip without one being there.
+Nothing is run: these are the compiler's figures, not times. The kernels are those of training and of sampling with
+hidden 256 (4 heads, 32 x 128 tokens, vocabulary 2,049) and hidden 768 (12 heads, 8 x 1,024, 50,258), in the tiles of
+discrete and of other GPUs, with the checks that wgpu adds.
+
+- *registers*: of a lane, 32 bits each; *spilled*: those that found no place, and bytes of scratch memory.
+- *waves*: that fit a SIMD by registers and workgroup memory; *code*: bytes.
+- *multiply-adds*, *share*: in a turn of the hottest loop, and their share of its vector instructions, which is the most
+  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included.
+- *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
+
+`cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.
+";
+
+/// Writes the tables and the figures.
+pub fn write(out: &Path, chips: &[Chip]) -> Result<()> {
+    let mut text = String::from(INTRODUCTION);
+    for chip in chips {
+        let (generation, name) = (&chip.generation, &chip.name);
+        writeln!(text, "\n## {generation} ({name})\n")?;
+        writeln!(
+            text,
+            "| kernel | registers | spilled | workgroup memory | waves | code | multiply-adds | share | stops |"
+        )?;
+        writeln!(
+            text,
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        )?;
+        for k in &chip.kernels {
+            writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} | {} | {} | {:.2} | {} |",
+                k.label,
+                k.registers,
+                k.spilled,
+                k.workgroup,
+                k.waves,
+                k.code,
+                k.fma,
+                k.share,
+                k.stops
+            )?;
+        }
+    }
+    std::fs::write(out.join("kernels.md"), text)?;
+    std::fs::write(
+        out.join("kernels.json"),
+        serde_json::to_string_pretty(chips)? + "\n",
+    )?;
+    Ok(())
+}
+
+/// Fails where a kernel is worse than the committed figures.
+pub fn compare(out: &Path, chips: &[Chip]) -> Result<()> {
+    let known: Vec<Chip> = serde_json::from_slice(&std::fs::read(out.join("kernels.json"))?)?;
+    let mut worse = Vec::new();
+    for chip in chips {
+        let before = known.iter().find(|known| known.name == chip.name);
+        for kernel in &chip.kernels {
+            let before =
+                before.and_then(|chip| chip.kernels.iter().find(|k| k.label == kernel.label));
+            if kernel.spilled > 0 && before.is_none_or(|k| kernel.spilled > k.spilled) {
+                worse.push(format!("{}: {} spills", chip.name, kernel.label));
+            }
+            let Some(before) = before else { continue };
+            if kernel.waves < before.waves {
+                worse.push(format!(
+                    "{}: {}: {} waves, {} before",
+                    chip.name, kernel.label, kernel.waves, before.waves
+                ));
+            }
+            // the scheduler's choices move a few instructions
+            if kernel.share < before.share - 0.03 {
+                worse.push(format!(
+                    "{}: {}: share {}, {} before",
+                    chip.name, kernel.label, kernel.share, before.share
+                ));
+            }
+        }
+    }
+    match worse.is_empty() {
+        true => Ok(()),
+        false => bail!("worse than before:\n{}", worse.join("\n")),
+    }
+}

@@ -1,0 +1,51 @@
+//! WGSL to SPIR-V, as wgpu does it.
+
+use anyhow::{Result, anyhow};
+use naga::ShaderStage;
+use naga::back::spv;
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// A module and what it binds.
+pub struct Module {
+    pub words: Vec<u32>,
+    /// Group and number of each binding, and whether it is a uniform.
+    pub bindings: Vec<(u32, u32, bool)>,
+}
+
+/// Translates one entry point with the checks of wgpu's own modules.
+pub fn translate(wgsl: &str, entry: &str) -> Result<Module> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| anyhow!(e.emit_to_string(wgsl)))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+    let info = validator
+        .validate(&module)
+        .map_err(|e| anyhow!(e.emit_to_string(wgsl)))?;
+    let bindings = module.global_variables.iter().filter_map(|(_, variable)| {
+        let uniform = variable.space == naga::AddressSpace::Uniform;
+        let place = variable.binding.as_ref()?;
+        Some((place.group, place.binding, uniform))
+    });
+    let options = spv::Options {
+        lang_version: (1, 6),
+        flags: spv::WriterFlags::empty(),
+        bounds_check_policies: BoundsCheckPolicies {
+            index: BoundsCheckPolicy::Restrict,
+            // the device checks, see the feature robustBufferAccess2
+            buffer: BoundsCheckPolicy::Unchecked,
+            image_load: BoundsCheckPolicy::Unchecked,
+            binding_array: BoundsCheckPolicy::Unchecked,
+        },
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: true,
+        emit_int_div_checks: true,
+        ..spv::Options::default()
+    };
+    let pipeline = spv::PipelineOptions {
+        entry_point: entry.to_owned(),
+        shader_stage: ShaderStage::Compute,
+    };
+    Ok(Module {
+        words: spv::write_vec(&module, &info, &options, Some(&pipeline))?,
+        bindings: bindings.collect(),
+    })
+}
