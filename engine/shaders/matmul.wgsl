@@ -2,23 +2,34 @@
 //
 // A workgroup makes a TILE_M x TILE_N tile of C; an invocation makes one 4 x 4 block of it, or two or
 // four with EIGHT_M and EIGHT_N (EIGHT_MN: both), in registers from TILE_K-deep slices of A and B
-// staged in workgroup memory. The first barrier of
-// the loop protects the slices from being overwritten while others still read them, the second
-// makes them visible. Any size: edges read zeros and are not stored. m * n and the operands must
-// stay below 2^30 elements.
+// staged in workgroup memory. A slice is loaded into registers while the products of the one before are
+// computed. The first barrier of the loop protects the slices from being overwritten while others still
+// read them, the second makes them visible. Any size: rows and columns beyond the edges hold what lies
+// there, which reaches nothing that is stored; with GUARD_K terms beyond k are zero. m * n and the
+// operands must stay below 2^30 elements.
 //
-// A_T: A is stored [k, m]. B_T: B is stored [n, k]. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the
-// step's row count from `base` on. MANY: several products of one shape, whose operands lie at strides. COMBINE:
-// C = alpha A B + beta D.
+// A_T: A is stored [k, m]. B_T: B is stored [n, k]. VEC_A, VEC_B, VEC_C: rows of an operand (of C and what
+// lies as it does) are read as vec4. TURN_A, TURN_B: those rows go along k, so they are turned on the way to
+// workgroup memory. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the step's row count from
+// `base` on. MANY: several products of one shape, whose operands lie at strides. COMBINE: C = alpha A B + beta D.
+// LOOP: products of a slice in a loop, for compilers that take minutes otherwise.
 
 const TILE_M: u32 = 64u;
 const TILE_N: u32 = 64u;
 const TILE_K: u32 = 16u;
 const THREAD_M: u32 = 4u;
 const THREAD_N: u32 = 4u;
+// vectors of a slice that an invocation loads
+const A_LOADS: u32 = 1u;
+const B_LOADS: u32 = 1u;
+// products that are written out
+const TERMS: u32 = 4u;
 const LANES_M: u32 = TILE_M / THREAD_M;
 const LANES_N: u32 = TILE_N / THREAD_N;
 const THREADS: u32 = LANES_M * LANES_N;
+const QUADS_M: u32 = TILE_M / 4u;
+const QUADS_N: u32 = TILE_N / 4u;
+const QUADS_K: u32 = TILE_K / 4u;
 
 //#params
 
@@ -31,37 +42,66 @@ const THREADS: u32 = LANES_M * LANES_N;
 //#include threefry
 //#endif
 
+//#if VEC_A
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+//#else
 @group(0) @binding(0) var<storage, read> a: array<f32>;
+//#endif
 //#if HALF
 //#include at_rest
-@group(0) @binding(1) var<storage, read> b: array<u32>; // pairs in half precision
+//#if VEC_B
+@group(0) @binding(1) var<storage, read> b: array<vec2<u32>>; // pairs in half precision
+//#else
+@group(0) @binding(1) var<storage, read> b: array<u32>;
+//#endif
+//#else
+//#if VEC_B
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 //#else
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 //#endif
+//#endif
+//#if VEC_C
+alias Value = vec4<f32>;
+const WIDE = 4u;
+//#else
+alias Value = f32;
+const WIDE = 1u;
+//#endif
 //#if BIAS
-@group(0) @binding(2) var<storage, read> bias: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> bias: array<Value>; // [n]
 //#endif
 //#if RESIDUAL
-@group(0) @binding(3) var<storage, read> residual: array<f32>; // [m, n]
+@group(0) @binding(3) var<storage, read> residual: array<Value>; // [m, n]
 //#endif
 //#if COMBINE
-@group(0) @binding(3) var<storage, read> d: array<f32>; // [m, n]
+@group(0) @binding(3) var<storage, read> d: array<Value>; // [m, n]
 //#endif
 //#if GATE
-@group(0) @binding(4) var<storage, read> modulation: array<f32>;
+@group(0) @binding(4) var<storage, read> modulation: array<Value>;
 //#endif
-@group(0) @binding(5) var<storage, read_write> c: array<f32>; // [m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<Value>; // [m, n]
 //#if SECOND
-@group(0) @binding(6) var<storage, read_write> second: array<f32>; // [m, n]
+@group(0) @binding(6) var<storage, read_write> second: array<Value>; // [m, n]
 //#endif
 //#if COLUMN_SUM
 @group(0) @binding(7) var<storage, read_write> column_sum: array<f32>; // [m]
 //#endif
 @group(0) @binding(8) var<uniform> p: Params;
 
-// slices as vec4 along m and n, so that one index check serves four elements
-var<workgroup> a_tile: array<vec4<f32>, TILE_K * TILE_M / 4u>;
-var<workgroup> b_tile: array<vec4<f32>, TILE_K * TILE_N / 4u>;
+// slices by term, then in fours along m and n; arrays where their numbers are stored one by one
+//#if TURN_A
+alias FourOfA = array<f32, 4>;
+//#else
+alias FourOfA = vec4<f32>;
+//#endif
+//#if TURN_B
+alias FourOfB = array<f32, 4>;
+//#else
+alias FourOfB = vec4<f32>;
+//#endif
+var<workgroup> a_tile: array<array<FourOfA, QUADS_M>, TILE_K>;
+var<workgroup> b_tile: array<array<FourOfB, QUADS_N>, TILE_K>;
 
 //#if MANY
 var<private> first: vec3<u32>; // where a product's A, B and C begin
@@ -69,31 +109,82 @@ var<private> first: vec3<u32>; // where a product's A, B and C begin
 const first = vec3<u32>();
 //#endif
 
-fn load_a(row: u32, k: u32, m: u32, k_end: u32) -> f32 {
-  if (row >= m || k >= k_end) {
-    return 0.0;
-  }
+// Where in a slice the vector `e` lies: its row (or the first of its four), and its term (or the first of its four).
+fn place_a(e: u32) -> vec2<u32> {
   //#if A_T
-  return a[first.x + k * p.m + row];
+  return vec2<u32>(4u * (e % QUADS_M), e / QUADS_M);
   //#else
-  return a[first.x + row * p.k + k];
+  //#if TURN_A
+  return vec2<u32>(e / QUADS_K, 4u * (e % QUADS_K));
+  //#else
+  return vec2<u32>(4u * (e / TILE_K), e % TILE_K);
+  //#endif
   //#endif
 }
 
-fn load_b(col: u32, k: u32, k_end: u32) -> f32 {
-  if (col >= p.n || k >= k_end) {
-    return 0.0;
-  }
+fn place_b(e: u32) -> vec2<u32> {
+  //#if B_T
+  //#if TURN_B
+  return vec2<u32>(e / QUADS_K, 4u * (e % QUADS_K));
+  //#else
+  return vec2<u32>(4u * (e / TILE_K), e % TILE_K);
+  //#endif
+  //#else
+  return vec2<u32>(4u * (e % QUADS_N), e / QUADS_N);
+  //#endif
+}
+
+// Four of A: along m at one term, or along k in one row.
+fn load_a(row: u32, k: u32) -> vec4<f32> {
+  //#if A_T
+  let at = first.x + k * p.m + row;
+  let step = 1u;
+  //#else
+  let at = first.x + row * p.k + k;
+  let step = p.k;
+  //#endif
+  //#if VEC_A
+  return a[at / 4u];
+  //#else
+  return vec4<f32>(a[at], a[at + step], a[at + 2u * step], a[at + 3u * step]);
+  //#endif
+}
+
+fn load_b(col: u32, k: u32) -> vec4<f32> {
   //#if B_T
   let at = first.y + col * p.k + k;
+  let step = p.k;
   //#else
   let at = first.y + k * p.n + col;
+  let step = 1u;
   //#endif
+  //#if VEC_B
+  //#if HALF
+  return unpacked_four(b[at / 4u]);
+  //#else
+  return b[at / 4u];
+  //#endif
+  //#else
+  return vec4<f32>(number_of_b(at), number_of_b(at + step), number_of_b(at + 2u * step), number_of_b(at + 3u * step));
+  //#endif
+}
+
+//#if !VEC_B
+fn number_of_b(at: u32) -> f32 {
   //#if HALF
   return unpacked(b[at >> 1u], at);
   //#else
   return b[at];
   //#endif
+}
+//#endif
+
+fn four_of_a(x: FourOfA) -> vec4<f32> {
+  return vec4<f32>(x[0], x[1], x[2], x[3]);
+}
+
+fn four_of_b(x: FourOfB) -> vec4<f32> {
+  return vec4<f32>(x[0], x[1], x[2], x[3]);
 }
 
 // x y^T
@@ -140,57 +231,93 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var column = vec4<f32>();
   //#endif
 
+  var from_a: array<vec4<f32>, A_LOADS>;
+  var from_b: array<vec4<f32>, B_LOADS>;
+  //#unroll r A_LOADS
+  for (var r = 0u; r < A_LOADS; r++) {
+    let at = place_a(lane + r * THREADS);
+    from_a[r] = load_a(row0 + at.x, at.y);
+  }
+  //#end
+  //#unroll r B_LOADS
+  for (var r = 0u; r < B_LOADS; r++) {
+    let at = place_b(lane + r * THREADS);
+    from_b[r] = load_b(col0 + at.x, at.y);
+  }
+  //#end
+
   for (var k0 = 0u; k0 < k_end; k0 += TILE_K) {
     workgroupBarrier();
-    for (var e = lane; e < TILE_M * TILE_K / 4u; e += THREADS) {
-      //#if A_T
-      let i = e % (TILE_M / 4u);
-      let kk = e / (TILE_M / 4u);
+    //#unroll r A_LOADS
+    for (var r = 0u; r < A_LOADS; r++) {
+      let at = place_a(lane + r * THREADS);
+      //#if GUARD_K
+      let x = select(vec4<f32>(), from_a[r], k0 + at.y < k_end);
       //#else
-      let i = e / TILE_K;
-      let kk = e % TILE_K;
+      let x = from_a[r];
       //#endif
-      let row = row0 + 4u * i;
-      let k = k0 + kk;
-      a_tile[kk * (TILE_M / 4u) + i] = vec4<f32>(
-        load_a(row, k, m, k_end),
-        load_a(row + 1u, k, m, k_end),
-        load_a(row + 2u, k, m, k_end),
-        load_a(row + 3u, k, m, k_end),
-      );
-    }
-    for (var e = lane; e < TILE_N * TILE_K / 4u; e += THREADS) {
-      //#if B_T
-      let j = e / TILE_K;
-      let kk = e % TILE_K;
+      //#if COLUMN_SUM
+      column += x;
+      //#endif
+      //#if TURN_A
+      a_tile[at.y][at.x / 4u][at.x % 4u] = x.x;
+      a_tile[at.y + 1u][at.x / 4u][at.x % 4u] = x.y;
+      a_tile[at.y + 2u][at.x / 4u][at.x % 4u] = x.z;
+      a_tile[at.y + 3u][at.x / 4u][at.x % 4u] = x.w;
       //#else
-      let j = e % (TILE_N / 4u);
-      let kk = e / (TILE_N / 4u);
+      a_tile[at.y][at.x / 4u] = x;
       //#endif
-      let col = col0 + 4u * j;
-      let k = k0 + kk;
-      b_tile[kk * (TILE_N / 4u) + j] = vec4<f32>(
-        load_b(col, k, k_end),
-        load_b(col + 1u, k, k_end),
-        load_b(col + 2u, k, k_end),
-        load_b(col + 3u, k, k_end),
-      );
     }
+    //#end
+    //#unroll r B_LOADS
+    for (var r = 0u; r < B_LOADS; r++) {
+      let at = place_b(lane + r * THREADS);
+      //#if GUARD_K
+      let y = select(vec4<f32>(), from_b[r], k0 + at.y < k_end);
+      //#else
+      let y = from_b[r];
+      //#endif
+      //#if TURN_B
+      b_tile[at.y][at.x / 4u][at.x % 4u] = y.x;
+      b_tile[at.y + 1u][at.x / 4u][at.x % 4u] = y.y;
+      b_tile[at.y + 2u][at.x / 4u][at.x % 4u] = y.z;
+      b_tile[at.y + 3u][at.x / 4u][at.x % 4u] = y.w;
+      //#else
+      b_tile[at.y][at.x / 4u] = y;
+      //#endif
+    }
+    //#end
     workgroupBarrier();
-    for (var k4 = 0u; k4 < TILE_K; k4 += 4u) {
-      //#unroll k1 4
-      for (var k1 = 0u; k1 < 4u; k1++) {
-        let a_row = (k4 + k1) * (TILE_M / 4u) + lane_m;
-        let b_row = (k4 + k1) * (TILE_N / 4u) + lane_n;
-        let x0 = a_tile[a_row];
-        let y0 = b_tile[b_row];
+    // the next slice, on its way while this one is multiplied; behind the last one it is not used
+    //#unroll r A_LOADS
+    for (var r = 0u; r < A_LOADS; r++) {
+      let at = place_a(lane + r * THREADS);
+      from_a[r] = load_a(row0 + at.x, k0 + TILE_K + at.y);
+    }
+    //#end
+    //#unroll r B_LOADS
+    for (var r = 0u; r < B_LOADS; r++) {
+      let at = place_b(lane + r * THREADS);
+      from_b[r] = load_b(col0 + at.x, k0 + TILE_K + at.y);
+    }
+    //#end
+    //#if LOOP
+    for (var k4 = 0u; k4 < TILE_K; k4 += TERMS) {
+    //#else
+    {
+      const k4 = 0u;
+    //#endif
+      //#unroll k1 TERMS
+      for (var k1 = 0u; k1 < TERMS; k1++) {
+        let x0 = four_of_a(a_tile[k4 + k1][lane_m]);
+        let y0 = four_of_b(b_tile[k4 + k1][lane_n]);
         c00 += outer(x0, y0);
         //#if EIGHT_N
-        let y1 = b_tile[b_row + LANES_N];
+        let y1 = four_of_b(b_tile[k4 + k1][lane_n + LANES_N]);
         c01 += outer(x0, y1);
         //#endif
         //#if EIGHT_M
-        let x1 = a_tile[a_row + LANES_M];
+        let x1 = four_of_a(a_tile[k4 + k1][lane_m + LANES_M]);
         c10 += outer(x1, y0);
         //#endif
         //#if EIGHT_MN
@@ -199,17 +326,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       //#end
     }
-    //#if COLUMN_SUM
-    if (lane < TILE_M / 4u) {
-      for (var kk = 0u; kk < TILE_K; kk++) {
-        column += a_tile[kk * (TILE_M / 4u) + lane];
-      }
-    }
-    //#endif
   }
 
   //#if COLUMN_SUM
-  if (col0 == 0u && lane < TILE_M / 4u) {
+  // an invocation has summed some terms of the same four rows as others
+  workgroupBarrier();
+  a_tile[lane / QUADS_M][lane % QUADS_M] = column;
+  workgroupBarrier();
+  if (col0 == 0u && lane < QUADS_M) {
+    column = vec4<f32>();
+    for (var i = 0u; i < THREADS / QUADS_M; i++) {
+      column += a_tile[i][lane];
+    }
     let row = row0 + 4u * lane;
     //#unroll i 4
     for (var i = 0u; i < 4u; i++) {
@@ -244,36 +372,68 @@ fn store_block(row: u32, col: u32, m: u32, block: mat4x4<f32>) {
 }
 
 fn store_row(row: u32, col: u32, values: vec4<f32>) {
+  //#if VEC_C
+  if (col < p.n) {
+    store(row, col, values);
+  }
+  //#else
   for (var j = 0u; j < 4u; j++) {
     if (col + j < p.n) {
       store(row, col + j, values[j]);
     }
   }
+  //#endif
 }
 
-fn store(row: u32, col: u32, sum: f32) {
-  let at = first.z + row * p.n + col;
+//#if GELU
+fn activated(x: Value) -> Value {
+  //#if VEC_C
+  return vec4<f32>(gelu(x.x), gelu(x.y), gelu(x.z), gelu(x.w));
+  //#else
+  return gelu(x);
+  //#endif
+}
+//#endif
+
+//#if DROPOUT
+fn kept(index: u32) -> f32 {
+  return dropout(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
+}
+
+// Dropout factors of the element at `index`, or of four.
+fn factors(index: u32) -> Value {
+  //#if VEC_C
+  return vec4<f32>(kept(index), kept(index + 1u), kept(index + 2u), kept(index + 3u));
+  //#else
+  return kept(index);
+  //#endif
+}
+//#endif
+
+fn store(row: u32, col: u32, sum: Value) {
+  let index = first.z + row * p.n + col;
+  let at = index / WIDE;
   var value = sum;
   //#if COMBINE
   value = p.alpha * value + p.beta * d[at];
   //#endif
   //#if BIAS
-  value += bias[col];
+  value += bias[col / WIDE];
   //#endif
   //#if ACCUMULATE
   value += c[at];
   //#endif
   c[at] = value;
   //#if GELU
-  second[at] = gelu(value);
+  second[at] = activated(value);
   //#endif
   //#if RESIDUAL
   var branch = value;
   //#if DROPOUT
-  branch *= dropout(now.dropout_key, p.site, at, p.threshold, p.keep_scale);
+  branch *= factors(index);
   //#endif
   //#if GATE
-  branch *= modulation[(row / p.sample_rows) * p.mod_stride + p.gate_column + col];
+  branch *= modulation[((row / p.sample_rows) * p.mod_stride + p.gate_column + col) / WIDE];
   //#endif
   second[at] = residual[at] + branch;
   //#endif

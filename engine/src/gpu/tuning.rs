@@ -24,6 +24,8 @@ pub struct MatmulTile {
     pub thread_m: u32,
     /// Output columns of an invocation: 4 or 8.
     pub thread_n: u32,
+    /// Terms of a slice that are written out; the rest is a loop.
+    pub terms: u32,
 }
 
 impl MatmulTile {
@@ -34,7 +36,13 @@ impl MatmulTile {
             k,
             thread_m,
             thread_n,
+            terms: k,
         }
+    }
+
+    /// For compilers that take minutes for long code.
+    const fn looped(self) -> Self {
+        Self { terms: 4, ..self }
     }
 
     /// Invocations of a workgroup.
@@ -70,14 +78,14 @@ impl Tuning {
         };
         match class {
             DeviceClass::Software => Self {
-                matmul: MatmulTile::new(64, 64, 16, 8, 8),
-                matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
+                matmul: MatmulTile::new(64, 64, 16, 8, 8).looped(),
+                matmul_small: MatmulTile::new(32, 32, 16, 4, 4).looped(),
                 row_threads: 64,
                 ..portable
             },
             DeviceClass::Portable => portable,
             DeviceClass::Desktop => Self {
-                matmul: MatmulTile::new(128, 128, 8, 8, 8),
+                matmul: MatmulTile::new(128, 128, 16, 8, 8),
                 ..portable
             },
         }

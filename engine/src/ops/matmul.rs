@@ -311,9 +311,35 @@ impl Op for Matmul {
         });
         let combine = many.beta.is_some();
         let dropped = residual.is_some_and(|r| r.dropout.p > 0.0);
+        let place = gate.copied().unwrap_or(Modulation {
+            sample_rows: self.m.max(1),
+            stride: 0,
+            column: 0,
+        });
+        // sides along which an operand's numbers follow each other, read in fours where they come in fours
+        let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
+        let side_a = if tn { self.m } else { self.k };
+        let side_b = if self.form == Form::Nt {
+            self.k
+        } else {
+            self.n
+        };
+        let vec_a = fours(&[side_a, many.strides[0]]);
+        let vec_b = fours(&[side_b, many.strides[1]]);
+        let guarded = dynamic.is_some() && tn || !self.k.is_multiple_of(tile.k as usize);
         let kernel = Kernel::new(shader!("matmul"))
             .at_rest(lower.read_element(1))
             .flag("A_T", tn)
+            .flag("VEC_A", vec_a)
+            .flag("VEC_B", vec_b)
+            .flag("TURN_A", vec_a && !tn)
+            .flag("TURN_B", vec_b && self.form == Form::Nt)
+            .flag(
+                "VEC_C",
+                fours(&[self.n, many.strides[2], place.stride, place.column]),
+            )
+            .flag("GUARD_K", guarded)
+            .flag("LOOP", tile.terms < tile.k)
             .flag("B_T", self.form == Form::Nt)
             .flag("BIAS", self.bias)
             .flag("GELU", self.epilogue == Epilogue::Gelu)
@@ -335,14 +361,12 @@ impl Op for Matmul {
             .constant("TILE_N", tile.n)
             .constant("TILE_K", tile.k)
             .constant("THREAD_M", tile.thread_m)
-            .constant("THREAD_N", tile.thread_n);
+            .constant("THREAD_N", tile.thread_n)
+            .constant("A_LOADS", tile.m * tile.k / 4 / tile.threads())
+            .constant("B_LOADS", tile.n * tile.k / 4 / tile.threads())
+            .constant("TERMS", tile.terms);
         let at = 2 + usize::from(self.bias);
         let dropout = residual.map(|r| r.dropout).unwrap_or_default();
-        let place = gate.copied().unwrap_or(Modulation {
-            sample_rows: self.m.max(1),
-            stride: 0,
-            column: 0,
-        });
         let params = MatmulParams {
             m: self.m as u32,
             n: self.n as u32,
