@@ -9,12 +9,8 @@ pub struct Loop {
     pub fma: usize,
     /// Instructions of the vector unit, those among them.
     pub vector: usize,
-    /// All instructions.
-    pub all: usize,
     /// Loads from memory that are waited for before 32 multiply-adds have been issued behind them.
     pub stops: usize,
-    /// Accesses to spilled registers.
-    pub scratch: usize,
 }
 
 /// A piece of code that is entered at its beginning and left at its end.
@@ -122,9 +118,7 @@ impl Loop {
         let mut found = Self {
             fma: count(is_fma),
             vector: count(|line| line.starts_with("v_")),
-            all: code.len(),
             stops: 0,
-            scratch: count(|line| line.starts_with("scratch_")),
         };
         // twice around, so that a load at the end meets its wait at the beginning
         let mut waiting: Vec<usize> = Vec::new();
@@ -183,9 +177,7 @@ BB2:
         let expected = Loop {
             fma: 2,
             vector: 3,
-            all: 8,
             stops: 2,
-            scratch: 0,
         };
         assert_eq!(Loop::hottest(LISTING, 0), expected);
         assert!((expected.share() - 2.0 / 3.0).abs() < 1e-9);

@@ -1,6 +1,10 @@
 //! The two number types of the twin.
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
+use super::gemm::call as product;
 use super::gemm::{MatMut, MatRef};
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+use super::relaxed::product;
 use crate::program::Element;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -67,7 +71,7 @@ pub trait Float:
 }
 
 macro_rules! common {
-    ($t:ty) => {
+    ($t:ty, $gemm:path) => {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
         const LOWEST: Self = <$t>::MIN;
@@ -108,22 +112,22 @@ macro_rules! common {
         fn min(self, other: Self) -> Self {
             if self < other { self } else { other }
         }
+        fn gemm(
+            dst: &mut MatMut<'_, Self>,
+            lhs: MatRef<'_, Self>,
+            rhs: MatRef<'_, Self>,
+            accumulate: bool,
+            alpha: Self,
+            parallel: bool,
+        ) {
+            $gemm(dst, lhs, rhs, accumulate, alpha, parallel);
+        }
     };
 }
 
 impl Float for f64 {
-    common!(f64);
+    common!(f64, super::gemm::call);
     fn round_to(_: Element, _: &mut [Self]) {}
-    fn gemm(
-        dst: &mut MatMut<'_, Self>,
-        lhs: MatRef<'_, Self>,
-        rhs: MatRef<'_, Self>,
-        accumulate: bool,
-        alpha: Self,
-        parallel: bool,
-    ) {
-        super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
-    }
     fn erf(self) -> Self {
         libm::erf(self)
     }
@@ -134,23 +138,9 @@ impl Float for f64 {
 }
 
 impl Float for f32 {
-    common!(f32);
+    common!(f32, product);
     fn erf(self) -> Self {
         libm::erff(self)
-    }
-    fn gemm(
-        dst: &mut MatMut<'_, Self>,
-        lhs: MatRef<'_, Self>,
-        rhs: MatRef<'_, Self>,
-        accumulate: bool,
-        alpha: Self,
-        parallel: bool,
-    ) {
-        #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
-        if super::relaxed::suits(dst.rows) {
-            return super::relaxed::product(dst, lhs, rhs, accumulate, alpha, parallel);
-        }
-        super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
     }
     fn round_to(element: Element, data: &mut [Self]) {
         if element.size() < 4 {

@@ -19,12 +19,6 @@ const BLOCK: usize = 64;
 type Right = [Lane; COLS];
 type Left = [f32; ROWS];
 
-/// Whether [`product`] is for a product with so many rows: fewer are not worth packing for.
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
-pub(super) fn suits(rows: usize) -> bool {
-    rows > ROWS
-}
-
 /// `dst = alpha lhs rhs`, added to `dst` with `accumulate`. The order of the sums depends on the shapes alone.
 pub(super) fn product(
     dst: &mut MatMut<'_, f32>,
@@ -35,6 +29,10 @@ pub(super) fn product(
     parallel: bool,
 ) {
     let (rows, cols, depth) = (dst.rows, dst.cols, lhs.cols);
+    if rows <= ROWS {
+        // too few to pack for
+        return super::gemm::call(dst, lhs, rhs, accumulate, alpha, parallel);
+    }
     if rows == 0 || cols == 0 {
         return;
     }
