@@ -31,15 +31,16 @@ const TWO_RATES: [&str; 5] = [
 ];
 
 const RECIPES: [Recipe; 12] = [
-    Recipe::nano("reference, 1e-3", &REFERENCE),
-    Recipe::nano("two rates, 1e-3 and 6e-3", &TWO_RATES),
-    Recipe::nano("Muon", &[ELBO, LONG]),
+    Recipe::nano("reference, 1e-3", &REFERENCE).once(),
+    Recipe::nano("two rates, 1e-3 and 6e-3", &TWO_RATES).once(),
+    Recipe::nano("Muon", &[ELBO, LONG]).once(),
     Recipe::nano("Muon, cross-entropy", &[LONG]),
     Recipe::nano("fast: and short first", &[]),
     Recipe::nano(
         "autoregressive, reference",
         &["model.kind=ar", "optim.recipe=reference", "optim.lr=2e-3"],
-    ),
+    )
+    .once(),
     Recipe::nano("autoregressive, fast", &["model.kind=ar"]),
     Recipe::nano("fast, half the rate", &[RATES[0]]).once(),
     Recipe::nano("fast, twice the rate", &[RATES[1]]).once(),
@@ -60,9 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ),
     ] {
         let mut field = Field::new(name, config, args.steps.unwrap_or(STEPS), 100)?;
-        let all =
-            |recipe: &&Recipe| name == "stories" || recipe.shape == Shape::Nano && !recipe.once;
-        let curves = field.curves(args, &device, RECIPES.iter().filter(all))?;
+        let nano = |recipe: &&Recipe| name == "stories" || recipe.shape == Shape::Nano;
+        let curves = field.curves(args, &device, RECIPES.iter().filter(nano))?;
         section(&mut page.text, name, &curves, &args.pictures)?;
     }
     page.write()
