@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -12,8 +11,10 @@ use mdlm::config::{Detokenizer, Parameterization};
 use mdlm::data::EvalData;
 use mdlm::eval::{EvalMode, Judge, distinct_n, unigram_entropy};
 use mdlm::model::Gpt2;
-use mdlm::{Canvas, Corpus, Device, Error, EvalConfig, Model, Tokenizer, TrainConfig, perplexity};
+use mdlm::{Corpus, Device, Error, EvalConfig, Model, Tokenizer, TrainConfig, perplexity};
 use serde_json::json;
+
+use support::samples::{Sample, samples};
 
 /// Perplexity of a text under a checkpoint, with its error; the bound of a denoiser, the exact value of
 /// an autoregressive model. With --generate, statistics of text that the checkpoint writes.
@@ -194,24 +195,19 @@ fn quality(
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the checkpoint holds no tokenizer.json");
     };
-    let mut config = args.sampling.resolve()?;
+    let config = args.sampling.resolve()?;
     config.check_seeds(count)?;
     args.sampling.note_unread(model);
     let mut judge = match &args.judge {
         Some(dir) => Some(judge(device, dir)?),
         None => None,
     };
-    let mut samples = Vec::new();
     let bar = ProgressBar::new(count);
-    for _ in 0..count {
-        let canvas = Canvas::prompt(&[tokenizer.bos()], model.config().length)?;
-        let sampler = model.sampler(canvas, &config)?;
-        let canvas = wait(sampler.finish(|_| ControlFlow::Continue(())))?;
-        samples.push(canvas.tokens(tokenizer.mask_index()));
-        config.seed += 1;
-        bar.inc(1);
-    }
+    let length = model.config().length;
+    let samples = samples(model, &config, length, count, || bar.inc(1))?;
     bar.finish_and_clear();
+    let tokens = |sample: &Sample| sample.canvas.tokens(tokenizer.mask_index());
+    let samples: Vec<Vec<u32>> = samples.iter().map(tokens).collect();
     let entropies = samples.iter().map(|s| unigram_entropy(s)).sum::<f64>();
     let entropy = entropies / samples.len() as f64;
     let distinct = [1, 2, 3].map(|n| distinct_n(&samples, n));

@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -12,8 +11,10 @@ use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::Published;
 use mdlm::progress::Silent;
-use mdlm::{Canvas, Corpus, Device, Error, EvalConfig, Model, SampleConfig, perplexity};
+use mdlm::{Corpus, Device, Error, EvalConfig, perplexity};
 use serde_json::{Value, json};
+
+use support::samples::{Sample, samples};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.
 #[derive(Parser)]
@@ -55,25 +56,6 @@ struct CardArgs {
 /// Tokens of a sample.
 const LENGTH: usize = 128;
 
-/// Texts with seeds that count up.
-fn samples(model: &mut Model, config: &SampleConfig, count: u64) -> anyhow::Result<Vec<String>> {
-    let Some(tokenizer) = model.tokenizer().cloned() else {
-        anyhow::bail!("the model carries no tokenizer");
-    };
-    config.check_seeds(count)?;
-    let length = model.config().length.min(LENGTH);
-    let text = |i| {
-        let config = SampleConfig {
-            seed: config.seed + i,
-            ..config.clone()
-        };
-        let sampler = model.sampler(Canvas::prompt(&[tokenizer.bos()], length)?, &config)?;
-        let canvas = wait(sampler.finish(|_| ControlFlow::Continue(())))?;
-        Ok(canvas.text(&tokenizer))
-    };
-    (0..count).map(text).collect()
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum Dtype {
     F32,
@@ -113,7 +95,11 @@ fn card(
     ))?;
     bar.finish_and_clear();
     let config = args.sampling.suited(args.sampling.to_read()?, &model);
-    let samples = samples(&mut model, &config, args.samples)?;
+    config.check_seeds(args.samples)?;
+    let length = model.config().length.min(LENGTH);
+    let samples = samples(&mut model, &config, length, args.samples, || ())?;
+    let text = |sample: &Sample| sample.canvas.text(&corpus.tokenizer);
+    let samples: Vec<String> = samples.iter().map(text).collect();
     let unigram = Unigram::from_blocks(&corpus.train, corpus.tokenizer.vocab_size())?;
     let rounded = |x: f64| (100.0 * x).round() / 100.0;
     Ok(json!({

@@ -13,7 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mdlm::blocking::wait;
 use mdlm::io::checkpoint;
 use mdlm::train::Summary;
-use mdlm::{Canvas, Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
+use mdlm::{Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
+
+use support::samples::samples;
 
 /// Train a masked diffusion language model.
 ///
@@ -190,22 +192,14 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
     summary
 }
 
-fn samples(trainer: &Trainer) -> mdlm::Result<String> {
+fn shown_samples(trainer: &Trainer) -> anyhow::Result<String> {
     let mut model = wait(trainer.model())?;
     let (config, tokenizer) = (trainer.config(), &trainer.corpus().tokenizer);
     let mut text = String::new();
-    for i in 0..3 {
-        let mut sampling = config.sampling.clone();
-        // from the largest seed on they begin anew
-        sampling.seed = (sampling.seed + i) & i64::MAX as u64;
-        let canvas = Canvas::prompt(&[tokenizer.bos()], config.model.length)?;
-        let sampler = model.sampler(canvas, &sampling)?;
-        let canvas = wait(sampler.finish(|_| std::ops::ControlFlow::Continue(())))?;
-        text += &format!(
-            "--- sample {} ---\n{}\n\n",
-            i + 1,
-            canvas.text(tokenizer).trim_end()
-        );
+    let written = samples(&mut model, &config.sampling, config.model.length, 3, || ())?;
+    for (i, sample) in written.iter().enumerate() {
+        let sample = sample.canvas.text(tokenizer);
+        text += &format!("--- sample {} ---\n{}\n\n", i + 1, sample.trim_end());
     }
     Ok(text)
 }
@@ -309,7 +303,7 @@ fn run() -> anyhow::Result<()> {
         println!("stopped; continue with --resume --out {}", out.display());
         return Ok(());
     }
-    let text = samples(&trainer)?;
+    let text = shown_samples(&trainer)?;
     mdlm::io::atomic::write_file(&out.join("samples.txt"), text.as_bytes())?;
     println!("\n{text}loss curve: {}", out.join("loss.svg").display());
     println!(

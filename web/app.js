@@ -1,5 +1,6 @@
 // The page: what its controls do. The worker computes.
 
+import { showCard } from "./cards.js";
 import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
 import { clearNotice, notice } from "./notices.js";
@@ -124,49 +125,6 @@ function progress({ what, name, done, total }) {
   } else {
     $("loading-bar").value = total > 0 ? done / total : 1;
   }
-}
-
-function showCard(name, title, { card, info }) {
-  const facts = document.createElement("dl");
-  facts.className = "facts";
-  const add = (key, value) => {
-    if (value !== undefined && value !== null && value !== "") {
-      const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
-      [dt.textContent, dd.textContent] = [key, String(value)];
-      facts.append(dt, dd);
-    }
-  };
-  const error = card.validation?.std_err;
-  add("parameters", info.parameters.toLocaleString("en"));
-  add("data", card.data);
-  add("licence", card.licence);
-  add("steps", card.steps?.toLocaleString?.("en"));
-  add("held-out perplexity", card.validation && `${name === "mdlm" ? "at most " : ""}${card.validation.perplexity}${error ? ` ± ${error}` : ""}`);
-  add("token frequencies alone", card.validation?.unigram_perplexity);
-  add("made with", card.command);
-  const heading = document.createElement("h3");
-  heading.textContent = title;
-  document.querySelector(`[data-card="${name}"]`)?.remove();
-  const box = document.createElement("div");
-  box.dataset.card = name;
-  box.append(heading, facts);
-  if (card.samples?.length) {
-    box.append(shownSamples(card.samples));
-  }
-  $("cards").append(box);
-  $(`${name}-size`).textContent = `${(info.parameters / 1e6).toFixed(1)} M parameters`;
-}
-
-/** Samples of the card, as they came. */
-function shownSamples(samples) {
-  const [details, summary, list] = ["details", "summary", "ol"].map((tag) => document.createElement(tag));
-  summary.textContent = `${samples.length} samples, not chosen`;
-  list.className = "samples";
-  list.append(
-    ...samples.map((text) => Object.assign(document.createElement("li"), { textContent: text.replaceAll("<|endoftext|>", " ∎\n").trim() })),
-  );
-  details.append(summary, list);
-  return details;
 }
 
 async function loadModel(name) {

@@ -14,6 +14,7 @@ use mdlm::{Canvas, Device, Model, SampleConfig, Sampler, SamplerKind};
 use crate::Args;
 use crate::oracle::Oracle;
 use crate::page::Page;
+use crate::support::samples::{Sample, samples};
 
 /// Tokens of a sample.
 const LENGTH: usize = 128;
@@ -111,25 +112,13 @@ fn judged(
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model carries no tokenizer");
     };
-    let (mut samples, mut calls) = (Vec::new(), 0);
     let begin = Instant::now();
-    for seed in 1..=count {
-        let config = SampleConfig {
-            seed,
-            ..config.clone()
-        };
-        let canvas = Canvas::prompt(&[tokenizer.bos()], LENGTH)?;
-        let mut last = 0;
-        let sampler = model.sampler(canvas, &config)?;
-        let canvas = wait(sampler.finish(|report| {
-            last = report.network_calls;
-            ControlFlow::Continue(())
-        }))?;
-        calls += last;
-        samples.push(canvas.tokens(tokenizer.mask_index()));
-    }
+    let samples = samples(model, config, LENGTH, count, || ())?;
     let n = count as f64;
     let speed = n * (LENGTH - 1) as f64 / begin.elapsed().as_secs_f64();
+    let calls: usize = samples.iter().map(|s| s.network_calls).sum();
+    let tokens = |sample: &Sample| sample.canvas.tokens(tokenizer.mask_index());
+    let samples: Vec<Vec<u32>> = samples.iter().map(tokens).collect();
     let ppl = wait(judge.perplexity(&samples, &tokenizer))?;
     let entropy = samples.iter().map(|s| unigram_entropy(s)).sum::<f64>() / n;
     let [two, three] = [2, 3].map(|n| distinct_n(&samples, n));

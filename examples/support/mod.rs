@@ -3,6 +3,7 @@
 
 pub mod chart;
 pub mod lines;
+pub mod samples;
 pub mod screen;
 
 use std::path::{Path, PathBuf};
