@@ -12,6 +12,7 @@
 // lies as it does) are read as vec4. TURN_A, TURN_B: those rows go along k, so they are turned on the way to
 // workgroup memory. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the step's row count from
 // `base` on. MANY: several products of one shape, whose operands lie at strides. COMBINE: C = alpha A B + beta D.
+// SPLIT: several workgroups a tile, each with its part of k, make planes of C that `sum_planes` adds up.
 // LOOP: products of a slice in a loop, for compilers that take minutes otherwise.
 
 const TILE_M: u32 = 64u;
@@ -103,8 +104,8 @@ alias FourOfB = vec4<f32>;
 var<workgroup> a_tile: array<array<FourOfA, QUADS_M>, TILE_K>;
 var<workgroup> b_tile: array<array<FourOfB, QUADS_N>, TILE_K>;
 
-//#if MANY
-var<private> first: vec3<u32>; // where a product's A, B and C begin
+//#if PLACED
+var<private> first: vec3<u32>; // where a product's A, B and C begin, or its plane of C
 //#else
 const first = vec3<u32>();
 //#endif
@@ -202,6 +203,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   first = tile / p.tiles * vec3<u32>(p.a_stride, p.b_stride, p.c_stride);
   tile %= p.tiles;
   //#endif
+  //#if SPLIT
+  let plane = tile % p.planes;
+  tile /= p.planes;
+  first.z = plane * p.m * p.n;
+  //#endif
   let row0 = (tile / p.tiles_n) * TILE_M;
   let col0 = (tile % p.tiles_n) * TILE_N;
   //#if DYNAMIC_M
@@ -210,9 +216,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let m = p.m;
   //#endif
   //#if DYNAMIC_K
-  let k_end = counted_from(counted(), p.base, p.k);
+  let terms = counted_from(counted(), p.base, p.k);
   //#else
-  let k_end = p.k;
+  let terms = p.k;
+  //#endif
+  //#if SPLIT
+  let slices = (terms + TILE_K - 1u) / TILE_K;
+  let span = (slices + p.planes - 1u) / p.planes * TILE_K;
+  let k_begin = plane * span;
+  let k_end = min(k_begin + span, terms);
+  //#else
+  const k_begin = 0u;
+  let k_end = terms;
   //#endif
   let lane_m = lane / LANES_N; // in groups of 4 rows, half a tile apart if an invocation has 8
   let lane_n = lane % LANES_N;
@@ -236,17 +251,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#unroll r A_LOADS
   for (var r = 0u; r < A_LOADS; r++) {
     let at = place_a(lane + r * THREADS);
-    from_a[r] = load_a(row0 + at.x, at.y);
+    from_a[r] = load_a(row0 + at.x, k_begin + at.y);
   }
   //#end
   //#unroll r B_LOADS
   for (var r = 0u; r < B_LOADS; r++) {
     let at = place_b(lane + r * THREADS);
-    from_b[r] = load_b(col0 + at.x, at.y);
+    from_b[r] = load_b(col0 + at.x, k_begin + at.y);
   }
   //#end
 
-  for (var k0 = 0u; k0 < k_end; k0 += TILE_K) {
+  for (var k0 = k_begin; k0 < k_end; k0 += TILE_K) {
     workgroupBarrier();
     //#unroll r A_LOADS
     for (var r = 0u; r < A_LOADS; r++) {
@@ -342,7 +357,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //#unroll i 4
     for (var i = 0u; i < 4u; i++) {
       if (row + i < m) {
+        //#if SPLIT
+        column_sum[plane * p.m + row + i] = column[i];
+        //#else
         column_sum[row + i] += column[i];
+        //#endif
       }
     }
     //#end

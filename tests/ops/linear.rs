@@ -36,6 +36,10 @@ const SHAPES: [[usize; 3]; 8] = [
 /// Sizes at which the forward product, the input's gradient and the weight's take the large tile.
 const LARGE: [[usize; 3]; 3] = [[513, 515, 17], [514, 3, 517], [5, 513, 516]];
 
+/// Sizes at which sums are split into planes: the weight's gradient, the input's, the product itself, and with sides
+/// that come in fours.
+const DEEP: [[usize; 3]; 4] = [[2051, 66, 33], [5, 2049, 31], [3, 1, 1031], [2048, 32, 36]];
+
 fn linear(rows: usize, n: usize, k: usize, bias: bool) -> Case {
     let mut case = Case::new(format!("{rows}x{n}x{k}, bias {bias}"));
     case.param("x", &[rows, k], 1.0).param("w", &[n, k], 1.0);
@@ -47,7 +51,7 @@ fn linear(rows: usize, n: usize, k: usize, bias: bool) -> Case {
 }
 
 fn plain(suite: &mut Suite) {
-    for [rows, n, k] in SHAPES.into_iter().chain(LARGE) {
+    for [rows, n, k] in SHAPES.into_iter().chain(LARGE).chain(DEEP) {
         for bias in [false, true] {
             let case = linear(rows, n, k, bias);
             suite.check(&case, rows.max(n).max(k), &|g, t, _| {
@@ -73,7 +77,7 @@ fn random_shapes(suite: &mut Suite) {
 }
 
 fn every_form(suite: &mut Suite) {
-    for [m, n, k] in SHAPES.into_iter().chain(LARGE) {
+    for [m, n, k] in SHAPES.into_iter().chain(LARGE).chain(DEEP) {
         for (form, a, b) in [
             (Form::Nt, [m, k], [n, k]),
             (Form::Nn, [m, k], [k, n]),
@@ -192,33 +196,39 @@ fn gated_residual(suite: &mut Suite) {
 
 /// As many rows as the step says, from a base on.
 fn dynamic_rows(suite: &mut Suite) {
-    let (rows, n, k) = (70, 33, 19);
-    for base in [0, 64] {
-        for listed in [0, 1, 40, 65, 70, 134, 200] {
-            let mut case = Case::new(format!("{listed} rows from {base}"));
-            case.step.set(ROWS, listed);
-            let live = (listed as usize).saturating_sub(base).min(rows);
-            let list: Vec<u32> = (0..rows as u32).collect();
-            let row_of: Vec<u32> = (0..rows as u32)
-                .map(|row| if (row as usize) < live { row } else { u32::MAX })
-                .collect();
-            case.param("x", &[rows, k], 1.0)
-                .param("w", &[n, k], 1.0)
-                .param("b", &[n], 1.0)
-                .uint("rows", &[rows], &list)
-                .uint("row_of", &[rows], &row_of);
-            suite.check(&case, rows, &|g: &mut Graph, t, _| {
-                let list = mdlm_engine::ops::RowList {
-                    rows: t["rows"],
-                    row_of: t["row_of"],
-                };
-                let x = g.gather_rows("listed", t["x"], list)?;
-                let extent = Extent::counted(ROWS, base, rows);
-                let y = g.linear_rows("y", x, t["w"], Some(t["b"]), extent)?;
-                Ok(Made::new(g, &[y]).first(&[live * n]))
-            });
+    // the last two split the sums of the weight's gradient and of the input's
+    for [rows, n, k] in [[70, 33, 19], [1100, 17, 6], [70, 1031, 5]] {
+        for listed in [0, 1, 40, 65, 70, 134, 200, 1100] {
+            listed_rows(suite, [rows, n, k], 0, listed);
+            listed_rows(suite, [rows, n, k], 64, listed);
         }
     }
+}
+
+fn listed_rows(suite: &mut Suite, [rows, n, k]: [usize; 3], base: usize, listed: u32) {
+    let mut case = Case::new(format!("{listed} rows from {base}, {rows}x{n}x{k}"));
+    case.step.set(ROWS, listed);
+    let live = (listed as usize).saturating_sub(base).min(rows);
+    let list: Vec<u32> = (0..rows as u32).collect();
+    let row_of: Vec<u32> = (0..rows as u32)
+        .map(|row| if (row as usize) < live { row } else { u32::MAX })
+        .collect();
+    case.differences = rows.max(n) < 500;
+    case.param("x", &[rows, k], 1.0)
+        .param("w", &[n, k], 1.0)
+        .param("b", &[n], 1.0)
+        .uint("rows", &[rows], &list)
+        .uint("row_of", &[rows], &row_of);
+    suite.check(&case, rows.max(n), &|g: &mut Graph, t, _| {
+        let list = mdlm_engine::ops::RowList {
+            rows: t["rows"],
+            row_of: t["row_of"],
+        };
+        let x = g.gather_rows("listed", t["x"], list)?;
+        let extent = Extent::counted(ROWS, base, rows);
+        let y = g.linear_rows("y", x, t["w"], Some(t["b"]), extent)?;
+        Ok(Made::new(g, &[y]).first(&[live * n]))
+    });
 }
 
 /// More workgroups than one dimension of a grid holds.

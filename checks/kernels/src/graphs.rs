@@ -6,9 +6,10 @@ use anyhow::{Result, anyhow};
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::model::{Backbone, DrawGraph, Options, TrainGraph};
 use mdlm::train::rule;
-use mdlm_engine::gpu::DeviceClass;
-use mdlm_engine::graph::Graph;
-use mdlm_engine::ops::RowLoss;
+use mdlm_engine::gpu::{DeviceClass, Dispatch, Tuning};
+use mdlm_engine::graph::{Graph, Plan};
+use mdlm_engine::ops::{ROWS, RowLoss};
+use mdlm_engine::program::Step;
 
 /// A kernel to compile.
 pub struct Source {
@@ -17,15 +18,80 @@ pub struct Source {
     pub text: String,
 }
 
-/// Hidden size, heads, length, vocabulary and sequences at a time.
-const SIZES: [(usize, usize, usize, usize, usize); 2] =
-    [(256, 4, 128, 2049, 32), (768, 12, 1024, 50258, 8)];
+/// A network and what it is given at a time.
+pub struct Size {
+    pub hidden_size: usize,
+    n_blocks: usize,
+    n_heads: usize,
+    length: usize,
+    vocab_size: usize,
+    batch: usize,
+}
+
+pub const SIZES: [Size; 2] = [
+    Size {
+        hidden_size: 256,
+        n_blocks: 4,
+        n_heads: 4,
+        length: 128,
+        vocab_size: 2049,
+        batch: 32,
+    },
+    Size {
+        hidden_size: 768,
+        n_blocks: 12,
+        n_heads: 12,
+        length: 1024,
+        vocab_size: 50258,
+        batch: 8,
+    },
+];
+
+impl Size {
+    /// What a step of training launches on a discrete GPU, and its scalars: half of the tokens are masked.
+    pub fn training(&self) -> Result<(Vec<Dispatch>, Step)> {
+        let [graph, _] = self.graphs()?;
+        let tuning = Tuning::of(DeviceClass::Desktop);
+        let program = Plan::new(&graph, true)?.lower_gpu(&graph, &tuning)?;
+        let mut step = Step::default();
+        step.set(ROWS, (self.batch * self.length / 2) as u32);
+        Ok((program.dispatches, step))
+    }
+
+    /// The graphs of training and of sampling.
+    fn graphs(&self) -> Result<[Graph; 2]> {
+        let config = ModelConfig {
+            kind: ModelKind::Dit,
+            vocab_size: self.vocab_size,
+            mask_index: self.vocab_size as u32 - 1,
+            hidden_size: self.hidden_size,
+            n_blocks: self.n_blocks,
+            n_heads: self.n_heads,
+            length: self.length,
+            dropout: 0.1,
+            ..ModelConfig::default()
+        };
+        let network = Backbone::new(&config, usize::MAX)?.network;
+        let options = Options {
+            batch: self.batch,
+            length: self.length,
+            ..Options::default()
+        };
+        let mut settings = TrainConfig::default();
+        settings.resolve();
+        let rule = |name: &str, _: &[usize]| rule(&settings.optim, network.group(name));
+        let training = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, &rule)?;
+        let (mut train, kept) = (training.graph, [training.loss, training.stats]);
+        kept.into_iter().for_each(|tensor| train.keep(tensor));
+        Ok([train, DrawGraph::new(&network, options)?.graph])
+    }
+}
 
 /// Each kernel once, in the order of their labels.
 pub fn sources() -> Result<Vec<Source>> {
     let mut seen = HashSet::new();
     for size in SIZES {
-        for graph in graphs(size)? {
+        for graph in size.graphs()? {
             for class in [DeviceClass::Desktop, DeviceClass::Portable] {
                 seen.extend(graph.sources(class)?);
             }
@@ -46,34 +112,4 @@ pub fn sources() -> Result<Vec<Source>> {
     // scalars of the program are numbered anew in each: a kernel is its label
     all.dedup_by(|a, b| a.label == b.label);
     Ok(all)
-}
-
-fn graphs(
-    (hidden_size, n_heads, length, vocab_size, batch): (usize, usize, usize, usize, usize),
-) -> Result<[Graph; 2]> {
-    let config = ModelConfig {
-        kind: ModelKind::Dit,
-        vocab_size,
-        mask_index: vocab_size as u32 - 1,
-        hidden_size,
-        // as many more would add no kernel
-        n_blocks: 1,
-        n_heads,
-        length,
-        dropout: 0.1,
-        ..ModelConfig::default()
-    };
-    let network = Backbone::new(&config, usize::MAX)?.network;
-    let options = Options {
-        batch,
-        length,
-        ..Options::default()
-    };
-    let mut settings = TrainConfig::default();
-    settings.resolve();
-    let rule = |name: &str, _: &[usize]| rule(&settings.optim, network.group(name));
-    let training = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, &rule)?;
-    let (mut train, kept) = (training.graph, [training.loss, training.stats]);
-    kept.into_iter().for_each(|tensor| train.keep(tensor));
-    Ok([train, DrawGraph::new(&network, options)?.graph])
 }

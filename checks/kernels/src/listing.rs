@@ -9,6 +9,8 @@ pub struct Loop {
     pub fma: usize,
     /// Instructions of the vector unit, those among them.
     pub vector: usize,
+    /// Bytes that a lane reads from workgroup memory.
+    pub local: usize,
     /// Loads from memory that are waited for before 32 multiply-adds have been issued behind them.
     pub stops: usize,
 }
@@ -118,6 +120,7 @@ impl Loop {
         let mut found = Self {
             fma: count(is_fma),
             vector: count(|line| line.starts_with("v_")),
+            local: code.iter().map(|line| local_bytes(line)).sum(),
             stops: 0,
         };
         // twice around, so that a load at the end meets its wait at the beginning
@@ -143,6 +146,23 @@ impl Loop {
     pub fn share(&self) -> f64 {
         self.fma as f64 / self.vector.max(1) as f64
     }
+}
+
+/// Bytes that a lane reads from workgroup memory.
+fn local_bytes(code: &str) -> usize {
+    let name = code.split_whitespace().next().unwrap_or_default();
+    let Some(load) = name.strip_prefix("ds_load_").or_else(|| {
+        name.strip_prefix("ds_read_")
+            .or(name.strip_prefix("ds_read"))
+    }) else {
+        return 0;
+    };
+    let numbers = if load.starts_with("2") { 2 } else { 1 };
+    let bits = load
+        .rsplit('b')
+        .next()
+        .and_then(|bits| bits.parse::<usize>().ok());
+    numbers * bits.unwrap_or(32) / 8
 }
 
 /// How many loads may still be on their way after a wait for some.
@@ -177,6 +197,7 @@ BB2:
         let expected = Loop {
             fma: 2,
             vector: 3,
+            local: 0,
             stops: 2,
         };
         assert_eq!(Loop::hottest(LISTING, 0), expected);
@@ -193,6 +214,16 @@ BB2:
         // once before the loop, three times two in it
         assert_eq!((found.fma, found.vector), (7, 11));
         assert_eq!(Loop::hottest(&nested, 2), Loop::hottest(LISTING, 0));
+    }
+
+    #[test]
+    fn reads_of_workgroup_memory_have_their_width() {
+        let bytes = |line| local_bytes(line);
+        assert_eq!(bytes("ds_load_b128 v[0:3], v4"), 16);
+        assert_eq!(bytes("ds_read2_b64 v[0:3], v4 offset1:2"), 16);
+        assert_eq!(bytes("ds_load_2addr_stride64_b32 v[0:1], v4"), 8);
+        assert_eq!(bytes("ds_read_b32 v0, v4"), 4);
+        assert_eq!(bytes("ds_store_b128 v0, v[1:4]"), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Kernels in the compilers of real GPUs, without the hardware: registers, spills, waves and the machine code of inner
 //! loops. Mesa's driver for AMD compiles for any chip of the family that a variable names.
 
+mod estimate;
 mod graphs;
 mod listing;
 mod table;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::estimate;
 use crate::listing::Loop;
 use crate::vulkan::Compiled;
 
@@ -13,6 +14,8 @@ use crate::vulkan::Compiled;
 #[derive(Serialize, Deserialize)]
 pub struct Kernel {
     pub label: String,
+    /// Invocations of a workgroup.
+    pub threads: u32,
     /// Lanes of a wave.
     pub lanes: u32,
     /// Registers of a lane, 32 bits each.
@@ -27,7 +30,11 @@ pub struct Kernel {
     pub code: u64,
     /// Multiply-adds in a turn of the hottest loop.
     pub fma: usize,
-    /// Their share of its vector instructions.
+    /// Its vector instructions.
+    pub vector: usize,
+    /// Bytes that a lane reads from workgroup memory in it.
+    pub local: usize,
+    /// Share of the multiply-adds among vector instructions.
     pub share: f64,
     /// Its loads that are waited for one by one.
     pub stops: usize,
@@ -61,6 +68,7 @@ impl Kernel {
                 1
             };
         Ok(Self {
+            threads: compiled.threads,
             lanes: compiled.lanes,
             registers: figure("VGPRs")?,
             spilled: figure("Spilled VGPRs")? + figure("Scratch size")?,
@@ -68,6 +76,8 @@ impl Kernel {
             waves,
             code: figure("Code size")?,
             fma: hot.fma,
+            vector: hot.vector,
+            local: hot.local,
             share: (1000.0 * hot.share()).round() / 1000.0,
             stops: hot.stops,
             label,
@@ -103,11 +113,13 @@ discrete and of other GPUs, with the checks that wgpu adds.
 - *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
 
 `cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.
+
 ";
 
 /// Writes the tables and the figures.
 pub fn write(out: &Path, chips: &[Chip]) -> Result<()> {
     let mut text = String::from(INTRODUCTION);
+    estimate::section(&mut text, chips)?;
     for chip in chips {
         let (generation, name) = (&chip.generation, &chip.name);
         writeln!(text, "\n## {generation} ({name})\n")?;

@@ -9,6 +9,8 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 /// A module and what it binds.
 pub struct Module {
     pub words: Vec<u32>,
+    /// Invocations of a workgroup.
+    pub threads: u32,
     /// Group and number of each binding, and whether it is a uniform.
     pub bindings: Vec<(u32, u32, bool)>,
 }
@@ -25,6 +27,8 @@ pub fn translate(wgsl: &str, entry: &str) -> Result<Module> {
         let place = variable.binding.as_ref()?;
         Some((place.group, place.binding, uniform))
     });
+    let main = module.entry_points.iter().find(|e| e.name == entry);
+    let threads = main.map(|e| e.workgroup_size.iter().product());
     let options = spv::Options {
         lang_version: (1, 6),
         flags: spv::WriterFlags::empty(),
@@ -46,6 +50,7 @@ pub fn translate(wgsl: &str, entry: &str) -> Result<Module> {
     };
     Ok(Module {
         words: spv::write_vec(&module, &info, &options, Some(&pipeline))?,
+        threads: threads.ok_or_else(|| anyhow!("no entry point {entry}"))?,
         bindings: bindings.collect(),
     })
 }

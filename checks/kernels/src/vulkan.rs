@@ -20,6 +20,8 @@ pub struct Compiler {
 
 /// A kernel as the driver has compiled it.
 pub struct Compiled {
+    /// Invocations of a workgroup.
+    pub threads: u32,
     /// Lanes of a wave.
     pub lanes: u32,
     /// The driver's figures by name.
@@ -143,7 +145,7 @@ impl Compiler {
                 .flags(flags);
             let made = device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None);
             let pipeline = made.map_err(|(_, error)| error)?[0];
-            let compiled = self.describe(pipeline);
+            let compiled = self.describe(pipeline, module.threads);
             device.destroy_pipeline(pipeline, None);
             device.destroy_pipeline_layout(layout, None);
             sets.iter()
@@ -155,7 +157,7 @@ impl Compiler {
 
     /// # Safety
     /// The pipeline is this device's and was made with both flags that capture.
-    unsafe fn describe(&self, pipeline: vk::Pipeline) -> Result<Compiled> {
+    unsafe fn describe(&self, pipeline: vk::Pipeline, threads: u32) -> Result<Compiled> {
         // SAFETY: by the function's contract; the buffers are as large as the driver has said.
         unsafe {
             let info = vk::PipelineInfoKHR::default().pipeline(pipeline);
@@ -194,6 +196,7 @@ impl Compiler {
                 .to_string_lossy()
                 .into_owned();
             Ok(Compiled {
+                threads,
                 lanes: found[0].subgroup_size,
                 statistics,
                 listing,

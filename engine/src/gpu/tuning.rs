@@ -86,6 +86,7 @@ impl Tuning {
             DeviceClass::Portable => portable,
             DeviceClass::Desktop => Self {
                 matmul: MatmulTile::new(128, 128, 16, 8, 8),
+                matmul_small: portable.matmul,
                 ..portable
             },
         }

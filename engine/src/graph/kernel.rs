@@ -104,6 +104,11 @@ impl Kernel {
         self.operand(Operand::TempRead(i), true)
     }
 
+    /// The next binding is a work area to read, where there is one.
+    pub fn temp_read_if(self, used: bool, i: usize) -> Self {
+        self.operand(Operand::TempRead(i), used)
+    }
+
     /// The kernel's parameters, behind its operands.
     pub fn params<P: Words>(mut self, params: P) -> Self {
         self.source.params = P::WGSL;

@@ -121,12 +121,12 @@ impl Graph {
                 let writes: Vec<_> = [dw].into_iter().chain(db).collect();
                 let mut dw = Matmul::new(Form::Tn, vocab, width, max);
                 (dw.accumulate, dw.column_sum) = (true, db.is_some());
-                self.push(dw, &[logits, hidden], &writes, &[], extent)?;
+                dw.push(self, [logits, hidden], &writes, extent)?;
             }
             if let Some((dhidden, _)) = dhidden {
                 let dhidden = self.view(dhidden, base * width, &[max, width])?;
                 let dh = Matmul::new(Form::Nn, max, width, vocab);
-                self.push(dh, &[logits, head.weight], &[dhidden], &[], extent)?;
+                dh.push(self, [logits, head.weight], &[dhidden], extent)?;
             }
         }
         // the gradients are complete: the backward walk must not look behind the row losses

@@ -228,7 +228,7 @@ fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
             writes.push(db);
         }
         let extent = b.extent();
-        b.graph.push(product, &[dy, x], &writes, &[], extent)?;
+        product.push(b.graph, [dy, x], &writes, extent)?;
     }
     if let Some((dx, accumulate)) = b.target(0) {
         let product = Matmul {
@@ -236,7 +236,7 @@ fn backward(op: &Matmul, b: &mut Backward<'_>) -> Result<()> {
             ..Matmul::new(Form::Nn, rows, k, n)
         };
         let extent = b.extent();
-        b.graph.push(product, &[dy, w], &[dx], &[], extent)?;
+        product.push(b.graph, [dy, w], &[dx], extent)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Matrix product in its three forms, with the epilogues of [`super::linear`].
 
-use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_blocks, for_rows, for_rows2, gemm, math};
+use crate::error::Result;
 use crate::gpu::{Grid, MatmulTile};
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::epilogue::Epilogue;
@@ -8,8 +8,7 @@ use crate::ops::{DROPOUT_KEY, Modulation};
 use crate::program::{Declared, Extent};
 use crate::{params, shader, twin};
 
-/// Elements of half precision that the twin unpacks at a time.
-const PANEL: usize = 1 << 20;
+mod twin;
 
 /// Which operands are stored transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +36,8 @@ pub(crate) struct Matmul {
     /// Adds the sums over k of A to the last output: the gradient of a bias.
     pub(crate) column_sum: bool,
     pub(crate) many: Option<Many>,
+    /// Parts of k, summed apart; more than one if the node has room for their planes.
+    pub(crate) planes: usize,
 }
 
 /// Several products of one shape: `C = alpha A B`, `+ beta D` with a third operand that lies as C does.
@@ -54,6 +55,8 @@ params! {
         m: u32,
         n: u32,
         k: u32,
+        /// Parts of k.
+        planes: u32,
         tiles_n: u32,
         base: u32,
         /// Row r takes its gate from row r / sample_rows of the modulation.
@@ -74,18 +77,23 @@ params! {
     }
 }
 
+params! {
+    struct PlanesParams {
+        /// Of C, in vectors.
+        len: u32,
+        planes: u32,
+        m: u32,
+        /// The first invocation that adds column sums.
+        columns_from: u32,
+    }
+}
+
 impl Graph {
     /// The product of two matrices stored as `form` says, `[m, n]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
-    pub fn matmul(
-        &mut self,
-        name: &str,
-        form: Form,
-        a: Tensor,
-        b: Tensor,
-    ) -> crate::Result<Tensor> {
+    pub fn matmul(&mut self, name: &str, form: Form, a: Tensor, b: Tensor) -> Result<Tensor> {
         let &[a0, a1] = self.shape(a) else {
             return Err(self.misfit("matmul", a, "a matrix"));
         };
@@ -97,14 +105,19 @@ impl Graph {
         self.require("matmul", b, k == kb, &format!("{k} along the summed side"))?;
         let c = self.activation(name, &[m, n]);
         let rows = if form == Form::Tn { k } else { m };
-        self.push(
-            Matmul::new(form, m, n, k),
-            &[a, b],
-            &[c],
-            &[],
-            Extent::Fixed(rows),
-        )?;
+        Matmul::new(form, m, n, k).push(self, [a, b], &[c], Extent::Fixed(rows))?;
         Ok(c)
+    }
+}
+
+/// Parts of k such that a large GPU has work, and that planes cost little beside what they are sums of: a number of a
+/// plane is moved twice, for `k / planes` multiply-adds.
+fn planes(m: usize, n: usize, k: usize) -> usize {
+    let tiles = m.div_ceil(128) * n.div_ceil(128);
+    let least = (8 * m.min(n)).clamp(64, 512);
+    match (192 / tiles.max(1)).min(k / least).min(64) {
+        0..4 => 1,
+        planes => planes,
     }
 }
 
@@ -121,148 +134,81 @@ impl Matmul {
             accumulate: false,
             column_sum: false,
             many: None,
+            planes: 1,
         }
     }
 
-    /// One product after the other, or each on a thread of its own.
-    fn run_many<F: Float>(&self, io: &mut Io<'_, F>, many: Many) {
-        let Self { form, m, n, k, .. } = *self;
-        let [a_stride, b_stride, c_stride] = many.strides;
-        let (a, b) = (io.read(0), io.read(1));
-        let d = many.beta.map(|beta| (F::of(beta), io.read(2)));
-        let parallel = many.count == 1;
-        for_blocks([io.write(0)], [c_stride], &|first, [c]: [&mut [F]; 1]| {
-            for (i, c) in c.chunks_exact_mut(c_stride).enumerate() {
-                let at = first + i;
-                let c = &mut c[..m * n];
-                if let Some((beta, d)) = d {
-                    let d = &d[at * c_stride..][..m * n];
-                    c.iter_mut().zip(d).for_each(|(c, &d)| *c = beta * d);
-                }
-                let (a, b) = (&a[at * a_stride..], &b[at * b_stride..]);
-                let (a, b) = match form {
-                    Form::Nt => (MatRef::new(a, m, k, k), MatRef::new(b, n, k, k).t()),
-                    Form::Nn => (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n)),
-                    Form::Tn => (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n)),
-                };
-                let c = MatMut::new(c, m, n, n);
-                gemm(c, a, b, d.is_some(), F::of(many.alpha), parallel);
+    /// Appends a node without bias and epilogue; long sums with few outputs are split into planes.
+    pub(crate) fn push(
+        mut self,
+        graph: &mut Graph,
+        reads: [Tensor; 2],
+        writes: &[Tensor],
+        extent: Extent,
+    ) -> Result<()> {
+        self.planes = planes(self.m, self.n, self.k);
+        let mut temps = Vec::new();
+        if self.planes > 1 {
+            temps.push(graph.activation("planes", &[self.planes, self.m, self.n]));
+            if self.column_sum {
+                temps.push(graph.activation("column planes", &[self.planes, self.m]));
             }
-        });
+        }
+        graph.push(self, &reads, writes, &temps, extent)
     }
 
-    pub(super) fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        if let Some(many) = self.many {
-            return self.run_many(io, many);
+    /// So many workgroups; none if there is nothing to add to C.
+    fn where_rows(&self, lower: &Lower<'_>, groups: usize) -> Grid {
+        match (self.form, self.accumulate) {
+            (Form::Tn, true) => Grid {
+                extent: lower.extent(),
+                per_group: self.k,
+                repeat: groups,
+            },
+            _ => Grid::groups(groups),
         }
-        let (m, k) = match self.form {
-            Form::Tn => (self.m, io.rows),
-            _ => (io.rows, self.k),
-        };
-        let n = self.n;
-        let (a, b) = (io.read(0), io.weights(1));
-        // weights in half precision are unpacked some rows at a time
-        let panel = if b.is_half() {
-            PANEL.div_ceil(k).min(n)
+    }
+
+    fn sum_of_planes(&self, lower: &Lower<'_>) -> Kernel {
+        const LANES: usize = 64;
+        let wide = if self.n.is_multiple_of(4) { 4 } else { 1 };
+        let len = self.m * self.n / wide;
+        let groups = len.div_ceil(LANES);
+        let columns = if self.column_sum {
+            self.m.div_ceil(LANES)
         } else {
-            n
+            0
         };
-        let (factors, unpacked) = {
-            let residual = matches!(self.epilogue, Epilogue::Residual(_));
-            let factors = if residual { m * n } else { 0 };
-            let unpacked = if b.is_half() { panel * k } else { 0 };
-            io.scratch(factors + unpacked).split_at_mut(factors)
+        let grid = match self.form {
+            Form::Tn => self.where_rows(lower, groups + columns),
+            _ => Grid {
+                extent: lower.extent(),
+                per_group: LANES,
+                repeat: self.n / wide,
+            },
         };
-        let c = &mut io.write(0)[..m * n];
-        if self.bias {
-            let bias = io.read(2);
-            for_rows(c, n, |_, rows| {
-                rows.chunks_exact_mut(n)
-                    .for_each(|row| row.copy_from_slice(bias))
-            });
-        }
-        let begun = self.accumulate || self.bias;
-        match (b, self.form) {
-            (b, Form::Nt) => {
-                for first in (0..n).step_by(panel.max(1)) {
-                    let rows = panel.min(n - first);
-                    let b = MatRef::new(b.part(first * k, rows * k, unpacked), rows, k, k);
-                    let c = MatMut::new(&mut c[first..], m, rows, n);
-                    gemm(c, MatRef::new(a, m, k, k), b.t(), begun, F::ONE, true);
-                }
-            }
-            (Weights::Number(b), Form::Nn) => {
-                let (a, b) = (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n));
-                gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
-            }
-            (Weights::Number(b), Form::Tn) => {
-                let (a, b) = (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n));
-                gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
-            }
-            (Weights::Half(..), _) => unreachable!("roles are checked when a node is pushed"),
-        }
-        if self.column_sum {
-            let a = io.read(0);
-            let width = self.m;
-            crate::cpu::sum_rows(io.write(1), k, |col, row, out| {
-                let from = &a[row * width + col..][..out.len()];
-                out.iter_mut().zip(from).for_each(|(o, &x)| *o += x);
-            });
-        }
-        let c = &*c;
-        match &self.epilogue {
-            Epilogue::None => {}
-            Epilogue::Gelu => for_rows(&mut io.write(1)[..m * n], n, |row, out| {
-                out.iter_mut()
-                    .zip(&c[row * n..])
-                    .for_each(|(y, &u)| *y = math::gelu(u));
-            }),
-            Epilogue::Residual(r) => {
-                let at = 2 + usize::from(self.bias);
-                let (x, gates) = (
-                    io.read(at),
-                    r.modulation.as_ref().map(|g| (g, io.read(at + 1))),
-                );
-                let mask = r.dropout.mask::<F>(io.step);
-                for_rows2(
-                    &mut io.write(1)[..m * n],
-                    n,
-                    factors,
-                    n,
-                    |first, out, factor| {
-                        mask.fill(first * n, factor);
-                        for (i, out) in out.chunks_exact_mut(n).enumerate() {
-                            let from = (first + i) * n;
-                            let (x, c, f) = (
-                                &x[from..from + n],
-                                &c[from..from + n],
-                                &factor[i * n..][..n],
-                            );
-                            match &gates {
-                                Some((g, values)) => {
-                                    let gate = &values[g.at(first + i)..][..n];
-                                    for j in 0..n {
-                                        out[j] = x[j] + gate[j] * (f[j] * c[j]);
-                                    }
-                                }
-                                None => {
-                                    for j in 0..n {
-                                        out[j] = x[j] + f[j] * c[j];
-                                    }
-                                }
-                            }
-                        }
-                    },
-                );
-            }
-        }
+        Kernel::new(shader!("sum_planes"))
+            .flag("VEC", wide == 4)
+            .flag("ACCUMULATE", self.accumulate)
+            .flag("COLUMN_SUM", self.column_sum)
+            .temp_read(0)
+            .temp_read_if(self.column_sum, 1)
+            .write(0)
+            .write_if(self.column_sum, 1)
+            .params(PlanesParams {
+                len: len as u32,
+                planes: self.planes as u32,
+                m: self.m as u32,
+                columns_from: (groups * LANES) as u32,
+            })
+            .grid(grid)
     }
 
     fn tile(&self, lower: &Lower<'_>) -> MatmulTile {
         let tuning = lower.tuning;
         let tiles =
             self.m.div_ceil(tuning.matmul.m as usize) * self.n.div_ceil(tuning.matmul.n as usize);
-        let tiles = tiles * self.many.map_or(1, |many| many.count);
+        let tiles = tiles * self.planes * self.many.map_or(1, |many| many.count);
         if tiles < tuning.matmul_small_below as usize {
             tuning.matmul_small
         } else {
@@ -302,6 +248,7 @@ impl Op for Matmul {
         };
         let gate = residual.and_then(|r| r.modulation.as_ref());
         let second = self.epilogue != Epilogue::None;
+        let split = self.planes > 1;
         let tn = self.form == Form::Tn;
         let many = self.many.unwrap_or(Many {
             count: 1,
@@ -348,12 +295,14 @@ impl Op for Matmul {
             .flag("GATE", gate.is_some())
             .flag("DROPOUT", dropped)
             .flag("STEP", dropped || dynamic.is_some())
-            .flag("ACCUMULATE", self.accumulate)
+            .flag("ACCUMULATE", self.accumulate && !split)
             .flag("COLUMN_SUM", self.column_sum)
             .flag("EIGHT_M", tile.thread_m == 8)
             .flag("EIGHT_N", tile.thread_n == 8)
             .flag("EIGHT_MN", tile.thread_m == 8 && tile.thread_n == 8)
             .flag("MANY", self.many.is_some())
+            .flag("SPLIT", split)
+            .flag("PLACED", split || self.many.is_some())
             .flag("COMBINE", combine)
             .flag("DYNAMIC_M", dynamic.is_some() && !tn)
             .flag("DYNAMIC_K", dynamic.is_some() && tn)
@@ -371,6 +320,7 @@ impl Op for Matmul {
             m: self.m as u32,
             n: self.n as u32,
             k: self.k as u32,
+            planes: self.planes as u32,
             tiles_n: tiles_n as u32,
             base: dynamic.unwrap_or(0) as u32,
             sample_rows: place.sample_rows as u32,
@@ -387,28 +337,39 @@ impl Op for Matmul {
             alpha: many.alpha as f32,
             beta: many.beta.unwrap_or(0.0) as f32,
         };
-        let grid = Grid {
-            extent: match (self.many, tn) {
-                (None, false) => lower.extent(),
-                _ => Extent::Fixed(self.m),
+        let tiles_m = self.m.div_ceil(tile.m as usize);
+        let repeat = tiles_n * many.count * self.planes;
+        let grid = match (self.many, tn) {
+            (None, false) => Grid {
+                extent: lower.extent(),
+                per_group: tile.m as usize,
+                repeat,
             },
-            per_group: tile.m as usize,
-            repeat: tiles_n * many.count,
+            _ => self.where_rows(lower, tiles_m * repeat),
         };
-        vec![
+        let kernel = kernel
+            .counted(lower.extent())
+            .read(0)
+            .read(1)
+            .read_if(self.bias, 2)
+            .read_if(residual.is_some() || combine, at)
+            .read_if(gate.is_some(), at + 1);
+        let kernel = if split {
+            kernel.temp(0).temp_if(false, 1).temp_if(self.column_sum, 1)
+        } else {
             kernel
-                .counted(lower.extent())
-                .read(0)
-                .read(1)
-                .read_if(self.bias, 2)
-                .read_if(residual.is_some() || combine, at)
-                .read_if(gate.is_some(), at + 1)
                 .write(0)
                 .write_if(second, 1)
                 .write_if(self.column_sum, 1)
-                .params(params)
-                .grid(grid)
-                .flops(2 * (many.count * self.m * self.n * self.k) as u64),
-        ]
+        };
+        let kernel = kernel
+            .params(params)
+            .grid(grid)
+            .flops(2 * (many.count * self.m * self.n * self.k) as u64);
+        if split {
+            vec![kernel, self.sum_of_planes(lower)]
+        } else {
+            vec![kernel]
+        }
     }
 }
