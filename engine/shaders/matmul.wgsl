@@ -415,16 +415,12 @@ fn activated(x: Value) -> Value {
 //#endif
 
 //#if DROPOUT
-fn kept(index: u32) -> f32 {
-  return dropout(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
-}
-
 // Dropout factors of the element at `index`, or of four.
 fn factors(index: u32) -> Value {
   //#if VEC_C
-  return vec4<f32>(kept(index), kept(index + 1u), kept(index + 2u), kept(index + 3u));
+  return dropout_of_four(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
   //#else
-  return kept(index);
+  return dropout(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
   //#endif
 }
 //#endif

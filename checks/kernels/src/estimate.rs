@@ -186,7 +186,7 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
             order.sort_by(|a, b| b.1.total_cmp(&a.1));
             let goes: Vec<String> = order
                 .iter()
-                .take(5)
+                .take(8)
                 .map(|(name, s)| format!("{name} {:.0} %", 100.0 * s / seconds))
                 .collect();
             writeln!(

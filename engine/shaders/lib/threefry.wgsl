@@ -33,3 +33,10 @@ fn dropout(key: vec2<u32>, site: u32, index: u32, threshold: u32, scale: f32) ->
   let words = threefry(key, vec2<u32>(index >> 1u, site));
   return select(0.0, scale, select(words.x, words.y, (index & 1u) == 1u) >= threshold);
 }
+
+// Factors of the four elements from `index` on, a multiple of 4.
+fn dropout_of_four(key: vec2<u32>, site: u32, index: u32, threshold: u32, scale: f32) -> vec4<f32> {
+  let pair = index >> 1u;
+  let words = vec4<u32>(threefry(key, vec2<u32>(pair, site)), threefry(key, vec2<u32>(pair + 1u, site)));
+  return select(vec4<f32>(), vec4<f32>(scale), words >= vec4<u32>(threshold));
+}
