@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use indicatif::ProgressBar;
 use mdlm::blocking::wait;
@@ -112,10 +111,8 @@ fn judged(
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model carries no tokenizer");
     };
-    let begin = Instant::now();
     let samples = samples(model, config, LENGTH, count, || ())?;
     let n = count as f64;
-    let speed = n * (LENGTH - 1) as f64 / begin.elapsed().as_secs_f64();
     let calls: usize = samples.iter().map(|s| s.network_calls).sum();
     let tokens = |sample: &Sample| sample.canvas.tokens(tokenizer.mask_index());
     let samples: Vec<Vec<u32>> = samples.iter().map(tokens).collect();
@@ -123,7 +120,7 @@ fn judged(
     let entropy = samples.iter().map(|s| unigram_entropy(s)).sum::<f64>() / n;
     let [two, three] = [2, 3].map(|n| distinct_n(&samples, n));
     Ok(format!(
-        "{:.0} | {} | {two:.2} | {three:.2} | {entropy:.2} | {speed:.0}",
+        "{:.0} | {} | {two:.2} | {three:.2} | {entropy:.2}",
         calls as f64 / n,
         ppl.shown(),
     ))
@@ -142,8 +139,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(
         text,
         "{} samples of {LENGTH} tokens a row.\n\n\
-         | sampler | temperature | network calls | perplexity under the sibling | distinct 2-grams | 3-grams | entropy | tokens/s |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |",
+         | sampler | temperature | network calls | perplexity under the sibling | distinct 2-grams | 3-grams | entropy |\n\
+         | --- | --- | --- | --- | --- | --- | --- |",
         args.samples
     )?;
     for temperature in TEMPERATURES {
