@@ -133,6 +133,8 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         ("peak_fraction", json!(number(&line, "gflops") / peak)),
         ("tokens_per_s", json!(rows as f64 / median(&times) * 1e3)),
         ("dispatches", json!(report.dispatches)),
+        ("moved_bytes", json!(report.moved_bytes)),
+        ("least_bytes", json!(report.least_bytes)),
         ("peak_bytes", json!(report.total_bytes)),
         ("params", json!(backbone.layout.parameters())),
         ("host_ms", json!(host_ms)),

@@ -89,9 +89,9 @@ impl Kernel {
 /// product, eight rows of attention.
 fn inner_turns(label: &str, fma: usize) -> usize {
     let constant = |name: &str| {
-        let words = label.split(' ');
-        let value = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        value.last().and_then(|value| value.parse::<usize>().ok())
+        let mut words = label.split(' ');
+        let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse::<usize>().ok())
     };
     let product =
         || Some(constant("TILE_K")? * constant("THREAD_M")? * constant("THREAD_N")? / fma);

@@ -1,8 +1,9 @@
 //! What a graph will cost, before anything is allocated.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::{Graph, Plan};
+use super::{Graph, Plan, Tensor};
 use crate::error::Result;
 use crate::gpu::{DeviceClass, Tuning};
 use crate::program::Arena;
@@ -26,6 +27,10 @@ pub struct Report {
     pub total_bytes: u64,
     /// Multiply-adds times two of matmuls and attention in one run.
     pub flops: u64,
+    /// Bytes of the operands of all launches.
+    pub moved_bytes: u64,
+    /// The same if every tensor were read once and written once, as far as it is, and work areas never.
+    pub least_bytes: u64,
 }
 
 impl Graph {
@@ -46,7 +51,24 @@ impl Graph {
             arena_bytes,
             total_bytes: buffers + arena_bytes,
             flops: program.dispatches.iter().map(|d| d.flops).sum(),
+            moved_bytes: program
+                .dispatches
+                .iter()
+                .flat_map(|d| d.bindings.iter().flatten())
+                .map(|b| b.slot.bytes())
+                .sum(),
+            least_bytes: self.least_bytes(),
         })
+    }
+
+    fn least_bytes(&self) -> u64 {
+        let (mut read, mut written) = (HashSet::new(), HashSet::new());
+        for node in &self.nodes {
+            read.extend(node.reads.iter().map(|&t| self.base(t).0));
+            written.extend(node.writes.iter().map(|&t| self.base(t).0));
+        }
+        let bytes = |&t: &Tensor| self.info(t).element.bytes(self.info(t).len());
+        read.iter().chain(&written).map(bytes).sum()
     }
 }
 
