@@ -164,7 +164,9 @@ impl Field {
         };
         let name: String = name.chars().map(plain).collect();
         let out = args.out.join(&name);
-        let curve = args.pictures.with_file_name("curves").join(name + ".json");
+        let curves = args.pictures.with_file_name("curves");
+        std::fs::create_dir_all(&curves)?;
+        let curve = curves.join(name + ".json");
         let mut points = read(&curve);
         if points.last().is_some_and(|p| p.0 >= steps) {
             return Ok(points);
