@@ -17,6 +17,7 @@ const ROWS: u32 = 64u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 const PART: u32 = 4u; // vectors of a row that are multiplied at a time
 const PARTS: u32 = 2u; // PARTS * PART divides VECTORS
+const SUMS: u32 = 16u; // vectors of the sum, or more than are written out: then it stays a loop
 const LOWEST: f32 = -1e30;
 const NOTHING_SEEN: f32 = 1e30;
 
@@ -106,11 +107,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let sight = own_sights[own + select(sequence * p.own, 0u, p.own_sights == p.own)];
   let sight_first = select(sequence * p.others, 0u, p.other_sights == p.others);
   //#endif
-  // parts of the own row: one is on its way while the other is multiplied
+  // parts of the own row; AHEAD: one is on its way while the other is multiplied
   var mine: array<array<vec4<f32>, PART>, PARTS>;
   //#if SLOPES
   var slope: array<array<vec4<f32>, PART>, PARTS>;
   //#endif
+  //#if AHEAD
   //#unroll d PART
   for (var d = 0u; d < PART; d++) {
     mine[0][d] = x[x0 + d];
@@ -119,6 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //#endif
   }
   //#end
+  //#endif
   var sum: array<vec4<f32>, VECTORS>;
   //#if FORWARD
   var top = LOWEST;
@@ -183,7 +186,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           //#unroll turn PARTS
           for (var turn = 0u; turn < PARTS; turn++) {
             let at = part + turn * PART;
+            //#if AHEAD
             let next = select(at + PART, 0u, at + PART == VECTORS);
+            //#else
+            let next = at;
+            //#endif
             //#unroll d PART
             for (var d = 0u; d < PART; d++) {
               mine[(turn + 1u) % PARTS][d] = x[x0 + next + d];
@@ -215,7 +222,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let e_b = exp(s_b - higher);
         top = higher;
         total = total * shrink + dot(e_a + e_b, vec4<f32>(1.0));
-        //#unroll d VECTORS
+        //#unroll d SUMS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] = weighted(weighted(sum[d] * shrink, e_a, z_a + d), e_b, z_b + d);
         }
@@ -245,7 +252,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let from_a = z_a;
         let from_b = z_b;
         //#endif
-        //#unroll d VECTORS
+        //#unroll d SUMS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] = weighted(weighted(sum[d], by_a, from_a + d), by_b, from_b + d);
         }
