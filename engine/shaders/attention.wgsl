@@ -10,6 +10,7 @@
 // SLOPES: dS = P (do v^T - delta), from u and z, which are do and v, or v and do; dq or dk is the sum of dS y.
 // Else: dv is the sum of P z, where z is do.
 // A key head's gradients are summed over its query heads, each with its own pass over the queries.
+// LOOPS: for compilers that take minutes for long code; the sum lies in storage, as no array may be indexed at run time.
 // CAUSAL: a query sees keys up to itself. BY_SIGHT: it sees what four integers a row say (src/ops/visibility.rs); rows
 // that no row of a wave sees, or is seen by, cost it only that test.
 
@@ -17,7 +18,6 @@ const ROWS: u32 = 64u;
 const VECTORS: u32 = 16u; // of 4 elements in a head
 const PART: u32 = 4u; // vectors of a row that are multiplied at a time
 const PARTS: u32 = 2u; // PARTS * PART divides VECTORS
-const SUMS: u32 = 16u; // vectors of the sum, or more than are written out: then it stays a loop
 const LOWEST: f32 = -1e30;
 const NOTHING_SEEN: f32 = 1e30;
 
@@ -107,6 +107,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let sight = own_sights[own + select(sequence * p.own, 0u, p.own_sights == p.own)];
   let sight_first = select(sequence * p.others, 0u, p.other_sights == p.others);
   //#endif
+  let stored = block * ROWS + lane < p.own;
+  let out0 = row * p.out_stride + p.out_column + own_head * VECTORS;
+  //#if LOOPS
+  let vectors = p.vectors; // a number that no compiler knows
+  for (var d = 0u; d < vectors; d++) {
+    if (stored) {
+      out[out0 + d] = vec4<f32>();
+    }
+  }
+  //#else
+  const vectors = VECTORS;
+  var sum: array<vec4<f32>, VECTORS>;
+  //#endif
   // parts of the own row; AHEAD: one is on its way while the other is multiplied
   var mine: array<array<vec4<f32>, PART>, PARTS>;
   //#if SLOPES
@@ -122,7 +135,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   //#end
   //#endif
-  var sum: array<vec4<f32>, VECTORS>;
   //#if FORWARD
   var top = LOWEST;
   var total = 0.0;
@@ -182,7 +194,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var dp_a = vec4<f32>();
         var dp_b = vec4<f32>();
         //#endif
-        for (var part = 0u; part < VECTORS; part += PARTS * PART) {
+        for (var part = 0u; part < vectors; part += PARTS * PART) {
           //#unroll turn PARTS
           for (var turn = 0u; turn < PARTS; turn++) {
             let at = part + turn * PART;
@@ -222,11 +234,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let e_b = exp(s_b - higher);
         top = higher;
         total = total * shrink + dot(e_a + e_b, vec4<f32>(1.0));
-        //#unroll d SUMS
+        //#if LOOPS
+        for (var d = 0u; d < vectors; d++) {
+          if (stored) {
+            out[out0 + d] = weighted(weighted(out[out0 + d] * shrink, e_a, z_a + d), e_b, z_b + d);
+          }
+        }
+        //#else
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] = weighted(weighted(sum[d] * shrink, e_a, z_a + d), e_b, z_b + d);
         }
         //#end
+        //#endif
         //#else
         //#if OF_KEYS
         let stat_a = array<vec2<f32>, 4>(stats[stats0 + a.x], stats[stats0 + a.y], stats[stats0 + a.z], stats[stats0 + a.w]);
@@ -252,17 +272,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let from_a = z_a;
         let from_b = z_b;
         //#endif
-        //#unroll d SUMS
+        //#if LOOPS
+        for (var d = 0u; d < vectors; d++) {
+          if (stored) {
+            out[out0 + d] = weighted(weighted(out[out0 + d], by_a, from_a + d), by_b, from_b + d);
+          }
+        }
+        //#else
+        //#unroll d VECTORS
         for (var d = 0u; d < VECTORS; d++) {
           sum[d] = weighted(weighted(sum[d], by_a, from_a + d), by_b, from_b + d);
         }
         //#end
         //#endif
+        //#endif
       }
     }
   }
-  if (block * ROWS + lane < p.own) {
-    let out0 = row * p.out_stride + p.out_column + own_head * VECTORS;
+  if (stored) {
     //#if FORWARD
     let share = select(0.0, 1.0 / total, total > 0.0);
     lse[(sequence * p.heads + own_head) * p.queries + own] = select(NOTHING_SEEN, top + log(total), total > 0.0);
@@ -273,10 +300,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     const share = 1.0;
     //#endif
     //#endif
+    //#if LOOPS
+    for (var d = 0u; d < vectors; d++) {
+      out[out0 + d] *= share;
+    }
+    //#else
     //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
       out[out0 + d] = sum[d] * share;
     }
     //#end
+    //#endif
   }
 }

@@ -23,6 +23,8 @@ params! {
         others: u32,
         queries: u32,
         causal: u32,
+        /// Of a head.
+        vectors: u32,
         // of vec4 up to the sights
         x_stride: u32,
         x_column: u32,
@@ -110,24 +112,18 @@ fn walk(op: &Attention, tuning: &Tuning, walk: &Walk) -> Kernel {
     let [out_stride, out_column] = vectors(walk.out);
     let causal = op.rule == Rule::Causal;
     let vectors = op.head_dim as u32 / 4;
-    // software drivers take minutes for long code, and are no faster with it
-    let sums = if tuning.attention_loops {
-        u32::MAX
-    } else {
-        vectors
-    };
     let ahead = !tuning.attention_loops && vectors.is_multiple_of(2);
     let parts = if ahead { 2 } else { 1 };
     let fits = |part: &u32| ahead && vectors.is_multiple_of(part * parts);
     let part = [4, 2].into_iter().find(fits).unwrap_or(1);
     Kernel::new(shader!("attention"))
         .flag("AHEAD", ahead)
+        .flag("LOOPS", tuning.attention_loops)
         .flag("OF_KEYS", walk.of_keys)
         .flag("CAUSAL", causal)
         .flag("BY_SIGHT", op.by_sight())
         .constant("VECTORS", vectors)
         .constant("PART", part)
-        .constant("SUMS", sums)
         .constant("PARTS", parts)
         .constant("ROWS", tuning.attention_rows)
         .params(WalkParams {
@@ -140,6 +136,7 @@ fn walk(op: &Attention, tuning: &Tuning, walk: &Walk) -> Kernel {
             others: sides[1] as u32,
             queries: op.queries as u32,
             causal: u32::from(causal),
+            vectors,
             x_stride,
             x_column,
             y_stride,
