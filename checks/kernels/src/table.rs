@@ -59,7 +59,7 @@ impl Kernel {
                 )
             })
         };
-        let hot = Loop::hottest(&compiled.listing, |fma| inner_turns(&label, fma));
+        let hot = Loop::hottest(&compiled.listing, products(&label));
         // RDNA counts in waves of 32 lanes, whatever the kernel's have
         let waves = figure("Subgroups per SIMD")?
             / if rdna {
@@ -85,18 +85,17 @@ impl Kernel {
     }
 }
 
-/// How often the innermost loop, with so many multiply-adds, turns in a turn of the loop around it: a slice of a matrix
-/// product, eight rows of attention.
-fn inner_turns(label: &str, fma: usize) -> usize {
+/// Multiply-adds of an invocation in a slice of a matrix product, which is a turn of its outer loop; else 0.
+fn products(label: &str) -> usize {
     let constant = |name: &str| {
-        let mut words = label.split(' ');
-        let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        value.and_then(|value| value.parse::<usize>().ok())
+        let value = label
+            .split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value
+            .and_then(|value| value.parse::<usize>().ok())
+            .unwrap_or(0)
     };
-    let product =
-        || Some(constant("TILE_K")? * constant("THREAD_M")? * constant("THREAD_N")? / fma);
-    let walk = || Some(constant("VECTORS")? / (constant("PART")? * constant("PARTS")?));
-    product().or_else(walk).unwrap_or(1)
+    constant("TILE_K") * constant("THREAD_M") * constant("THREAD_N")
 }
 
 const INTRODUCTION: &str = "\
@@ -110,7 +109,7 @@ discrete and of other GPUs, with the checks that wgpu adds.
 - *registers*: of a lane, 32 bits each; *spilled*: those that found no place, and bytes of scratch memory.
 - *waves*: that fit a SIMD by registers and workgroup memory; *code*: bytes.
 - *multiply-adds*, *share*: in a turn of the hottest loop, and their share of its vector instructions, which is the most
-  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
+  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included.
 - *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
 
 `cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.
