@@ -24,13 +24,16 @@ const DRAWS: usize = 200_000;
 /// A way to sample: the sampler, its number of steps and options.
 type Way = (SamplerKind, usize, &'static [(&'static str, f64)]);
 
-const WAYS: [Way; 17] = [
+const WAYS: [Way; 20] = [
     (SamplerKind::ANCESTRAL, 32, &[]),
     (SamplerKind::ANCESTRAL, 128, &[]),
     (SamplerKind::FIRST_HITTING, 1, &[]),
     (SamplerKind::REMDM_CAP, 128, &[]),
     (SamplerKind::CONFIDENCE, 16, &[]),
     (SamplerKind::CONFIDENCE, 32, &[]),
+    (SamplerKind::CONFIDENCE, 32, &[("order_noise", 2.0)]),
+    (SamplerKind::CONFIDENCE, 32, &[("order_noise", 4.0)]),
+    (SamplerKind::CONFIDENCE, 32, &[("order_noise", 8.0)]),
     (SamplerKind::CONFIDENCE, 64, &[]),
     (SamplerKind::CONFIDENCE, 128, &[]),
     (SamplerKind::THRESHOLD, 1, &[("threshold", 0.9)]),
