@@ -9,6 +9,8 @@ const MAX_PROMPT = 4000;
 const WHOLE = ["steps", "length", "seed"];
 /** What is offered first. */
 const SAMPLER = "confidence";
+/** Of its order: the surest place first, always, repeats itself; docs/samplers.md has the figures. */
+const ORDER_NOISE = 4;
 /** The library's samplers, once it is loaded, and the one that the address asks for. */
 let known = [];
 let asked = SAMPLER;
@@ -70,7 +72,8 @@ export function options({ sampler, steps, temperature, top_p, seed }) {
   const drawn = { temperature, seed, ...(temperature === 0 ? {} : { top_p }) };
   const given = (all) => Object.fromEntries(Object.entries(all).filter(([, value]) => !Number.isNaN(value)));
   const counted = hasSteps(sampler) ? { steps } : {};
-  return { mdlm: given({ sampler, ...counted, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
+  const ordered = sampler === "confidence" ? { order_noise: ORDER_NOISE } : {};
+  return { mdlm: given({ sampler, ...counted, ...ordered, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
 }
 
 /** Puts the settings into the address, without an entry in the history; the text goes where no request takes it. */

@@ -22,7 +22,18 @@ pub fn make(device: &str) -> Result<()> {
         );
         run(cargo(&export)
             // the page's settings
-            .args(["--samples", "10", "--top-p", "0.95"])
+            .args(["--samples", "10", "--temperature", "0.8"])
+            .args(match name {
+                "ar" => &[][..],
+                _ => &[
+                    "--sampler",
+                    "confidence",
+                    "--steps",
+                    "32",
+                    "--set",
+                    "order_noise=4",
+                ],
+            })
             .args(["--card", DATA, "--licence", LICENCE, "--command", &command])
             .args(["--device", device]))?;
     }
