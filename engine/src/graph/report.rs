@@ -1,6 +1,5 @@
 //! What a graph will cost, before anything is allocated.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use super::{Graph, Plan, Tensor};
@@ -62,13 +61,33 @@ impl Graph {
     }
 
     fn least_bytes(&self) -> u64 {
-        let (mut read, mut written) = (HashSet::new(), HashSet::new());
-        for node in &self.nodes {
-            read.extend(node.reads.iter().map(|&t| self.base(t).0));
-            written.extend(node.writes.iter().map(|&t| self.base(t).0));
+        let reads = self.nodes.iter().flat_map(|node| &node.reads);
+        let writes = self.nodes.iter().flat_map(|node| &node.writes);
+        self.bytes_once(reads) + self.bytes_once(writes)
+    }
+
+    /// Bytes of tensors, those that share some counted once.
+    fn bytes_once<'a>(&self, tensors: impl Iterator<Item = &'a Tensor>) -> u64 {
+        let mut places: Vec<(u32, usize, usize)> = tensors
+            .map(|&tensor| {
+                let (base, first) = self.base(tensor);
+                (base.0, first, first + self.info(tensor).len())
+            })
+            .collect();
+        places.sort_unstable();
+        let (mut bytes, mut last) = (0, (u32::MAX, 0));
+        for (base, first, end) in places {
+            let from = if base == last.0 {
+                first.max(last.1)
+            } else {
+                first
+            };
+            if end > from {
+                bytes += self.info(Tensor(base)).element.bytes(end - from);
+                last = (base, end);
+            }
         }
-        let bytes = |&t: &Tensor| self.info(t).element.bytes(self.info(t).len());
-        read.iter().chain(&written).map(bytes).sum()
+        bytes
     }
 }
 
