@@ -53,6 +53,9 @@ pub(super) fn webgpu_equals_native(bench: &Bench) -> Result<String> {
 }
 
 /// Compiles shaders one after the other; what the browser says against them.
+/// In the label of a kernel for discrete GPUs, which a page never takes; a software driver compiles them for minutes.
+const DISCRETE: &str = "TILE_M=128";
+
 const COMPILE: &str = "(async () => {
     const adapter = await navigator.gpu.requestAdapter();
     const device = await adapter.requestDevice();
@@ -61,6 +64,9 @@ const COMPILE: &str = "(async () => {
         const module = device.createShaderModule({ label, code });
         const { messages } = await module.getCompilationInfo();
         problems.push(...messages.filter(({ type }) => type === 'error').map(({ message }) => `${label}: ${message}`));
+        if (label.includes('DISCRETE')) {
+            continue;
+        }
         for (const [, entry] of code.matchAll(/@compute[^{]*fn\\s+(\\w+)/g)) {
             try {
                 await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: entry } });
@@ -97,10 +103,11 @@ pub(super) fn every_shader(bench: &Bench) -> Result<String> {
     }
     let mut visit = bench.visit(true)?;
     visit.open("?run=0&device=cpu&compare=0")?;
+    let script = COMPILE.replace("DISCRETE", DISCRETE);
     let mut problems = Vec::new();
     for part in all.chunks(40) {
         let shaders = serde_json::to_string(part)?;
-        let found = visit.browser.eval(&COMPILE.replace("SHADERS", &shaders))?;
+        let found = visit.browser.eval(&script.replace("SHADERS", &shaders))?;
         let found = found.as_array().context("no list")?.clone();
         problems.extend(found.iter().map(ToString::to_string));
     }
@@ -111,7 +118,11 @@ pub(super) fn every_shader(bench: &Bench) -> Result<String> {
         problems.join("\n")
     );
     let compiled = visit.browser.eval("window.compiled")?.as_u64().unwrap_or(0);
-    ensure!(compiled >= all.len() as u64, "only {compiled} entry points");
+    let taken = all.iter().filter(|(label, _)| !label.contains(DISCRETE));
+    ensure!(
+        compiled >= taken.count() as u64,
+        "only {compiled} entry points"
+    );
     visit.clean(&[])?;
     Ok(format!(
         "{} specialisations, {compiled} entry points",
