@@ -9,7 +9,7 @@ use mdlm_engine::gpu::Dispatch;
 use mdlm_engine::program::Step;
 
 use crate::graphs::SIZES;
-use crate::table::{Chip, Kernel};
+use crate::table::{Chip, Kernel, constant};
 
 /// What a chip can do in a clock.
 struct Machine {
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     fn seconds(&self, kernel: &Kernel, launch: &Dispatch, step: &Step) -> f64 {
-        let groups = groups(launch, step) as f64;
+        let groups = launch.grid.count(step) as f64;
         if groups == 0.0 {
             return 0.0;
         }
@@ -116,11 +116,6 @@ impl Machine {
         let computing = turns.map_or(0.0, |turns| self.computing(kernel, waves, turns));
         LAUNCH + computing.max(moving)
     }
-}
-
-fn groups(launch: &Dispatch, step: &Step) -> usize {
-    let grid = &launch.grid;
-    grid.extent.get(step).div_ceil(grid.per_group) * grid.repeat
 }
 
 /// What a launch does of what it could do at most.
@@ -135,10 +130,9 @@ fn full() -> Step {
     step
 }
 
-/// Bytes of the operands.
+/// Bytes that a launch moves.
 fn bytes(launch: &Dispatch, step: &Step) -> f64 {
-    let all = launch.bindings.iter().flatten().map(|b| b.slot.bytes());
-    all.sum::<u64>() as f64 * part(launch, step)
+    launch.bytes() as f64 * part(launch, step)
 }
 
 /// Turns of the hot loop, for kernels that say what they compute.
@@ -155,7 +149,8 @@ fn turns(kernel: &Kernel, launch: &Dispatch, step: &Step, waves: f64) -> Option<
             true => f64::from(k) * part(launch, step),
             false => f64::from(k),
         };
-        return Some((k / 16.0 / f64::from(planes.max(1))).ceil());
+        let depth = constant(&kernel.label, "TILE_K") as f64;
+        return Some((k / depth / f64::from(planes.max(1))).ceil());
     }
     let products = launch.flops as f64 / 2.0 * part(launch, step);
     Some(products / (kernel.fma as f64 * LANES * waves))
@@ -179,7 +174,7 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
                     machine.seconds(kernel, launch, &step);
                 moved += bytes(launch, &step);
                 flops += launch.flops as f64 * part(launch, &step);
-                count += usize::from(groups(launch, &step) > 0);
+                count += usize::from(launch.grid.count(&step) > 0);
             }
             let seconds: f64 = families.values().sum();
             let mut order: Vec<_> = families.into_iter().collect();

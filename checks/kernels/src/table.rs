@@ -85,17 +85,17 @@ impl Kernel {
     }
 }
 
+/// A constant of a kernel; 0 if it has no such constant.
+pub fn constant(label: &str, name: &str) -> usize {
+    let mut words = label.split(' ');
+    let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
 /// Multiply-adds of an invocation in a slice of a matrix product, which is a turn of its outer loop; else 0.
 fn products(label: &str) -> usize {
-    let constant = |name: &str| {
-        let value = label
-            .split(' ')
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        value
-            .and_then(|value| value.parse::<usize>().ok())
-            .unwrap_or(0)
-    };
-    constant("TILE_K") * constant("THREAD_M") * constant("THREAD_N")
+    let factors = ["TILE_K", "THREAD_M", "THREAD_N"];
+    factors.map(|name| constant(label, name)).iter().product()
 }
 
 const INTRODUCTION: &str = "\

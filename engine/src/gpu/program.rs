@@ -41,9 +41,14 @@ impl Grid {
         }
     }
 
+    /// Workgroups in a step.
+    pub fn count(&self, step: &Step) -> usize {
+        self.extent.get(step).div_ceil(self.per_group) * self.repeat
+    }
+
     /// Workgroups along x, y and z; a kernel finds its number as `y * FOLD + x`.
     pub(super) fn folded(&self, step: &Step) -> [u32; 3] {
-        let n = self.extent.get(step).div_ceil(self.per_group) * self.repeat;
+        let n = self.count(step);
         let y = n.div_ceil(FOLD);
         [n.min(FOLD) as u32, y as u32, 1]
     }
@@ -68,6 +73,11 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
+    /// Bytes of its operands.
+    pub fn bytes(&self) -> u64 {
+        self.bindings.iter().flatten().map(|b| b.slot.bytes()).sum()
+    }
+
     /// What its pipeline is compiled from.
     pub(super) fn pipeline(&self) -> PipelineKey {
         let writable = self.bindings.iter().map(|b| b.map(|b| b.write));

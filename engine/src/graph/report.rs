@@ -50,12 +50,7 @@ impl Graph {
             arena_bytes,
             total_bytes: buffers + arena_bytes,
             flops: program.dispatches.iter().map(|d| d.flops).sum(),
-            moved_bytes: program
-                .dispatches
-                .iter()
-                .flat_map(|d| d.bindings.iter().flatten())
-                .map(|b| b.slot.bytes())
-                .sum(),
+            moved_bytes: program.dispatches.iter().map(|d| d.bytes()).sum(),
             least_bytes: self.least_bytes(),
         })
     }
