@@ -1,4 +1,4 @@
-// attention.wgsl for one query a sequence: a workgroup takes one head and shares out its keys.
+// Attention (attention.wgsl) for one query a sequence: a workgroup takes one head and shares out its keys.
 //
 // Scores of the keys by stride, their exponentials in place by two reductions, then the sum of values: HEAD_DIM invocations to a row
 // of v and PARTS rows at a time, or a column of v after the other where a head is wider than the workgroup. Scores

@@ -16,6 +16,7 @@ pub mod training;
 use std::sync::LazyLock;
 
 use mdlm::device::{AdapterChoice, Device};
+use mdlm_engine::gpu::DeviceClass;
 
 /// The executors under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Executor {
             Self::Gpu => pollster::block_on(Device::gpu(&AdapterChoice::Any)).unwrap(),
             Self::Borrowed => {
                 let (device, queue) = borrowed::open(wgpu::Limits::default());
-                Device::from_wgpu(device, queue).unwrap()
+                Device::from_wgpu_as(device, queue, DeviceClass::Portable).unwrap()
             }
             Self::CpuF32 => Device::cpu(),
             Self::CpuF64 => Device::oracle(),

@@ -162,7 +162,7 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
     for chip in chips {
         let machine = MACHINES.iter().find(|m| m.name == chip.name);
         let machine = machine.with_context(|| format!("{} is not described", chip.name))?;
-        for size in SIZES {
+        for size in &SIZES {
             let (launches, step) = size.training()?;
             let (mut families, mut moved, mut flops, mut count) =
                 (BTreeMap::<String, f64>::new(), 0.0, 0.0, 0);

@@ -28,7 +28,7 @@ pub struct Size {
     batch: usize,
 }
 
-pub const SIZES: [Size; 2] = [
+pub static SIZES: [Size; 2] = [
     Size {
         hidden_size: 256,
         n_blocks: 4,
@@ -46,6 +46,16 @@ pub const SIZES: [Size; 2] = [
         batch: 8,
     },
 ];
+
+/// With heads of 128.
+const WIDE: Size = Size {
+    hidden_size: 512,
+    n_blocks: 1,
+    n_heads: 4,
+    length: 128,
+    vocab_size: 2049,
+    batch: 8,
+};
 
 impl Size {
     /// What a step of training launches on a discrete GPU, and its scalars: half of the tokens are masked.
@@ -90,7 +100,7 @@ impl Size {
 /// Each kernel once, in the order of their labels.
 pub fn sources() -> Result<Vec<Source>> {
     let mut seen = HashSet::new();
-    for size in SIZES {
+    for size in SIZES.iter().chain([&WIDE]) {
         for graph in size.graphs()? {
             for class in [DeviceClass::Desktop, DeviceClass::Portable] {
                 seen.extend(graph.sources(class)?);

@@ -81,8 +81,9 @@ fn is_load(code: &str) -> bool {
 }
 
 impl Loop {
-    /// The hottest loop of a listing. Where it makes but a part of the `products` of a longer turn around it, that turn.
-    pub fn hottest(listing: &str, products: usize) -> Self {
+    /// The hottest loop of a listing. Where it turns several times in a turn of the loop around it, that turn; `turns`
+    /// tells how often from its multiply-adds.
+    pub fn hottest(listing: &str, turns: impl Fn(usize) -> usize) -> Self {
         let blocks = blocks(listing);
         let code = |range: Range<usize>| {
             blocks[range]
@@ -102,7 +103,7 @@ impl Loop {
         let Some(inner) = innermost.max_by_key(|range| fma(range)) else {
             return Self::of(&code(0..blocks.len()).collect::<Vec<_>>());
         };
-        let turns = products / fma(inner);
+        let turns = turns(fma(inner));
         let around = loops.iter().filter(|range| within(inner, range));
         match around.min_by_key(|range| range.len()) {
             Some(outer) if turns > 1 => {
@@ -200,7 +201,7 @@ BB2:
             local: 0,
             stops: 2,
         };
-        assert_eq!(Loop::hottest(LISTING, 0), expected);
+        assert_eq!(Loop::hottest(LISTING, |_| 1), expected);
         assert!((expected.share() - 2.0 / 3.0).abs() < 1e-9);
     }
 
@@ -210,10 +211,11 @@ BB2:
             "\ts_endpgm",
             "\tv_mov_b32 v1, v2\n\ts_cbranch_scc1 BB0\nBB3:\n\ts_endpgm",
         );
-        let found = Loop::hottest(&nested, 6);
+        let found = Loop::hottest(&nested, |inner| 6 / inner);
         // once before the loop, three times two in it
         assert_eq!((found.fma, found.vector), (7, 11));
-        assert_eq!(Loop::hottest(&nested, 2), Loop::hottest(LISTING, 0));
+        let inner = Loop::hottest(&nested, |_| 1);
+        assert_eq!(inner, Loop::hottest(LISTING, |_| 1));
     }
 
     #[test]
@@ -229,7 +231,7 @@ BB2:
     #[test]
     fn without_a_loop_all_of_it_counts() {
         let straight = LISTING.replace("\ts_cbranch_scc0 BB1\n", "");
-        assert_eq!(Loop::hottest(&straight, 0).fma, 3);
-        assert_eq!(Loop::hottest("", 0), Loop::default());
+        assert_eq!(Loop::hottest(&straight, |_| 1).fma, 3);
+        assert_eq!(Loop::hottest("", |_| 1), Loop::default());
     }
 }

@@ -59,7 +59,7 @@ impl Kernel {
                 )
             })
         };
-        let hot = Loop::hottest(&compiled.listing, products(&label));
+        let hot = Loop::hottest(&compiled.listing, |fma| inner_turns(&label, fma));
         // RDNA counts in waves of 32 lanes, whatever the kernel's have
         let waves = figure("Subgroups per SIMD")?
             / if rdna {
@@ -92,10 +92,18 @@ pub fn constant(label: &str, name: &str) -> usize {
     value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// Multiply-adds of an invocation in a slice of a matrix product, which is a turn of its outer loop; else 0.
-fn products(label: &str) -> usize {
-    let factors = ["TILE_K", "THREAD_M", "THREAD_N"];
-    factors.map(|name| constant(label, name)).iter().product()
+/// How often the innermost loop, with so many multiply-adds, turns in a turn of the loop around it: a slice of a matrix
+/// product, eight rows of attention.
+fn inner_turns(label: &str, fma: usize) -> usize {
+    let of = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| constant(label, name))
+            .product::<usize>()
+    };
+    let product = of(&["TILE_K", "THREAD_M", "THREAD_N"]).checked_div(fma);
+    let walk = constant(label, "VECTORS").checked_div(of(&["PART", "PARTS"]));
+    product.filter(|turns| *turns > 0).or(walk).unwrap_or(1)
 }
 
 const INTRODUCTION: &str = "\
@@ -109,7 +117,7 @@ discrete and of other GPUs, with the checks that wgpu adds.
 - *registers*: of a lane, 32 bits each; *spilled*: those that found no place, and bytes of scratch memory.
 - *waves*: that fit a SIMD by registers and workgroup memory; *code*: bytes.
 - *multiply-adds*, *share*: in a turn of the hottest loop, and their share of its vector instructions, which is the most
-  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included.
+  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
 - *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
 
 `cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.

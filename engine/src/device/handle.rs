@@ -12,11 +12,22 @@ pub struct DeviceInfo {
     pub name: String,
     /// Graphics interface and driver, or the number of threads.
     pub detail: String,
-    /// Whether it is GPU hardware: false for software drivers and the twin. An application's own
-    /// device counts as hardware unasked.
+    /// Whether it is GPU hardware: false for software drivers and the twin.
     pub hardware_gpu: bool,
     /// Why it was taken, for people: `asked for`, `hardware GPU`, or why no GPU was.
     pub reason: String,
+}
+
+impl DeviceInfo {
+    pub(super) fn of(adapter: &wgpu::AdapterInfo, reason: &str) -> Self {
+        let (driver, version) = (&adapter.driver, &adapter.driver_info);
+        Self {
+            name: adapter.name.clone(),
+            detail: format!("{:?}, {driver} {version}", adapter.backend),
+            hardware_gpu: adapter.device_type != wgpu::DeviceType::Cpu,
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Display for DeviceInfo {
@@ -58,6 +69,19 @@ impl Device {
     /// # Errors
     /// [`Error::Unsupported`] if its limits are below WebGPU's defaults.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let class = DeviceClass::of(&device.adapter_info());
+        Self::from_wgpu_as(device, queue, class)
+    }
+
+    /// As [`Device::from_wgpu`], with the kernels of a class that need not be the adapter's.
+    ///
+    /// # Errors
+    /// As [`Device::from_wgpu`].
+    pub fn from_wgpu_as(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        class: DeviceClass,
+    ) -> Result<Self> {
         let limits = device.limits();
         for (what, need, have) in [
             (
@@ -89,13 +113,8 @@ impl Device {
                 });
             }
         }
-        let info = DeviceInfo {
-            name: "the application's device".into(),
-            detail: "wgpu".into(),
-            hardware_gpu: true,
-            reason: "given by the application".into(),
-        };
-        let context = Context::new(device, queue, DeviceClass::Portable, false);
+        let info = DeviceInfo::of(&device.adapter_info(), "given by the application");
+        let context = Context::new(device, queue, class, false);
         Ok(Self::new(Backend::Gpu(Arc::new(context)), info))
     }
 

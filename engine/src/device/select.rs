@@ -85,14 +85,6 @@ pub async fn adapters() -> Vec<String> {
         .collect()
 }
 
-fn class(info: &wgpu::AdapterInfo) -> DeviceClass {
-    match info.device_type {
-        wgpu::DeviceType::Cpu => DeviceClass::Software,
-        wgpu::DeviceType::DiscreteGpu => DeviceClass::Desktop,
-        _ => DeviceClass::Portable,
-    }
-}
-
 async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
     let info = adapter.get_info();
     let descriptor = wgpu::DeviceDescriptor {
@@ -110,17 +102,9 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
                 wanted: info.name.clone(),
                 found: format!("{}, which refused: {e}", describe(&info)),
             })?;
-    let class = class(&info);
-    let described = DeviceInfo {
-        name: info.name.clone(),
-        detail: format!("{:?}, {} {}", info.backend, info.driver, info.driver_info),
-        hardware_gpu: class != DeviceClass::Software,
-        reason: reason.to_owned(),
-    };
-    Ok(Device::new(
-        Backend::Gpu(Arc::new(Context::new(device, queue, class, true))),
-        described,
-    ))
+    let described = DeviceInfo::of(&info, reason);
+    let context = Context::new(device, queue, DeviceClass::of(&info), true);
+    Ok(Device::new(Backend::Gpu(Arc::new(context)), described))
 }
 
 async fn gpu(choice: &AdapterChoice) -> Result<Device> {

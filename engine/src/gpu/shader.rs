@@ -217,7 +217,7 @@ impl Source {
                 let Some(count) = self.value(file, count) else {
                     return fail("unknown count");
                 };
-                let Some(end) = lines[at..].iter().position(|(_, l)| l.trim() == "//#end") else {
+                let Some(end) = end_of_loop(&lines[at..]) else {
                     return fail("#unroll without #end");
                 };
                 if count > MOST_UNROLLED {
@@ -299,6 +299,19 @@ fn replace_word(line: &str, word: &str, value: u32) -> String {
         rest = after;
     }
     out + rest
+}
+
+/// The `//#end` of an `//#unroll` whose lines these are, past those of loops within.
+fn end_of_loop(lines: &[(usize, Cow<'_, str>)]) -> Option<usize> {
+    let mut open = 0;
+    lines.iter().position(|(_, line)| {
+        let line = line.trim();
+        open += usize::from(line.starts_with("//#unroll "));
+        let end = line == "//#end";
+        let mine = end && open == 0;
+        open -= usize::from(end && !mine);
+        mine
+    })
 }
 
 #[cfg(test)]

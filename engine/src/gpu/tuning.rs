@@ -11,6 +11,17 @@ pub enum DeviceClass {
     Desktop,
 }
 
+impl DeviceClass {
+    /// The class of an adapter.
+    pub fn of(adapter: &wgpu::AdapterInfo) -> Self {
+        match adapter.device_type {
+            wgpu::DeviceType::Cpu => Self::Software,
+            wgpu::DeviceType::DiscreteGpu => Self::Desktop,
+            _ => Self::Portable,
+        }
+    }
+}
+
 /// Tile of the matmul kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatmulTile {
@@ -62,6 +73,8 @@ pub struct Tuning {
     pub matmul_small_below: u32,
     /// Query rows (or keys, in the backward pass) of an attention workgroup.
     pub attention_rows: u32,
+    /// Whether attention's code is short: loops stay loops, and no load runs ahead.
+    pub attention_loops: bool,
     /// Invocations of a row or column kernel's workgroup.
     pub row_threads: u32,
 }
@@ -74,12 +87,14 @@ impl Tuning {
             matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
             matmul_small_below: 64,
             attention_rows: 64,
+            attention_loops: false,
             row_threads: 256,
         };
         match class {
             DeviceClass::Software => Self {
                 matmul: MatmulTile::new(64, 64, 16, 8, 8).looped(),
                 matmul_small: MatmulTile::new(32, 32, 16, 4, 4).looped(),
+                attention_loops: true,
                 row_threads: 64,
                 ..portable
             },

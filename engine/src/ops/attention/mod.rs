@@ -5,6 +5,7 @@
 //! `delta = rowsum(do o)`, `dq = dS k / sqrt(head_dim)`, `dk = dS^T q / sqrt(head_dim)`, summed over the query heads
 //! of a key head. Only o and the log-sum-exp of each row are kept; the scores are recomputed.
 
+mod kernels;
 mod sizes;
 mod twin;
 
@@ -12,14 +13,10 @@ use sizes::{Attention, Lies, Rule};
 
 use crate::cpu::{Float, Io};
 use crate::error::Result;
-use crate::gpu::{Shader, Tuning};
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::heads::{Heads, gradients, pass_gradients};
 use crate::program::Extent;
-use crate::{params, shader, twin};
-
-/// Invocations that share a head where a sequence has one query.
-const ROW_THREADS: u32 = 128;
+use crate::twin;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug)]
@@ -76,35 +73,6 @@ impl Attend {
             head_dim,
             seen,
         }
-    }
-}
-
-params! {
-    struct AttentionParams {
-        /// Rows of a sequence.
-        queries: u32,
-        keys: u32,
-        heads: u32,
-        /// Query heads of a key head.
-        group: u32,
-        /// Of queries, or of keys, in a sequence.
-        blocks: u32,
-        /// Workgroups.
-        total: u32,
-        // of vec4 from here on
-        q_stride: u32,
-        q_column: u32,
-        k_stride: u32,
-        k_column: u32,
-        v_stride: u32,
-        v_column: u32,
-        /// Of the gradient.
-        d_stride: u32,
-        d_column: u32,
-        /// Rows of the integers that say who sees whom.
-        sight_queries: u32,
-        sight_keys: u32,
-        scale: f32,
     }
 }
 
@@ -199,58 +167,6 @@ impl Attention {
         twin::forward(self, io);
     }
 
-    /// Parameters of a kernel whose workgroups take rows of queries, or of keys, and write a tensor that lies as `d`.
-    fn params(&self, tuning: &Tuning, of_keys: bool, d: Lies) -> AttentionParams {
-        let (rows, heads) = match of_keys {
-            true => (self.keys, self.kv_heads),
-            false => (self.queries, self.heads),
-        };
-        let blocks = rows.div_ceil(tuning.attention_rows as usize);
-        let sights = match self.rule {
-            Rule::By(rows) => rows,
-            _ => [1, 1],
-        };
-        AttentionParams {
-            queries: self.queries as u32,
-            keys: self.keys as u32,
-            heads: self.heads as u32,
-            group: self.group() as u32,
-            blocks: blocks as u32,
-            total: (self.batch * heads * blocks) as u32,
-            q_stride: self.q.stride as u32 / 4,
-            q_column: self.q.column as u32 / 4,
-            k_stride: self.k.stride as u32 / 4,
-            k_column: self.k.column as u32 / 4,
-            v_stride: self.v.stride as u32 / 4,
-            v_column: self.v.column as u32 / 4,
-            d_stride: d.stride as u32 / 4,
-            d_column: d.column as u32 / 4,
-            sight_queries: sights[0] as u32,
-            sight_keys: sights[1] as u32,
-            scale: self.scale::<f32>(),
-        }
-    }
-
-    fn kernel(&self, shader: Shader, tuning: &Tuning) -> Kernel {
-        Kernel::new(shader)
-            .flag("CAUSAL", self.rule == Rule::Causal)
-            .flag("BY_SIGHT", self.by_sight())
-            .constant("VECTORS", self.head_dim as u32 / 4)
-            .constant("ROWS", tuning.attention_rows)
-    }
-
-    /// What both forward kernels read and write.
-    fn operands(&self, kernel: Kernel) -> Kernel {
-        kernel
-            .read(0)
-            .read(1)
-            .read(2)
-            .read_if(self.by_sight(), 3)
-            .read_if(self.by_sight(), 4)
-            .write(0)
-            .write(1)
-    }
-
     fn by_sight(&self) -> bool {
         matches!(self.rule, Rule::By(_))
     }
@@ -258,22 +174,6 @@ impl Attention {
     /// Multiply-adds times two of one product of queries and keys over all heads.
     fn product_flops(&self) -> u64 {
         2 * (self.batch * self.heads) as u64 * (self.queries * self.keys * self.head_dim) as u64
-    }
-
-    /// With one query a sequence its keys are shared out, not its queries.
-    fn row_kernel(&self, tuning: &Tuning) -> Kernel {
-        let params = AttentionParams {
-            total: (self.batch * self.heads) as u32,
-            ..self.params(tuning, false, self.output())
-        };
-        let kernel = Kernel::new(shader!("attention_row"))
-            .flag("BY_SIGHT", self.by_sight())
-            .constant("HEAD_DIM", self.head_dim as u32)
-            .constant("THREADS", ROW_THREADS);
-        self.operands(kernel)
-            .temp(0)
-            .params(params)
-            .groups(params.total as usize)
     }
 }
 
@@ -309,15 +209,7 @@ impl Op for Attention {
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        let kernel = if self.one_query() {
-            self.row_kernel(lower.tuning)
-        } else {
-            let params = self.params(lower.tuning, false, self.output());
-            self.operands(self.kernel(shader!("attention"), lower.tuning))
-                .params(params)
-                .groups(params.total as usize)
-        };
-        vec![kernel.flops(2 * self.product_flops())]
+        vec![kernels::forward(self, lower.tuning)]
     }
 }
 
@@ -348,46 +240,6 @@ impl Op for AttentionBackward {
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        let (op, tuning) = (&self.attention, lower.tuning);
-        let shader = shader!("attention_backward");
-        let pass = |flag: &'static str, entry, part: usize, products| {
-            let lies = [op.q, op.k, op.v][part];
-            let params = op.params(tuning, part > 0, lies);
-            op.kernel(shader, tuning)
-                .entry(entry)
-                .flag(flag, true)
-                .read(0)
-                .read(1)
-                .read_if(part < 2, 2)
-                .read(5)
-                .temp_read(0)
-                .read_if(op.by_sight(), 6)
-                .read_if(op.by_sight(), 7)
-                .write(self.place[part])
-                .params(params)
-                .groups(params.total as usize)
-                .flops(products * op.product_flops())
-        };
-        let rows = op.batch * op.queries * op.heads;
-        let params = AttentionParams {
-            total: rows as u32,
-            ..op.params(tuning, false, op.output())
-        };
-        let stats = Kernel::new(shader)
-            .entry("stats_rows")
-            .flag("STATS", true)
-            .constant("VECTORS", op.head_dim as u32 / 4)
-            .read(3)
-            .read(4)
-            .read(5)
-            .temp(0)
-            .params(params)
-            .items(rows, 64);
-        vec![
-            stats,
-            pass("DQ", "dq", 0, 3),
-            pass("DK", "dkv", 1, 3),
-            pass("DV", "dkv", 2, 2),
-        ]
+        kernels::backward(&self.attention, self.place, lower.tuning)
     }
 }
