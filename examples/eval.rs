@@ -79,7 +79,7 @@ enum Mode {
 
 /// The estimator that was asked for, and what to call it; what the model has no use for is refused.
 fn estimator(args: &Args, model: &Model) -> mdlm::Result<(EvalMode, &'static str)> {
-    let ar = model.config().autoregressive();
+    let ar = model.autoregressive();
     let subs = model.objective().parameterization == Parameterization::Subs;
     let refuse = |key: &str, value: String, problem: &str| Err(Error::config(key, value, problem));
     match args.mode {
@@ -119,7 +119,7 @@ fn likelihood(args: &Args, path: &Path, model: &mut Model) -> anyhow::Result<ser
         field: args.field.clone(),
         ..EvalData::new(support::find(&path.display().to_string()))
     };
-    let blocks = Corpus::load_eval(&data, &tokenizer, model.config().length)?;
+    let blocks = Corpus::load_eval(&data, &tokenizer, model.length())?;
     let (mode, mode_name) = estimator(args, model)?;
     let config = EvalConfig {
         mode,
@@ -203,7 +203,7 @@ fn quality(
         None => None,
     };
     let bar = ProgressBar::new(count);
-    let length = model.config().length;
+    let length = model.length();
     let samples = samples(model, &config, length, count, || bar.inc(1))?;
     bar.finish_and_clear();
     let tokens = |sample: &Sample| sample.canvas.tokens(tokenizer.mask_index());

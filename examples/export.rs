@@ -96,7 +96,7 @@ fn card(
     bar.finish_and_clear();
     let config = args.sampling.suited(args.sampling.to_read()?, &model);
     config.check_seeds(args.samples)?;
-    let length = model.config().length.min(LENGTH);
+    let length = model.length().min(LENGTH);
     let samples = samples(&mut model, &config, length, args.samples, || ())?;
     let text = |sample: &Sample| sample.canvas.text(&corpus.tokenizer);
     let samples: Vec<String> = samples.iter().map(text).collect();

@@ -28,14 +28,15 @@ struct Args {
 }
 
 /// The template between the tokens that texts began and ended with in training.
-fn canvas(template: &str, tokenizer: &Tokenizer) -> mdlm::Result<Canvas> {
-    let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
+fn canvas(template: &str, tokenizer: &Tokenizer, frame: [Option<u32>; 2]) -> mdlm::Result<Canvas> {
+    let [begin, end] = frame.map(|token| Canvas::of(token.map(|id| (Some(id), true))));
+    let mut canvas = begin;
     canvas.append(Canvas::parse(template, tokenizer)?);
     if canvas.masked().is_empty() {
         let problem = "has no [MASK] to fill";
         return Err(Error::config("template", template, problem));
     }
-    canvas.append(Canvas::of([(Some(tokenizer.eos()), true)]));
+    canvas.append(end);
     Ok(canvas)
 }
 
@@ -47,12 +48,12 @@ fn run() -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
-    if model.config().autoregressive() {
+    if model.autoregressive() {
         anyhow::bail!(
             "an autoregressive model cannot fill gaps, since it sees only what stands before them: take a diffusion model"
         );
     }
-    let canvas = canvas(&args.template, &tokenizer)?;
+    let canvas = canvas(&args.template, &tokenizer, model.frame())?;
     let mut screen = Screen::new(canvas.len());
     let mut sampler = model.sampler(canvas, &config)?;
     while let Some(report) = wait(sampler.step())? {

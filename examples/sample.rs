@@ -11,6 +11,8 @@ use support::screen::Screen;
 
 /// Longest canvas, tokens.
 const MAX_LENGTH: usize = 1 << 20;
+/// Tokens that a published model writes unless told otherwise.
+const LENGTH: usize = 128;
 
 /// Generate text from a checkpoint.
 #[derive(Parser)]
@@ -21,8 +23,8 @@ struct Args {
     /// Text to begin with; several are continued together, in one batch.
     #[arg(long, default_value = "")]
     prompt: Vec<String>,
-    /// Tokens of the canvas, the prompt included; default: the model's length. A longer canvas is
-    /// filled window after window.
+    /// Tokens of the canvas, the prompt included; default: the model's length, of other programs'
+    /// models 128. A canvas longer than the model is filled window after window.
     #[arg(long)]
     length: Option<usize>,
     /// Number of samples of each prompt.
@@ -48,13 +50,20 @@ fn run() -> anyhow::Result<()> {
     };
     let first = args.sampling.suited(first, &model);
     args.sampling.note_unread(&model);
-    let length = args.length.unwrap_or(model.config().length);
+    // a published model may take more tokens than anyone would wait for
+    let most = if model.config().is_ok() {
+        usize::MAX
+    } else {
+        LENGTH
+    };
+    let length = args.length.unwrap_or(model.length().min(most));
     if !(1..=MAX_LENGTH).contains(&length) {
         let problem = format!("must be in 1..={MAX_LENGTH}, the token that begins a text included");
         return Err(mdlm::Error::config("length", length, problem).into());
     }
+    let [begin, _] = model.frame();
     let canvas = |prompt: &String| -> mdlm::Result<Canvas> {
-        let mut tokens = vec![tokenizer.bos()];
+        let mut tokens = Vec::from_iter(begin);
         tokens.extend(tokenizer.encode_part(prompt, false, true)?);
         Canvas::prompt(&tokens, length)
     };

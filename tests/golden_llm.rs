@@ -9,6 +9,8 @@ mod forward;
 mod loss;
 #[path = "golden_llm_parts/recipe.rs"]
 mod recipe;
+#[path = "golden_llm_parts/sample.rs"]
+mod sample;
 
 use common::Executor;
 use common::fixtures::Set;
@@ -63,6 +65,11 @@ executors! {
     loss_bd3lm_qwen3: crate::loss::loss_and_gradients;
     loss_variants_qwen3: crate::loss::variants;
     loss_dream_cart: crate::loss::cart;
+    llada_generate: crate::sample::llada;
+    fastdllm_generate: crate::sample::llada;
+    dllm_mdlm_sampler: crate::sample::dllm;
+    dllm_fastdllm_sampler: crate::sample::dllm;
+    dream_generate: crate::sample::dream;
 }
 
 /// The bound of f32 (of the fixtures' README), or of f64: the golden numbers are rounded to f32.

@@ -86,7 +86,7 @@ fn executors_draw_the_same_tokens() {
 #[test]
 fn reports_add_up() {
     let mut model = load(Executor::CpuF32.shared(), &small(24), None);
-    let mask = model.config().mask_index;
+    let mask = model.mask_index();
     let mut canvas = Canvas::prompt(&[5, 1, 2, 3], 24).unwrap();
     canvas.reopen(1..2).unwrap();
     for steps in [1, 2, 7, 100] {

@@ -1,7 +1,7 @@
-// Draws a token for each listed row from softmax(logits / temperature) without the mask, one row a
-// workgroup, by an exponential race: the winner has the largest z / temperature - log(E), E
+// Draws a token for each listed row from softmax(logits / temperature) without the token `never`, one
+// row a workgroup, by an exponential race: the winner has the largest z / temperature - log(E), E
 // exponential; at temperature 0 the most probable token wins. Also the token's probability, the
-// entropy of the row in nats and the log-sum-exp of its logits, all of softmax(logits).
+// entropy of the row in nats and the log-sum-exp of its logits, all of softmax(logits) without `absent`.
 //
 // Top-k and top-p leave the logits at or above a threshold in the race, found without sorting: the
 // order of floats is that of an integer image, whose 32 bits are settled one reduction each.
@@ -53,7 +53,7 @@ fn amount(lane: u32, begin: u32, least: u32, top: f32, scale: f32) -> f32 {
   var sum = 0.0;
   for (var v = lane; v < p.vocab; v += THREADS) {
     let z = logits[begin + v];
-    if (v != p.mask_index && image(z) >= least) {
+    if (v != p.never && image(z) >= least) {
       sum += select(exp((z - top) * scale), 1.0, scale == 0.0);
     }
   }
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let begin = row * p.vocab;
   var top = LOWEST;
   for (var v = lane; v < p.vocab; v += THREADS) {
-    if (v != p.mask_index) {
+    if (v != p.absent) {
       top = max(top, logits[begin + v]);
     }
   }
@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum = 0.0;
   var mean = 0.0;
   for (var v = lane; v < p.vocab; v += THREADS) {
-    if (v != p.mask_index) {
+    if (v != p.absent) {
       let z = logits[begin + v] - top;
       sum += exp(z);
       mean += exp(z) * z;
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var token = 0u;
   for (var v = lane; v < p.vocab; v += THREADS) {
     let z = logits[begin + v];
-    if (v != p.mask_index && image(z) >= least) {
+    if (v != p.never && image(z) >= least) {
       var perturbed = z - top;
       if (scale > 0.0) {
         let noise = log_exponential(threefry(now.draw_key, vec2<u32>(v, rows[row])));

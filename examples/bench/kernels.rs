@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use mdlm::Device;
 use mdlm_engine::graph::{Graph, Layout, Tensor};
-use mdlm_engine::ops::Norm;
 use mdlm_engine::ops::{
     AdamwConfig, COEFFICIENTS, Dropout, Form, HeadLoss, Modulation, RowLoss, Rule, Segments,
     embedding_segments,
 };
 use mdlm_engine::ops::{Attend, Heads, Seen, rotary_frequencies};
+use mdlm_engine::ops::{Never, Norm};
 use mdlm_engine::ops::{PARTS, SEGMENTS, TOP_P};
 use mdlm_engine::rng::{Rng, Stream};
 use serde_json::{Value, json};
@@ -321,8 +321,14 @@ impl Kernels<'_> {
             self.measure(work(name, 1), &Arc::default(), &feed, |g| {
                 let (hidden, w) = (input(g, "a", &[rows, d]), input(g, "b", &[vocab, d]));
                 let (bias, listed) = (input(g, "w", &[vocab]), integers(g, "rows", &[rows]));
-                let draws =
-                    g.categorical(hidden, w, Some(bias), listed, Some(mask_index), chunk)?;
+                let draws = g.categorical(
+                    hidden,
+                    w,
+                    Some(bias),
+                    listed,
+                    Never::absent(Some(mask_index)),
+                    chunk,
+                )?;
                 Ok(draws.tokens)
             })?;
         }

@@ -1,5 +1,6 @@
 //! Measures kernels, whole steps and samplers; one JSON object a line.
 
+mod compare;
 mod kernels;
 mod launch;
 mod reference;
@@ -35,6 +36,12 @@ enum What {
     Kernels(Shape),
     /// A whole optimiser step, or a forward pass to the logits.
     Step(Shape),
+    /// The training step against that of peers on this machine, in turns.
+    ///
+    /// A line for each, ours first; `ratio`: how many times as long as ours its step takes. The peers are built by
+    /// `cargo build --release` in benches/peers, and PyTorch must be installed.
+    #[command(mut_arg("mode", |a| a.hide(true)))]
+    Compare(compare::Options),
     /// Samplers, and the reference's algorithms, on models with random weights.
     ///
     /// A line for each: its tokens a second, its network calls, and how many times as fast it is as
@@ -186,13 +193,15 @@ fn run() -> anyhow::Result<()> {
     match &args.what {
         What::Kernels(shape) if shape.batch == 0 => return Err(bad_batch(*shape).into()),
         What::Kernels(shape) | What::Step(shape) => shape.check()?,
+        What::Compare(options) => options.shape.check()?,
         What::Sample(shape) => shape.check()?,
     }
-    let device = args.device.open()?;
+    let (device, seconds) = (&args.device, args.seconds);
     match args.what {
-        What::Kernels(shape) => kernels::run(shape, &device, args.seconds),
-        What::Step(shape) => step::run(shape, &device, args.seconds),
-        What::Sample(shape) => sample::run(&shape, &device, args.seconds),
+        What::Kernels(shape) => kernels::run(shape, &device.open()?, seconds),
+        What::Step(shape) => step::run(shape, &device.open()?, seconds),
+        What::Compare(options) => compare::run(&options, &device.device, seconds),
+        What::Sample(shape) => sample::run(&shape, &device.open()?, seconds),
     }
 }
 

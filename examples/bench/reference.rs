@@ -183,10 +183,10 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         if sedd && predictor != Predictor::Analytic {
             return refuse("scores are sampled by the analytic predictor");
         }
-        if model.config().autoregressive() {
+        if model.autoregressive() {
             return refuse("an autoregressive model has no noise to remove");
         }
-        let xt = vec![model.config().mask_index; batch * model.config().length];
+        let xt = vec![model.mask_index(); batch * model.length()];
         Ok(Self {
             model,
             predictor,
@@ -234,7 +234,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         strides: usize,
         mut observe: impl FnMut(&[u32]),
     ) -> Result<Vec<u32>> {
-        let (length, mask) = (self.model.config().length, self.model.config().mask_index);
+        let (length, mask) = (self.model.length(), self.model.mask_index());
         if stride == 0 || stride > length {
             let problem = format!("must be in 1..={length}");
             return Err(Error::config("stride", stride, problem));
@@ -281,7 +281,10 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
         }
         let keep = self.predictor == Predictor::DdpmCache
             && self.xt == before
-            && !self.model.config().time_conditioning;
+            && !self
+                .model
+                .config()
+                .is_ok_and(|config| config.time_conditioning);
         self.kept = keep.then_some(logits);
         Ok(())
     }
@@ -309,7 +312,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
 
     /// Draws masked positions anew by a race over `weights`; one uniform for every position and token.
     fn race(&mut self, logits: &[f32], weights: impl Fn(Position<'_>) -> Vec<f64>) {
-        let vocab = self.model.config().vocab_size;
+        let vocab = self.model.vocab_size();
         let uniforms = (self.uniforms)(self.xt.len() * vocab);
         self.each(logits, |i, p| {
             if p.masked() {
@@ -321,10 +324,7 @@ impl<'m, U: FnMut(usize) -> Vec<f64>> Reference<'m, U> {
     }
 
     fn each(&mut self, logits: &[f32], next: impl Fn(usize, Position<'_>) -> u32) {
-        let (vocab, mask_index) = (
-            self.model.config().vocab_size,
-            self.model.config().mask_index,
-        );
+        let (vocab, mask_index) = (self.model.vocab_size(), self.model.mask_index());
         let parameterization = self.model.objective().parameterization;
         for (i, token) in self.xt.iter_mut().enumerate() {
             let row: Vec<f64> = logits[i * vocab..][..vocab]
@@ -357,11 +357,11 @@ pub async fn autoregressive(
     length: usize,
     gumbel: &[f64],
 ) -> Result<Vec<u32>> {
-    if !model.config().autoregressive() {
+    if !model.autoregressive() {
         let problem = "only an autoregressive model is sampled token by token";
         return Err(Error::config("model.kind", "dit", problem));
     }
-    let (vocab, mask) = (model.config().vocab_size, model.config().mask_index);
+    let (vocab, mask) = (model.vocab_size(), model.mask_index());
     let expected = batch * length.saturating_sub(1) * vocab;
     if gumbel.len() != expected || length == 0 {
         return Err(Error::Shape {

@@ -149,7 +149,7 @@ impl Bench {
                 Ok(wait(sampled)?.len() - 1)
             }
             Method::Call => {
-                let masks = vec![self.dit.config().mask_index; self.length];
+                let masks = vec![self.dit.mask_index(); self.length];
                 wait(self.dit.logits(&masks, &[0.0]))?;
                 Ok(1)
             }

@@ -148,7 +148,7 @@ impl SampleArgs {
 
     /// The settings for this model: an autoregressive one has a sampler of its own.
     pub fn suited(&self, config: SampleConfig, model: &Model) -> SampleConfig {
-        match model.config().autoregressive() && self.sampler.is_none() && self.set.is_empty() {
+        match model.autoregressive() && self.sampler.is_none() && self.set.is_empty() {
             true => SampleConfig {
                 sampler: SamplerKind::LEFT_TO_RIGHT,
                 options: Default::default(),
@@ -207,7 +207,7 @@ impl SampleArgs {
 
     /// Says so if a number of steps was given for an autoregressive model.
     pub fn note_unread(&self, model: &Model) {
-        if self.steps.is_some() && model.config().autoregressive() {
+        if self.steps.is_some() && model.autoregressive() {
             note_steps(SamplerKind::LEFT_TO_RIGHT);
         }
     }

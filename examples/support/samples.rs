@@ -20,18 +20,18 @@ pub fn samples(
     count: u64,
     mut done: impl FnMut(),
 ) -> anyhow::Result<Vec<Sample>> {
-    let Some(bos) = model.tokenizer().map(|tokenizer| tokenizer.bos()) else {
-        anyhow::bail!(
-            "the model carries no tokenizer: tokenizer.json is missing beside its weights"
-        );
-    };
+    anyhow::ensure!(
+        model.tokenizer().is_some(),
+        "the model carries no tokenizer: tokenizer.json is missing beside its weights"
+    );
+    let begin = Vec::from_iter(model.frame()[0]);
     let mut sample = |i: u64| {
         let config = SampleConfig {
             seed: config.seed.wrapping_add(i) & i64::MAX as u64,
             ..config.clone()
         };
         let mut network_calls = 0;
-        let sampler = model.sampler(Canvas::prompt(&[bos], length)?, &config)?;
+        let sampler = model.sampler(Canvas::prompt(&begin, length)?, &config)?;
         let canvas = wait(sampler.finish(|report| {
             network_calls = report.network_calls;
             ControlFlow::Continue(())

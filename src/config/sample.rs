@@ -43,6 +43,12 @@ pub struct SampleConfig {
     pub options: Options,
     /// Positions by which the window moves over a canvas longer than the model; 0: half of it.
     pub stride: usize,
+    /// Positions that are filled before the next ones are begun, counted from the end of a prompt, or, if there are
+    /// gaps to fill, from the beginning; `steps` are those of such a block. 0: all of a window.
+    pub block: usize,
+    /// How far logits are moved away from those that the network gives without what the canvas began with
+    /// (classifier-free guidance): `l + guidance (l - m)`. Takes two network calls in one.
+    pub guidance: f64,
 }
 
 impl Default for SampleConfig {
@@ -56,6 +62,8 @@ impl Default for SampleConfig {
             top_p: 1.0,
             options: Options::default(),
             stride: 0,
+            block: 0,
+            guidance: 0.0,
         }
     }
 }
@@ -81,6 +89,10 @@ impl SampleConfig {
         let share = |x| x > 0.0 && x <= 1.0;
         check("sampling.top_p", self.top_p, share, "must be in (0, 1]")?;
         check_range("sampling.stride", self.stride as u64, 0..=1 << 24)?;
+        check_range("sampling.block", self.block as u64, 0..=1 << 24)?;
+        let problem = "must be in [0, 100]";
+        let holds = |x| (0.0..=100.0).contains(&x);
+        check("sampling.guidance", self.guidance, holds, problem)?;
         for (key, value, changed) in [
             ("top_k", self.top_k.to_string(), self.top_k != 0),
             ("top_p", self.top_p.to_string(), self.top_p != 1.0),

@@ -3,7 +3,7 @@
 use tokenizers::ModelWrapper;
 
 use super::oniguruma;
-use super::special::{Special, SpecialNames};
+use super::special::{Special, SpecialNames, frame};
 
 /// Stand before a part of a text that is not its beginning, so that it is read as what goes on: the first of
 /// them that shares no token with the part is taken.
@@ -54,6 +54,22 @@ impl HuggingFace {
 
     pub(super) fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// One more than its largest id.
+    pub(super) fn ids(&self) -> usize {
+        let largest = self.inner.get_vocab(true).into_values().max();
+        largest.map_or(0, |id| id as usize + 1)
+    }
+
+    /// A token's name, if there is such a token.
+    pub(super) fn known(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// What stands before and behind a text by its own template.
+    pub(super) fn frame(&self) -> [Option<u32>; 2] {
+        frame(&self.inner)
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {

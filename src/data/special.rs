@@ -203,7 +203,7 @@ impl<'a> Vocabulary<'a> {
     /// convention among its special tokens, else among all tokens. (Ordinary tokens may have such names: HTML's
     /// `<s>`, or what was another vocabulary's end.)
     fn ends(&self) -> Option<(u32, u32)> {
-        let (before, after) = self.template();
+        let (before, after) = template(self.inner);
         let pair = |special, begins: Option<&str>, ends: Option<&str>| {
             let fits = |&&(bos, eos): &&(&str, &str)| {
                 begins.is_none_or(|name| name == bos) && ends.is_none_or(|name| name == eos)
@@ -236,36 +236,41 @@ impl<'a> Vocabulary<'a> {
             .or_else(|| pair(false, None, None))
             .or_else(|| only(false))
     }
-
-    /// The tokens that the tokenizer's own template puts before and behind a text.
-    fn template(&self) -> (Option<String>, Option<String>) {
-        let json = self.inner.get_post_processor().map(serde_json::to_value);
-        let Some(Ok(json)) = json else {
-            return (None, None);
-        };
-        let steps = match json.get("processors").and_then(Value::as_array) {
-            Some(steps) => steps.clone(),
-            None => vec![json],
-        };
-        let (mut before, mut after) = (None, None);
-        for step in &steps {
-            let text = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
-            // of BERT and RoBERTa: name and id
-            before = text(step.pointer("/cls/0")).or(before);
-            after = text(step.pointer("/sep/0")).or(after);
-            let template = step.get("single").and_then(Value::as_array);
-            let mut seen = false;
-            for piece in template.into_iter().flatten() {
-                seen |= piece.get("Sequence").is_some();
-                if let Some(name) = text(piece.pointer("/SpecialToken/id")) {
-                    *(if seen { &mut after } else { &mut before }) = Some(name);
-                }
-            }
-        }
-        (before, after)
-    }
 }
 
+/// Ids of the tokens that a tokenizer itself puts before and behind a text.
+pub(super) fn frame(inner: &tokenizers::Tokenizer) -> [Option<u32>; 2] {
+    let (before, after) = template(inner);
+    [before, after].map(|name| inner.token_to_id(&name?))
+}
+
+/// The tokens that the tokenizer's own template puts before and behind a text.
+fn template(inner: &tokenizers::Tokenizer) -> (Option<String>, Option<String>) {
+    let json = inner.get_post_processor().map(serde_json::to_value);
+    let Some(Ok(json)) = json else {
+        return (None, None);
+    };
+    let steps = match json.get("processors").and_then(Value::as_array) {
+        Some(steps) => steps.clone(),
+        None => vec![json],
+    };
+    let (mut before, mut after) = (None, None);
+    for step in &steps {
+        let text = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
+        // of BERT and RoBERTa: name and id
+        before = text(step.pointer("/cls/0")).or(before);
+        after = text(step.pointer("/sep/0")).or(after);
+        let template = step.get("single").and_then(Value::as_array);
+        let mut seen = false;
+        for piece in template.into_iter().flatten() {
+            seen |= piece.get("Sequence").is_some();
+            if let Some(name) = text(piece.pointer("/SpecialToken/id")) {
+                *(if seen { &mut after } else { &mut before }) = Some(name);
+            }
+        }
+    }
+    (before, after)
+}
 #[cfg(test)]
 mod tests {
     use super::*;

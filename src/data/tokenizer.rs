@@ -289,6 +289,30 @@ impl Tokenizer {
         self.special.vocab_size
     }
 
+    /// Number of ids that stand for something, reserved tokens behind the vocabulary included.
+    pub fn ids(&self) -> usize {
+        match &self.kind {
+            Kind::HuggingFace(tokenizer) => tokenizer.ids().max(self.special.vocab_size),
+            _ => self.special.vocab_size,
+        }
+    }
+
+    /// Name of a token in a `tokenizer.json`; `None` for ids that it does not have, such as a mask that was added.
+    pub fn token_name(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::HuggingFace(tokenizer) => tokenizer.known(id),
+            _ => None,
+        }
+    }
+
+    /// What the tokenizer itself puts before and behind a text.
+    pub fn frame(&self) -> [Option<u32>; 2] {
+        match &self.kind {
+            Kind::HuggingFace(tokenizer) => tokenizer.frame(),
+            _ => [None; 2],
+        }
+    }
+
     /// Id of the mask token; not always the last.
     pub fn mask_index(&self) -> u32 {
         self.special.mask

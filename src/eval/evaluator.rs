@@ -131,9 +131,9 @@ pub async fn perplexity(
     if batch == 0 {
         return Err(Error::argument("batch", 0, "must be at least 1"));
     }
-    let objective = objective::make(model.config(), model.noise(), model.objective())?;
-    let shape = model.config().clone();
-    let (device, backbone, storage) = model.parts();
+    let objective = objective::make(model.config()?, model.noise(), model.objective())?;
+    let shape = model.config()?.clone();
+    let (device, backbone, storage) = model.parts()?;
     let made = Evaluator::new(
         device,
         backbone,

@@ -37,7 +37,7 @@ impl Judge {
                 let missing = "the judge carries no tokenizer";
                 let missing = || Error::argument("judge", "", missing);
                 let tokenizer = model.tokenizer().cloned().ok_or_else(missing)?;
-                (tokenizer, model.config().length.max(2))
+                (tokenizer, model.length().max(2))
             }
         };
         let same = own.to_json() == tokenizer.to_json()

@@ -6,7 +6,7 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::trunks::frequencies;
-use crate::model::{Backbone, DrawGraph, Options};
+use crate::model::{Among, Backbone, DrawGraph, Options};
 use crate::ops::ROWS;
 use crate::ops::rotary_row;
 use crate::ops::visibility::Sight;
@@ -35,7 +35,8 @@ impl Decoder {
             decode: true,
             ..Options::default()
         };
-        let mut graph = DrawGraph::new(&backbone.network, options)?;
+        let network = &backbone.network;
+        let mut graph = DrawGraph::new(network, options, Among::all(&*network.trunk))?;
         let d = graph.draws;
         let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
         let made = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs);

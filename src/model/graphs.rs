@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::graph::{BACKWARD, Graph, Session, Tensor, UPDATE};
 use crate::model::network::Network;
 use crate::model::pass::Pass;
-use crate::model::trunk::{Call, Options};
-use crate::ops::{COEFFICIENTS, Draws, HeadLoss, ROWS, RowList, RowLoss, Rule};
+use crate::model::trunk::{Call, Options, Trunk};
+use crate::ops::{COEFFICIENTS, Draws, HeadLoss, Never, ROWS, RowList, RowLoss, Rule};
 use crate::program::{Element, Slab, Step};
 
 /// Elements of a chunk's logits.
@@ -214,14 +214,43 @@ impl LogitsGraph {
     }
 }
 
+/// Which tokens may be drawn, and from which rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Among {
+    /// Ids below this one.
+    pub below: usize,
+    /// But not this one.
+    pub never: Never,
+    /// Rows have numbers of their own, which key the random draws: [`DrawGraph::numbers`].
+    pub numbered: bool,
+    /// Logits are `l + guidance (l - m)`, m those of the batch's second half; 0: there is no such half.
+    pub guidance: f64,
+}
+
+impl Among {
+    /// All tokens but the mask.
+    pub fn all(trunk: &dyn Trunk) -> Self {
+        Self {
+            below: trunk.vocab_size(),
+            never: Never::absent(trunk.mask_index()),
+            numbered: false,
+            guidance: 0.0,
+        }
+    }
+}
+
 /// Draws of tokens at listed rows.
 pub struct DrawGraph {
     /// Has the phase `FORWARD` alone.
     pub graph: Graph,
     /// The network's inputs, for [`Call::write`].
     pub call: Call,
-    /// The rows to draw at; their numbers also key the random draws.
+    /// The rows to draw at.
     pub list: RowList,
+    /// Numbers of the listed rows, which key the random draws: the rows themselves unless [`Among::numbered`].
+    pub numbers: Tensor,
+    /// Of guided draws: the same rows in the batch's second half.
+    pub plain: Option<RowList>,
     /// What is drawn, in the order of the list.
     pub draws: Draws,
 }
@@ -232,21 +261,47 @@ impl DrawGraph {
     ///
     /// # Errors
     /// [`crate::Error::Argument`] if the length is above the model's.
-    pub fn new(network: &Network, options: Options) -> Result<Self> {
+    pub fn new(network: &Network, options: Options, among: Among) -> Result<Self> {
         let (mut graph, call, hidden) = network.begin(options)?;
         let trunk = &*network.trunk;
         let rows = graph.shape(hidden)[0];
         let list = graph.row_list(rows);
-        let revealed = graph.gather_rows("revealed", hidden, list)?;
-        let head = trunk.head(&mut graph, &mut network.params(), revealed)?;
-        let chunk = chunk_rows(trunk.vocab_size(), rows);
-        let (weight, bias) = (head.weight, head.bias);
-        let mask = trunk.mask_index();
-        let draws = graph.categorical(head.hidden, weight, bias, list.rows, mask, chunk)?;
+        let numbers = match among.numbered {
+            true => graph.input_uint("numbers", &[rows]),
+            false => list.rows,
+        };
+        let head = |g: &mut Graph, name: &str, list| {
+            let rows = g.gather_rows(name, hidden, list)?;
+            trunk.head(g, &mut network.params(), rows)
+        };
+        let mut made = head(&mut graph, "revealed", list)?;
+        let mut plain = None;
+        if among.guidance != 0.0 {
+            // the head is linear, so what it is given may be mixed instead of its logits
+            let others = graph.row_list(rows);
+            let other = head(&mut graph, "plain", others)?.hidden;
+            let near = graph.scale("guided", made.hidden, 1.0 + among.guidance)?;
+            let far = graph.scale("unguided", other, -among.guidance)?;
+            made.hidden = graph.add("mixed", near, far)?;
+            plain = Some(others);
+        }
+        let head = made;
+        let (mut weight, mut bias) = (head.weight, head.bias);
+        if among.below < graph.shape(weight)[0] {
+            let width = graph.shape(weight)[1];
+            weight = graph.view(weight, 0, &[among.below, width])?;
+            bias = bias
+                .map(|bias| graph.view(bias, 0, &[among.below]))
+                .transpose()?;
+        }
+        let chunk = chunk_rows(among.below, rows);
+        let draws = graph.categorical(head.hidden, weight, bias, numbers, among.never, chunk)?;
         Ok(Self {
             graph,
             call,
             list,
+            numbers,
+            plain,
             draws,
         })
     }

@@ -8,7 +8,7 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::pass::check_tokens;
-use crate::model::{Backbone, Decoder, DrawGraph, LogitsGraph, Options, Pass};
+use crate::model::{Backbone, Decoder, DrawGraph, Family, LogitsGraph, Options, Pass};
 use crate::program::Step;
 
 /// Size of a model.
@@ -39,12 +39,13 @@ pub struct ModelInfo {
 /// ```
 pub struct Model {
     pub(crate) device: Device,
-    pub(crate) backbone: Backbone,
+    pub(crate) family: Family,
     pub(crate) storage: Storage,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) noise: NoiseConfig,
     pub(crate) objective: ObjectiveConfig,
-    pub(crate) draw: Option<([usize; 2], DrawGraph, Session)>,
+    /// For so many sequences of such a length, guided so much.
+    pub(crate) draw: Option<((usize, usize, f64), DrawGraph, Session)>,
     pub(crate) decoder: Option<Decoder>,
     pub(super) logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
@@ -62,9 +63,13 @@ impl Model {
     }
 
     pub(crate) fn from_parts(device: &Device, backbone: Backbone, storage: Storage) -> Self {
+        Self::of(device, Family::Own(backbone), storage)
+    }
+
+    pub(crate) fn of(device: &Device, family: Family, storage: Storage) -> Self {
         Self {
             device: device.clone(),
-            backbone,
+            family,
             storage,
             tokenizer: None,
             noise: NoiseConfig::default(),
@@ -76,13 +81,48 @@ impl Model {
     }
 
     /// What a graph over the model is built from.
-    pub(crate) fn parts(&mut self) -> (&Device, &Backbone, &mut Storage) {
-        (&self.device, &self.backbone, &mut self.storage)
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another program's model.
+    pub(crate) fn parts(&mut self) -> Result<(&Device, &Backbone, &mut Storage)> {
+        Ok((&self.device, self.family.own()?, &mut self.storage))
     }
 
-    /// Shape of the model.
-    pub fn config(&self) -> &ModelConfig {
-        &self.backbone.config
+    /// Shape of a model of this crate's family.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another program's model.
+    pub fn config(&self) -> Result<&ModelConfig> {
+        Ok(&self.family.own()?.config)
+    }
+
+    /// What it is: `mdlm` and `ar` are this crate's family, else the `model_type` of its configuration.
+    pub fn model_type(&self) -> &str {
+        match &self.family {
+            Family::Own(backbone) if backbone.config.autoregressive() => "ar",
+            Family::Own(_) => "mdlm",
+            Family::Other(foreign) => &foreign.model_type,
+        }
+    }
+
+    /// Logits of a row; a tokenizer may have fewer ids.
+    pub fn vocab_size(&self) -> usize {
+        self.family.network().trunk.vocab_size()
+    }
+
+    /// Id of the mask token.
+    pub fn mask_index(&self) -> u32 {
+        self.family.mask_index()
+    }
+
+    /// Tokens of the longest sequence.
+    pub fn length(&self) -> usize {
+        self.family.network().trunk.length()
+    }
+
+    /// Whether a token is predicted from those before it only.
+    pub fn autoregressive(&self) -> bool {
+        matches!(&self.family, Family::Own(backbone) if backbone.config.autoregressive())
     }
 
     /// The noise it was trained with, or what [`Model::set_noise`] has put in its place.
@@ -108,9 +148,10 @@ impl Model {
     /// see time is good under any.
     ///
     /// # Errors
-    /// [`Error::Config`] for values that cannot be or do not go together.
+    /// [`Error::Config`] for values that cannot be or do not go together, [`Error::Argument`] for another program's
+    /// model.
     pub fn set_noise(&mut self, noise: NoiseConfig) -> Result<()> {
-        self.objective.validate(&noise, &self.backbone.config)?;
+        self.objective.validate(&noise, self.config()?)?;
         self.noise = noise;
         Ok(())
     }
@@ -125,18 +166,23 @@ impl Model {
         self.tokenizer.as_ref()
     }
 
+    /// What stands before and behind a text: what begins and ends one in this crate's family, what the tokenizer itself
+    /// puts there in another program's model.
+    pub fn frame(&self) -> [Option<u32>; 2] {
+        match (&self.family, &self.tokenizer) {
+            (_, None) => [None; 2],
+            (Family::Own(_), Some(tokenizer)) => [Some(tokenizer.bos()), Some(tokenizer.eos())],
+            (Family::Other(_), Some(tokenizer)) => tokenizer.frame(),
+        }
+    }
+
     /// How many parameters it has, and how many bytes they take.
     pub fn info(&self) -> ModelInfo {
-        let bytes = self
-            .backbone
-            .layout
-            .slabs()
-            .iter()
-            .map(|slab| slab.bytes_in(PARAMS))
-            .sum();
+        let layout = &self.family.network().layout;
+        let slabs = layout.slabs().iter();
         ModelInfo {
-            parameters: self.backbone.layout.parameters(),
-            bytes,
+            parameters: layout.parameters(),
+            bytes: slabs.map(|slab| slab.bytes_in(PARAMS)).sum(),
         }
     }
 
@@ -156,7 +202,7 @@ impl Model {
                 got: vec![xt.len()],
             });
         }
-        check_tokens(xt, self.backbone.config.vocab_size)?;
+        check_tokens(xt, self.vocab_size())?;
         let key = [batch, xt.len() / batch];
         let (_, graph, session) = match &mut self.logits {
             Some(made) if made.0 == key => made,
@@ -166,7 +212,7 @@ impl Model {
                     length: key[1],
                     ..Options::default()
                 };
-                let mut g = LogitsGraph::new(&self.backbone.network, options, false)?;
+                let mut g = LogitsGraph::new(self.family.network(), options, false)?;
                 let outputs = [g.logits];
                 let session =
                     Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)
@@ -178,28 +224,28 @@ impl Model {
             conditioning: sigma.to_vec(),
             ..Pass::of(xt)
         };
-        let trunk = &*self.backbone.network.trunk;
+        let trunk = &*self.family.network().trunk;
         graph.call.write(session, trunk, &pass)?;
         let logits = session
             .run(&mut self.storage, &Step::default(), &[FORWARD])
             .await?;
         Ok(logits.iter().map(|&x| x as f32).collect())
     }
+
     /// Negative log-likelihood of each token but the first given those before it, nats, under an
     /// autoregressive model.
     ///
     /// # Errors
     /// [`Error::Argument`] for a denoiser, and all of [`Model::logits`].
     pub async fn next_token_nll(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
-        let c = &self.backbone.config;
-        if !c.autoregressive() {
+        if !self.autoregressive() {
             let problem = "only an autoregressive model gives text a likelihood token by token";
             return Err(Error::argument("model.kind", "dit", problem));
         }
         if tokens.len() < 2 {
             return Ok(Vec::new());
         }
-        let (vocab, mask) = (c.vocab_size, c.mask_index as usize);
+        let (vocab, mask) = (self.vocab_size(), self.mask_index() as usize);
         let logits = self.logits(tokens, &[0.0]).await?;
         let rows = logits.chunks_exact(vocab).zip(&tokens[1..]);
         let nll = |(row, &next): (&[f32], &u32)| {

@@ -2,6 +2,7 @@
 
 mod backbone;
 mod decode;
+mod family;
 mod files;
 #[cfg(not(target_arch = "wasm32"))]
 mod gpt2;
@@ -21,14 +22,17 @@ pub mod trunks;
 
 pub use backbone::Backbone;
 pub(crate) use decode::Decoder;
+pub(crate) use family::Family;
 pub(crate) use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpt2::Gpt2;
-pub use graphs::{DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
+pub use graphs::{Among, DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
+#[cfg(not(target_arch = "wasm32"))]
+pub use load::Load;
 pub use network::Network;
 pub use params::{Group, Init, Linear, Params};
 pub use pass::Pass;

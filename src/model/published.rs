@@ -22,6 +22,7 @@ use crate::io::safetensors::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::read_weights;
 use crate::model::{Backbone, Model, fitting, parse_weights, weights_to_bytes};
+use crate::program::Element;
 
 /// Largest `config.json` that is read.
 const MAX_CONFIG_BYTES: u64 = 1 << 16;
@@ -109,10 +110,11 @@ impl Description {
     pub(crate) async fn build(
         &self,
         device: &Device,
+        weights: Element,
         read: impl FnOnce(&Layout) -> Result<Vec<Vec<f32>>>,
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
-        let backbone = Backbone::new(&self.model, device.slab_limit())?;
+        let backbone = Backbone::with_weights(&self.model, device.slab_limit(), weights)?;
         let weights = read(&backbone.layout)?;
         let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
         storage.fill(PARAMS, &weights)?;
@@ -124,10 +126,11 @@ impl Description {
     pub(crate) async fn build_from(
         &self,
         device: &Device,
+        weights: Element,
         dir: &Path,
     ) -> Result<(Backbone, Storage)> {
-        let weights = dir.join("model.safetensors");
-        self.build(device, |layout| read_weights(&weights, layout))
+        let file = dir.join("model.safetensors");
+        self.build(device, weights, |layout| read_weights(&file, layout))
             .await
     }
 
@@ -199,7 +202,9 @@ impl Published {
             .transpose()?;
         let path = Path::new("model.safetensors");
         let (backbone, storage) = described
-            .build(device, |layout| parse_weights(path, &self.weights, layout))
+            .build(device, Element::F32, |layout| {
+                parse_weights(path, &self.weights, layout)
+            })
             .await?;
         let mut model = Model::from_parts(device, backbone, storage);
         model.tokenizer = tokenizer;
@@ -283,20 +288,22 @@ impl Model {
     /// Its files in the published layout.
     ///
     /// # Errors
-    /// [`Error::Argument`] for weights too large for the precision; [`Error::DeviceLost`] and its kin.
+    /// [`Error::Argument`] for weights too large for the precision, or another program's model; [`Error::DeviceLost`]
+    /// and its kin.
     pub async fn publish(&self, precision: Precision) -> Result<Published> {
+        let backbone = self.family.own()?;
         let description = Description {
-            model: self.config().clone(),
+            model: backbone.config.clone(),
             noise: self.noise.clone(),
             objective: self.objective.clone(),
         };
         let names = self.tokenizer.as_ref().map(Tokenizer::special_names);
         let names = names.cloned().unwrap_or_default();
         let values = self.storage.read(PARAMS).await?;
-        let head_dim = self.config().head_dim();
+        let head_dim = backbone.config.head_dim();
         Ok(Published {
             config: description.to_json_named(&names)?,
-            weights: weights_to_bytes(&self.backbone.layout, head_dim, &values, precision)?,
+            weights: weights_to_bytes(&backbone.layout, head_dim, &values, precision)?,
             tokenizer: self.tokenizer.as_ref().map(Tokenizer::to_json),
         })
     }
@@ -320,7 +327,7 @@ pub async fn load_published(
     dir: &Path,
 ) -> Result<(Description, Backbone, Storage)> {
     let described = describe(dir)?.0;
-    let (backbone, storage) = described.build_from(device, dir).await?;
+    let (backbone, storage) = described.build_from(device, Element::F32, dir).await?;
     Ok((described, backbone, storage))
 }
 
@@ -353,7 +360,7 @@ mod tests {
         model.tokenizer = Some(Tokenizer::characters("abc"));
         let files = wait(model.publish(Precision::F32)).unwrap();
         let mut again = wait(files.load(&device)).unwrap();
-        assert_eq!(again.config(), &config);
+        assert_eq!(again.config().unwrap(), &config);
         let logits = |model: &mut Model| wait(model.logits(&[0, 1, 4, 4, 2, 3], &[0.0])).unwrap();
         assert_eq!(logits(&mut model).len(), 6 * config.vocab_size);
         assert_eq!(logits(&mut again), logits(&mut model));

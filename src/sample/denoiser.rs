@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::Session;
-use crate::model::{Decoder, DrawGraph, Model, Options, Pass, check_tokens};
+use crate::model::{Among, Decoder, DrawGraph, Model, Options, Pass, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
@@ -22,8 +22,19 @@ pub struct DrawOptions {
     pub top_k: u32,
     /// Among the most probable tokens that together have this probability; 1: all.
     pub top_p: f64,
+    /// How the logits are moved away from those of other canvases; see [`crate::config::SampleConfig::guidance`].
+    pub guidance: Option<Guidance>,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
     pub key: [u32; 2],
+}
+
+/// What logits are moved away from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guidance {
+    /// How far: logits are `l + scale (l - m)`.
+    pub scale: f64,
+    /// The canvases `[B, L]` that the logits m are of: as the others, without what was given.
+    pub xt: Vec<u32>,
 }
 
 /// A model as samplers see it.
@@ -118,15 +129,15 @@ fn noise_level(model: &Model, t: f64) -> f64 {
 
 impl Denoiser for Model {
     fn vocab_size(&self) -> usize {
-        self.config().vocab_size
+        self.vocab_size()
     }
 
     fn mask_index(&self) -> u32 {
-        self.config().mask_index
+        self.mask_index()
     }
 
     fn length(&self) -> usize {
-        self.config().length
+        self.length()
     }
 
     fn schedule(&self) -> Schedule {
@@ -139,7 +150,7 @@ impl Denoiser for Model {
     }
 
     fn autoregressive(&self) -> bool {
-        self.config().autoregressive()
+        self.autoregressive()
     }
 
     async fn draw(
@@ -173,21 +184,37 @@ impl Denoiser for Model {
         if self.autoregressive() {
             return next_tokens(self, xt, size / batch, rows, step).await;
         }
-        let levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
+        let mut levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
+        let mut seen = xt.to_vec();
+        let mut guidance = 0.0;
+        if let Some(guided) = options.guidance.as_ref().filter(|g| g.scale != 0.0) {
+            if guided.xt.len() != size {
+                let expected = format!("{size} tokens, as xt");
+                return Err(misfit("guidance.xt", expected, guided.xt.len()));
+            }
+            check_tokens(&guided.xt, self.vocab_size())?;
+            seen.extend(&guided.xt);
+            levels.extend(levels.clone());
+            guidance = guided.scale;
+        }
         let pass = Pass {
             conditioning: levels,
-            ..Pass::of(xt)
+            ..Pass::of(&seen)
         };
-        let key = [batch, size / batch];
+        let key = (batch, size / batch, guidance);
         let (_, graph, session) = match &mut self.draw {
             Some(made) if made.0 == key => made,
             slot => {
                 let options = Options {
-                    batch,
-                    length: key[1],
+                    batch: seen.len() / key.1,
+                    length: key.1,
                     ..Options::default()
                 };
-                let mut g = DrawGraph::new(&self.backbone.network, options)?;
+                let among = Among {
+                    guidance,
+                    ..self.family.among()
+                };
+                let mut g = DrawGraph::new(self.family.network(), options, among)?;
                 let d = g.draws;
                 let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
                 let session =
@@ -196,11 +223,24 @@ impl Denoiser for Model {
                 slot.insert((key, g, session))
             }
         };
-        let trunk = &*self.backbone.network.trunk;
+        let trunk = &*self.family.network().trunk;
         graph.call.write(session, trunk, &pass)?;
-        session.write_uint(graph.list.rows, rows)?;
+        let mut listed = rows.to_vec();
+        if self.family.shift() {
+            // the first token of a canvas has no row before it
+            let first = |row: u32| row.is_multiple_of(key.1 as u32);
+            listed
+                .iter_mut()
+                .for_each(|row| *row -= u32::from(!first(*row)));
+            session.write_uint(graph.numbers, rows)?;
+        }
+        session.write_uint(graph.list.rows, &listed)?;
+        if let Some(plain) = graph.plain {
+            listed.iter_mut().for_each(|row| *row += size as u32);
+            session.write_uint(plain.rows, &listed)?;
+        }
         let results = session.run(&mut self.storage, &step, &[FORWARD]).await?;
-        Ok(draws(results, rows.len(), size))
+        Ok(draws(results, rows.len(), seen.len()))
     }
 }
 
@@ -243,7 +283,8 @@ async fn next_tokens(
     let decoder = match &mut model.decoder {
         Some(made) if made.batch() == batch => made,
         slot => {
-            let made = Decoder::new(&model.device, &model.backbone, &model.storage, batch);
+            let backbone = model.family.own()?;
+            let made = Decoder::new(&model.device, backbone, &model.storage, batch);
             slot.insert(made.await?)
         }
     };

@@ -13,7 +13,9 @@ use crate::rng::{Rng, Stream, stream_key};
 use crate::rules::{Plan, Rule, Setting, View};
 use crate::sample::check::{check_canvases, check_prefix, left_to_right};
 use crate::sample::window::Windows;
-use crate::sample::{Canvas, Denoiser, Draw, DrawOptions, Remasked, Revealed, StepReport};
+use crate::sample::{
+    Canvas, Denoiser, Draw, DrawOptions, Guidance, Remasked, Revealed, StepReport,
+};
 
 /// A canvas and what its rule remembers of it.
 struct Work {
@@ -107,7 +109,16 @@ impl<D: Denoiser> Sampler<D> {
             config.sampler = left_to_right(config.sampler)?;
             canvases.iter().try_for_each(check_prefix)?;
         }
-        let windows = Windows::new(canvases[0].len(), denoiser.length(), config.stride)?;
+        let length = canvases[0].len();
+        // behind a prompt, or from the beginning if there are gaps
+        let first = |canvas: &Canvas| {
+            let open = canvas.masked().first().copied().unwrap_or(length);
+            let gaps = (open..length).any(|position| canvas.is_frozen(position));
+            if gaps { 0 } else { open }
+        };
+        let first = canvases.iter().map(first).collect();
+        let (most, stride) = (denoiser.length(), config.stride);
+        let windows = Windows::new(length, most, stride, config.block, first)?;
         let rule = (config.sampler.make)(&Setting {
             schedule: &denoiser.schedule(),
             steps: config.steps,
@@ -232,15 +243,13 @@ impl<D: Denoiser> Sampler<D> {
 
     fn plan_canvas(&self, index: usize) -> Option<Planned> {
         let Work { canvas, .. } = &self.work[index];
-        let (range, fresh) = (
-            self.windows.range(self.window),
-            self.windows.fresh(self.window),
-        );
+        let range = self.windows.range(self.window);
+        let reach = self.windows.reach(self.window, index);
         let (mut masked, mut filled) = (Vec::new(), Vec::new());
-        for position in range.clone() {
+        for position in range.start..reach.end {
             if canvas.token(position).is_none() {
                 masked.push(position - range.start);
-            } else if position >= fresh && !canvas.is_frozen(position) {
+            } else if position >= reach.start && !canvas.is_frozen(position) {
                 filled.push(position - range.start);
             }
         }
@@ -289,13 +298,21 @@ impl<D: Denoiser> Sampler<D> {
         }
         let mask_index = self.denoiser.mask_index();
         let mut xt = Vec::with_capacity(length * self.work.len());
-        for work in &self.work {
-            xt.extend_from_slice(&work.canvas.tokens(mask_index)[range.clone()]);
+        let mut plain = Vec::new();
+        for Work { canvas, .. } in &self.work {
+            let tokens = &canvas.tokens(mask_index)[range.clone()];
+            xt.extend_from_slice(tokens);
+            let given = range.clone().map(|position| canvas.is_frozen(position));
+            let without = tokens.iter().zip(given);
+            plain.extend(without.map(|(&id, given)| if given { mask_index } else { id }));
         }
+        let scale = self.config.guidance;
+        let guidance = (scale > 0.0).then_some(Guidance { scale, xt: plain });
         let options = DrawOptions {
             temperature: self.config.temperature,
             top_k: self.config.top_k,
             top_p: self.config.top_p,
+            guidance,
             key: stream_key(self.config.seed, Stream::Token, self.done as u64),
         };
         let draws = self.denoiser.draw(&xt, &times, &rows, &options).await?;

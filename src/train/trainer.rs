@@ -85,11 +85,11 @@ impl Trainer {
         }
         let theirs = model.storage.read(PARAMS).await?;
         let mut weights = self.storage.read(PARAMS).await?;
-        let conditioned = model.config().conditioned();
+        let conditioned = model.config()?.conditioned();
         for (weights, key) in weights.iter_mut().zip(self.backbone.layout.keys()) {
             let same = |other: &Key| other.key == key.key && other.shape == key.shape;
             let conditioning = key.key.contains("adaLN") || key.key.contains("sigma_map");
-            match model.backbone.layout.keys().iter().position(same) {
+            match model.family.network().layout.keys().iter().position(same) {
                 Some(at) => weights.clone_from(&theirs[at]),
                 None if conditioning && !conditioned => {
                     if let Some(bias) = unmodulated(key) {

@@ -178,7 +178,7 @@ impl Model {
     pub fn info(&self) -> JsResult<ModelInfo> {
         let mut loan = self.0.lend();
         let model = loan.model().map_err(thrown)?;
-        let (config, size) = (model.config(), model.info());
+        let (config, size) = (model.config().map_err(thrown)?, model.info());
         let made = object(&Info {
             kind: match config.kind {
                 ModelKind::Ar => "ar",

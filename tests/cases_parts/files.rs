@@ -115,6 +115,7 @@ fn null_means_absent_where_a_key_may_be() {
         !load("time_conditioning")
             .unwrap()
             .config()
+            .unwrap()
             .time_conditioning
     );
     let error = refused(

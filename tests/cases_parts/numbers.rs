@@ -17,7 +17,7 @@ fn page_model() -> Model {
 
 fn blocks(model: &Model, data: &EvalData) -> Blocks {
     let tokenizer = model.tokenizer().unwrap();
-    Corpus::load_eval(data, tokenizer, model.config().length).unwrap()
+    Corpus::load_eval(data, tokenizer, model.length()).unwrap()
 }
 
 /// Nats a token, the mean over seeds 1 to 40.

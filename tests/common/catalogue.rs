@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use mdlm::config::ModelConfig;
 use mdlm::model::trunks::{Bert, BertKind, Llama, Names};
-use mdlm::model::{DrawGraph, Network, Options, TrainGraph, Trunk};
+use mdlm::model::{Among, DrawGraph, Network, Options, TrainGraph, Trunk};
 use mdlm_engine::gpu::{DeviceClass, Source};
 use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{RowLoss, Rule};
@@ -142,7 +142,11 @@ fn published() -> Vec<Graph> {
         graphs.push(train.unwrap().graph);
         for element in [Element::F16, Element::Bf16] {
             let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();
-            graphs.push(DrawGraph::new(&network, options).unwrap().graph);
+            graphs.push(
+                DrawGraph::new(&network, options, Among::all(&*network.trunk))
+                    .unwrap()
+                    .graph,
+            );
         }
     }
     graphs

@@ -1,7 +1,7 @@
 //! The library's graphs over configurations that differ in whatever changes a graph or a kernel.
 
 use mdlm::config::{ModelConfig, ModelKind, Recipe, TrainConfig};
-use mdlm::model::{Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
+use mdlm::model::{Among, Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
 use mdlm::train::rule;
 use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{AdamwConfig, RowLoss};
@@ -81,7 +81,11 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
             }
             made.graph
         }
-        Purpose::Draw | Purpose::Decode => DrawGraph::new(&network, options).unwrap().graph,
+        Purpose::Draw | Purpose::Decode => {
+            DrawGraph::new(&network, options, Among::all(&*network.trunk))
+                .unwrap()
+                .graph
+        }
     }
 }
 

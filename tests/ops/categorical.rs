@@ -3,8 +3,8 @@
 use super::case::{Case, Made};
 use super::gather_rows::list;
 use super::suite::Suite;
-use mdlm_engine::ops::ROWS;
 use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
+use mdlm_engine::ops::{Never, ROWS};
 
 suites! {
     draws_are_equal: "categorical", Softmax;
@@ -58,7 +58,10 @@ fn draws_are_equal(suite: &mut Suite) {
                         t["w"],
                         Some(t["b"]),
                         t["rows"],
-                        Some(mask_index),
+                        Never {
+                            token: Some(mask_index),
+                            counted: i % 2 == 1,
+                        },
                         chunk,
                     )?;
                     let outputs = [

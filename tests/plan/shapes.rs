@@ -6,9 +6,9 @@ use mdlm::device::Device;
 use mdlm::error::{Error, Result};
 use mdlm_engine::graph::PARAMS;
 use mdlm_engine::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm_engine::ops::Norm;
 use mdlm_engine::ops::{Attend, Heads, Seen};
 use mdlm_engine::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
+use mdlm_engine::ops::{Never, Norm};
 use mdlm_engine::program::Extent;
 use pollster::block_on;
 
@@ -288,7 +288,14 @@ fn rows_and_losses() {
         check("categorical", culprit, |t| {
             let (hidden, w) = (t.floats("hidden", hidden), t.floats("w", w));
             let (b, rows) = (t.floats("b", &[5]), t.ids("rows", &[rows]));
-            t.g.categorical(hidden, w, Some(b), rows, Some(mask_index), 64)
+            t.g.categorical(
+                hidden,
+                w,
+                Some(b),
+                rows,
+                Never::absent(Some(mask_index)),
+                64,
+            )
         });
     }
     for (culprit, logits, xt, mask_index) in [

@@ -34,7 +34,7 @@ fn each_token_is_predicted_by_those_before_it() {
         ..SampleConfig::default()
     };
     let mut model = model();
-    let mask = model.config().mask_index as usize;
+    let mask = model.mask_index() as usize;
     let canvas = Canvas::prompt(&[5, 1], LENGTH).unwrap();
     let (filled, reports) = fill(&mut model, canvas, &greedy);
     let tokens = filled.tokens(mask as u32);

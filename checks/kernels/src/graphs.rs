@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, anyhow};
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
-use mdlm::model::{Backbone, DrawGraph, Options, TrainGraph};
+use mdlm::model::{Among, Backbone, DrawGraph, Options, TrainGraph};
 use mdlm::train::rule;
 use mdlm_engine::gpu::{DeviceClass, Dispatch, Tuning};
 use mdlm_engine::graph::{Graph, Plan};
@@ -93,7 +93,10 @@ impl Size {
         let training = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, &rule)?;
         let (mut train, kept) = (training.graph, [training.loss, training.stats]);
         kept.into_iter().for_each(|tensor| train.keep(tensor));
-        Ok([train, DrawGraph::new(&network, options)?.graph])
+        Ok([
+            train,
+            DrawGraph::new(&network, options, Among::all(&*network.trunk))?.graph,
+        ])
     }
 }
 

@@ -22,7 +22,8 @@ use crate::{params, shader, twin};
 #[derive(Clone, Debug)]
 struct Categorical {
     vocab: usize,
-    mask_index: u32,
+    never: u32,
+    absent: u32,
     base: usize,
     most: usize,
 }
@@ -30,7 +31,9 @@ struct Categorical {
 params! {
     struct CategoricalParams {
         vocab: u32,
-        mask_index: u32,
+        /// Token that is never drawn, and one that the softmax leaves out.
+        never: u32,
+        absent: u32,
         base: u32,
         most: u32,
     }
@@ -45,16 +48,35 @@ pub const TOP_K: Scalar<u32> = Scalar::uint("top_k", 0);
 /// Draw among the most probable tokens with this share of the tempered probability.
 pub const TOP_P: Scalar<f64> = Scalar::float("top_p", 1.0);
 
+/// A token that is never drawn: the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Never {
+    /// Its id, if there is one.
+    pub token: Option<u32>,
+    /// Whether the softmax counts it all the same, so that others are less probable where it is likely.
+    pub counted: bool,
+}
+
+impl Never {
+    /// A mask that takes no part in the softmax (SUBS).
+    pub fn absent(token: Option<u32>) -> Self {
+        Self {
+            token,
+            counted: false,
+        }
+    }
+}
+
 /// What [`Graph::categorical`] makes, `[rows]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
-    /// The drawn tokens, u32; never the mask.
+    /// The drawn tokens, u32.
     pub tokens: Tensor,
     /// Their probabilities under the model.
     pub probability: Tensor,
     /// Entropy of the model's distribution, nats.
     pub entropy: Tensor,
-    /// Log-sum-exp of the logits without the mask's.
+    /// Log-sum-exp of the logits that the softmax counts.
     pub log_total: Tensor,
 }
 
@@ -70,7 +92,7 @@ impl Graph {
         weight: Tensor,
         bias: Option<Tensor>,
         rows: Tensor,
-        mask_index: Option<u32>,
+        never: Never,
         chunk: usize,
     ) -> Result<Draws> {
         let &[n, width] = self.shape(hidden) else {
@@ -85,13 +107,14 @@ impl Graph {
         self.require(
             "categorical",
             weight,
-            mask_index.is_none_or(|mask| (mask as usize) < vocab),
-            &format!("more than {} rows", mask_index.unwrap_or(0)),
+            never.token.is_none_or(|mask| (mask as usize) < vocab),
+            &format!("more than {} rows", never.token.unwrap_or(0)),
         )?;
         let tokens = self.activation_uint("tokens", &[n]);
         let [probability, entropy, log_total] =
             ["probability", "entropy", "log_total"].map(|name| self.activation(name, &[n]));
         let chunk = aligned_chunk(chunk);
+        let token = never.token.unwrap_or(NO_MASK);
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
             let extent = Extent::counted(ROWS, base, most);
@@ -108,7 +131,8 @@ impl Graph {
             self.push(
                 Categorical {
                     vocab,
-                    mask_index: mask_index.unwrap_or(NO_MASK),
+                    never: token,
+                    absent: if never.counted { NO_MASK } else { token },
                     base,
                     most,
                 },
@@ -153,15 +177,16 @@ fn log_exponential_floor<F: Float>(words: [u32; 2]) -> F {
 impl Categorical {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (logits, numbers, n) = (io.read(0), io.read_uint(1), self.vocab);
-        let (step, rows, mask) = (io.step, io.rows, self.mask_index as usize);
+        let (step, rows) = (io.step, io.rows);
+        let (never, absent) = (self.never as usize, self.absent as usize);
         let inverse = F::of(step.get(INVERSE_TEMPERATURE));
         let tokens = io.write_uint(0);
         let outs = [io.write(1), io.write(2), io.write(3)].map(|out| &mut out[..rows]);
         for_each_row(&mut tokens[..rows], outs, |row, token, outs| {
             let z = &logits[row * n..][..n];
-            let top = math::maximum(n, |v| if v == mask { F::LOWEST } else { z[v] });
+            let top = math::maximum(n, |v| if v == absent { F::LOWEST } else { z[v] });
             let p = |v: usize| {
-                if v == mask {
+                if v == absent {
                     F::ZERO
                 } else {
                     (z[v] - top).exp()
@@ -171,7 +196,7 @@ impl Categorical {
             let mean = math::sum(n, |v| p(v) * (z[v] - top)) / sum;
             let least = self.least(z, top, step);
             let (mut chosen, mut best) = (0, F::LOWEST);
-            for v in (0..n).filter(|&v| v != mask && z[v] >= least) {
+            for v in (0..n).filter(|&v| v != never && z[v] >= least) {
                 let score = if inverse > F::ZERO {
                     let words = threefry2x32(step.get(DRAW_KEY), [v as u32, numbers[row]]);
                     let score = (z[v] - top) * inverse;
@@ -203,11 +228,11 @@ impl Categorical {
         };
         let (inverse, top_p) = (step.get(INVERSE_TEMPERATURE), step.get(TOP_P));
         if inverse == 0.0
-            || (most >= z.len() - usize::from((self.mask_index as usize) < z.len()) && top_p >= 1.0)
+            || (most >= z.len() - usize::from((self.never as usize) < z.len()) && top_p >= 1.0)
         {
             return F::LOWEST;
         }
-        let live = (0..z.len()).filter(|&v| v != self.mask_index as usize);
+        let live = (0..z.len()).filter(|&v| v != self.never as usize);
         let mut kept: Vec<F> = live.map(|v| z[v]).collect();
         kept.sort_unstable_by(|a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
         if most < kept.len() {
@@ -250,7 +275,8 @@ impl Op for Categorical {
         let threads = lower.row_threads(self.vocab);
         let params = CategoricalParams {
             vocab: self.vocab as u32,
-            mask_index: self.mask_index,
+            never: self.never,
+            absent: self.absent,
             base: self.base as u32,
             most: self.most as u32,
         };

@@ -1,0 +1,75 @@
+//! What a model is beside its network: one of this crate's, or one that another program trained.
+
+use crate::error::{Error, Result};
+use crate::model::{Among, Backbone, Network};
+use crate::ops::Never;
+
+/// Whose network a model has.
+#[derive(Clone, Debug)]
+pub(crate) enum Family {
+    /// This crate's, with its configuration.
+    Own(Backbone),
+    /// Another program's.
+    Other(Foreign),
+}
+
+/// What is known of another program's model.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign {
+    /// Its kind, as its configuration has it.
+    pub(crate) model_type: String,
+    pub(crate) network: Network,
+    pub(crate) mask_index: u32,
+    /// Whether a row's logits are about the token behind it.
+    pub(crate) shift: bool,
+    /// Ids that stand for something; the network may have more rows.
+    pub(crate) ids: usize,
+}
+
+impl Family {
+    pub(crate) fn network(&self) -> &Network {
+        match self {
+            Self::Own(backbone) => &backbone.network,
+            Self::Other(foreign) => &foreign.network,
+        }
+    }
+
+    /// An error for another program's model, of which only samples can be had.
+    pub(crate) fn own(&self) -> Result<&Backbone> {
+        match self {
+            Self::Own(backbone) => Ok(backbone),
+            Self::Other(foreign) => {
+                let problem = "can be sampled here, but not trained, evaluated or exported";
+                Err(Error::argument("model_type", &foreign.model_type, problem))
+            }
+        }
+    }
+
+    pub(crate) fn mask_index(&self) -> u32 {
+        match self {
+            Self::Own(backbone) => backbone.config.mask_index,
+            Self::Other(foreign) => foreign.mask_index,
+        }
+    }
+
+    /// Whether a row's logits are about the token behind it.
+    pub(crate) fn shift(&self) -> bool {
+        matches!(self, Self::Other(foreign) if foreign.shift)
+    }
+
+    /// What may be drawn: any id that stands for something, but not the mask. Other programs' softmax counts it.
+    pub(crate) fn among(&self) -> Among {
+        match self {
+            Self::Own(backbone) => Among::all(&*backbone.network.trunk),
+            Self::Other(foreign) => Among {
+                below: foreign.ids,
+                never: Never {
+                    token: Some(foreign.mask_index).filter(|&mask| (mask as usize) < foreign.ids),
+                    counted: true,
+                },
+                numbered: foreign.shift,
+                guidance: 0.0,
+            },
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the configurations of other programs say, and what is the same in all of them.
+
+use std::sync::Arc;
+
+use crate::model::Trunk;
+
+/// What a `config.json` says.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its `model_type`, as it stands there.
+    pub model_type: String,
+    /// The network that it describes.
+    pub trunk: Arc<dyn Trunk>,
+    /// The mask's id; `None` where that is left to the tokenizer.
+    pub mask_token: Option<u32>,
+    /// Whether a row's logits are about the token behind it, as in the autoregressive model that it was made of.
+    pub shift: bool,
+}
+
+/// A network and, if its configuration names it, the mask's id.
+pub(super) type Found = (Arc<dyn Trunk>, Option<u32>);
+
+/// An error unless every switch has the value that is computed here.
+pub(super) fn only(switches: &[(bool, &str)]) -> Result<(), String> {
+    match switches.iter().find(|(holds, _)| !holds) {
+        Some((_, only)) => Err(format!("only {only} is supported")),
+        None => Ok(()),
+    }
+}
+
+/// An error for sizes that cannot be.
+pub(super) fn possible(
+    sizes: &[usize],
+    width: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Result<(), String> {
+    let large = |&n: &usize| n == 0 || n > 1 << 24;
+    if sizes.iter().chain(&[width, heads, kv_heads]).any(large)
+        || !heads.is_multiple_of(kv_heads)
+        || !(4..=256).contains(&head_dim)
+        || !head_dim.is_multiple_of(4)
+        || !width.is_multiple_of(4)
+    {
+        return Err("its sizes cannot be: heads are 4, 8 .. 256 wide, and those of keys divide those of queries".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Networks of other programs: which one a `config.json` describes, its weights, and what its tokens are.
+
+mod bert;
+mod described;
+mod llada;
+mod qwen;
+mod tokens;
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+pub use described::Described;
+pub(crate) use tokens::tokenizer;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{PARAMS, Storage};
+use crate::io::checkpoint::read_text;
+use crate::io::keyed;
+use crate::model::Network;
+use crate::program::Element;
+
+/// Largest `config.json` or `tokenizer_config.json` that is read.
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// A network with its weights on a device.
+pub struct Pretrained {
+    /// Its trunk and layout, to build graphs from.
+    pub network: Network,
+    /// Its weights, in the arena [`PARAMS`] and no other.
+    pub storage: Storage,
+    /// What its configuration says.
+    pub described: Described,
+}
+
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, ModernBERT or BERT, with matrices kept in elements of type
+/// `weights`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
+pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretrained> {
+    let described = read(dir)?;
+    let network = Network::new(described.trunk.clone(), device.slab_limit(), weights)?;
+    let values = network.read(&dir.join("model.safetensors"))?;
+    let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+    storage.fill(PARAMS, &values)?;
+    Ok(Pretrained {
+        network,
+        storage,
+        described,
+    })
+}
+
+/// What the `config.json` of a folder says.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that names what is missing or not supported, [`Error::Io`].
+pub fn read(dir: &Path) -> Result<Described> {
+    let path = dir.join("config.json");
+    let text = read_text(&path, MAX_CONFIG_BYTES)?;
+    describe(&text).map_err(|e| Error::checkpoint(&path, None, e))
+}
+
+/// The `model_type` of a `config.json`; the error is for people.
+///
+/// # Errors
+/// A sentence about what is missing.
+pub fn model_type(text: &str) -> Result<String, String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        model_type: String,
+    }
+    keyed::parse::<Kind>(text.as_bytes()).map(|kind| kind.model_type)
+}
+
+/// Reads the text of a `config.json`; the error is for people.
+///
+/// # Errors
+/// A sentence about what is missing or not supported.
+pub fn describe(text: &str) -> Result<Described, String> {
+    let json = text.as_bytes();
+    let model_type = model_type(text)?;
+    let kind = model_type.to_lowercase();
+    let (trunk, mask_token) = match kind.as_str() {
+        "llada" => llada::describe(keyed::parse(json)?),
+        "dream" => qwen::describe(keyed::parse(json)?, true, false),
+        "a2d-qwen2" => qwen::describe(keyed::parse(json)?, true, false),
+        "a2d-qwen3" => qwen::describe(keyed::parse(json)?, false, true),
+        "modernbert" => bert::modern(&keyed::parse(json)?),
+        "bert" => bert::classic(&keyed::parse(json)?),
+        other => Err(unknown(other)),
+    }?;
+    Ok(Described {
+        model_type,
+        trunk,
+        mask_token,
+        shift: kind == "dream",
+    })
+}
+
+/// Why a network is not there.
+fn unknown(model_type: &str) -> String {
+    let reason = match model_type {
+        name if name.contains("moe") || name.starts_with("llada2") || name.contains("gemma") => {
+            "a mixture of experts, which is not supported"
+        }
+        name if name.contains("vl") || name.contains("vision") || name.contains("llava") => {
+            "a model of images, which is not supported"
+        }
+        "qwen2" | "qwen3" | "llama" | "gpt2" => {
+            "an autoregressive model as far as that says; one that was turned into a denoiser is a2d-qwen2 or a2d-qwen3"
+        }
+        _ => "not known",
+    };
+    format!(
+        "model_type is {model_type}, {reason}: mdlm, ar, llada, Dream, a2d-qwen2, a2d-qwen3, modernbert and bert can be \
+         loaded"
+    )
+}

@@ -1,0 +1,98 @@
+//! The tokenizer of somebody else's model, and which of its tokens is the mask.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Described, MAX_CONFIG_BYTES};
+use crate::data::{SpecialNames, Tokenizer};
+use crate::error::{Error, Result};
+use crate::io::checkpoint::read_text;
+use crate::io::keyed;
+
+/// A name of a token: alone, or with how it is found in text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Plain(String),
+    Full { content: String },
+}
+
+#[derive(Deserialize)]
+struct Names {
+    bos_token: Option<Name>,
+    eos_token: Option<Name>,
+    mask_token: Option<Name>,
+    pad_token: Option<Name>,
+}
+
+/// The tokenizer of a folder, if there is one, and the mask's id. The id is `mask`, else what the configuration says,
+/// else what the tokenizer calls its mask.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if nothing says which id the mask is, or the tokenizer has ids that the network lacks;
+/// [`Error::Corpus`] for a file that is no tokenizer; [`Error::Io`].
+pub(crate) fn tokenizer(
+    dir: &Path,
+    described: &Described,
+    mask: Option<u32>,
+) -> Result<(Option<Tokenizer>, u32)> {
+    let path = dir.join("tokenizer.json");
+    let (rows, mask) = (described.trunk.vocab_size(), mask.or(described.mask_token));
+    let damaged = |problem: String| Error::checkpoint(&path, None, problem);
+    if let Some(id) = mask.filter(|&id| id as usize >= rows) {
+        return Err(damaged(format!(
+            "the mask is {id}, beyond the network's {rows} rows"
+        )));
+    }
+    if !path.is_file() {
+        let mask = mask.ok_or_else(|| {
+            damaged(
+                "is not there, and config.json has no mask_token_id: say which id the mask is"
+                    .into(),
+            )
+        })?;
+        return Ok((None, mask));
+    }
+    let mut names = names(dir)?;
+    let mut tokenizer = Tokenizer::from_file_named(&path, &names)?;
+    if let Some(id) = mask.filter(|&id| id != tokenizer.mask_index()) {
+        let name = tokenizer.token_name(id);
+        names.mask_token = name.ok_or_else(|| damaged(format!("has no token {id}, the mask")))?;
+        tokenizer = Tokenizer::from_file_named(&path, &names)?;
+    }
+    if tokenizer.token_name(tokenizer.mask_index()).is_none() {
+        let problem = "neither it nor config.json says which id the mask is: say it";
+        return Err(damaged(problem.into()));
+    }
+    if tokenizer.vocab_size() > rows {
+        let problem = format!(
+            "has {} ids, the network {rows} rows",
+            tokenizer.vocab_size()
+        );
+        return Err(damaged(problem));
+    }
+    let mask = tokenizer.mask_index();
+    Ok((Some(tokenizer), mask))
+}
+
+/// Names of special tokens in `tokenizer_config.json`; the usual ones where it says nothing.
+fn names(dir: &Path) -> Result<SpecialNames> {
+    let path = dir.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(SpecialNames::default());
+    }
+    let text = read_text(&path, MAX_CONFIG_BYTES)?;
+    let names: Names =
+        keyed::parse(text.as_bytes()).map_err(|e| Error::checkpoint(&path, None, e))?;
+    let name = |name: Option<Name>| match name {
+        Some(Name::Plain(name) | Name::Full { content: name }) => name,
+        None => String::new(),
+    };
+    Ok(SpecialNames {
+        bos_token: name(names.bos_token),
+        eos_token: name(names.eos_token),
+        mask_token: name(names.mask_token),
+        pad_token: name(names.pad_token),
+    })
+}

@@ -1,0 +1,231 @@
+//! The samplers of published programs, token for token: every canvas of every run.
+
+use crate::FIXTURES;
+use crate::common::Executor;
+use crate::common::fixtures::Fixture;
+use mdlm::model::Load;
+use mdlm::{Canvas, Model, SampleConfig, SamplerKind};
+use serde_json::Value;
+
+/// A model of the fixtures without its tokenizer, so that every row of its head may be drawn as there.
+async fn load(executor: Executor, run: &Value, folder: &str) -> Option<Model> {
+    let from = FIXTURES.folder_of(folder)?;
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if !name.to_str().unwrap().contains("tokenizer") {
+            std::fs::copy(&path, dir.path().join(name)).unwrap();
+        }
+    }
+    let how = Load {
+        mask: run["mask_id"].as_u64().map(|id| id as u32),
+        shift: run["right_shift_logits"].as_bool(),
+        ..Load::default()
+    };
+    let model = Model::load_with(executor.shared(), dir.path(), &how);
+    Some(model.await.unwrap())
+}
+
+/// What a row of a batch goes through alone: its canvases, each once, without pads.
+fn canvases(
+    fixture: &Fixture,
+    run: &str,
+    row: usize,
+    kept: std::ops::Range<usize>,
+) -> Vec<Vec<u32>> {
+    let key = format!("{run}.canvas");
+    let shape = &fixture.json["tensors"][&key]["shape"];
+    let [rows, length] = [1, 2].map(|i| shape[i].as_u64().unwrap() as usize);
+    let tokens = fixture.tokens(&key).unwrap();
+    let of_row = tokens
+        .chunks_exact(rows * length)
+        .map(|all| &all[row * length..][..length]);
+    let mut found: Vec<Vec<u32>> = of_row.map(|canvas| canvas[kept.clone()].to_vec()).collect();
+    found.dedup();
+    found
+}
+
+/// Samples from the first canvas on and compares every one after it.
+async fn goes(model: &mut Model, what: &str, expected: &[Vec<u32>], config: &SampleConfig) {
+    let mask = model.mask_index();
+    let open = expected[0]
+        .iter()
+        .map(|&id| (Some(id).filter(|&id| id != mask), true));
+    let mut sampler = model.sampler(Canvas::of(open), config).unwrap();
+    let mut seen = vec![expected[0].clone()];
+    while sampler.step().await.unwrap().is_some() {
+        seen.push(sampler.canvas().tokens(mask));
+    }
+    seen.dedup();
+    assert_eq!(seen, expected, "{what}");
+}
+
+fn number(run: &Value, key: &str) -> Option<usize> {
+    run[key].as_u64().map(|x| x as usize)
+}
+
+fn greedy(sampler: SamplerKind, steps: usize, block: usize, run: &Value) -> SampleConfig {
+    SampleConfig {
+        sampler,
+        steps,
+        block,
+        temperature: 0.0,
+        guidance: run["cfg_scale"].as_f64().unwrap_or(0.0),
+        ..SampleConfig::default()
+    }
+}
+
+/// Runs of a fixture, by name.
+fn runs(fixture: &Fixture) -> Vec<(String, Value)> {
+    let runs = fixture.json["runs"].as_object().unwrap();
+    runs.iter()
+        .map(|(name, run)| (name.clone(), run.clone()))
+        .collect()
+}
+
+fn models<'a>(fixture: &'a Fixture, run: &'a Value) -> &'a str {
+    let folder = run.get("model_dir").or(fixture.json.get("model_dir"));
+    folder.unwrap().as_str().unwrap()
+}
+
+/// The run as the model is loaded for it: with the mask's id that the fixture tells for all.
+fn with_mask(fixture: &Fixture, run: &Value) -> Value {
+    let mut run = run.clone();
+    if run.get("mask_id").is_none() {
+        run["mask_id"] = fixture.json["mask_id"].clone();
+    }
+    run
+}
+
+/// LLaDA's and Fast-dLLM's `generate` without a cache. Where the network would rather write a mask (`mask_predicted`),
+/// the published code leaves it there; here a token is written, so that run is not compared.
+pub async fn llada(name: &str, executor: Executor) {
+    let Some(fixture) = FIXTURES.load(name) else {
+        return;
+    };
+    let mut compared = 0;
+    for (what, run) in runs(&fixture) {
+        if what == "mask_predicted" || what.contains("_cache_") && !what.starts_with("no_cache") {
+            continue;
+        }
+        let run = with_mask(&fixture, &run);
+        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+            return;
+        };
+        let size = |key| number(&run, key).unwrap();
+        let (block, steps) = (size("block_length"), size("steps"));
+        let steps = steps / (size("gen_length") / block);
+        let config = match run["threshold"].as_f64() {
+            Some(threshold) => {
+                greedy(SamplerKind::THRESHOLD, 1, block, &run).with("threshold", threshold)
+            }
+            None => greedy(SamplerKind::CONFIDENCE, steps, block, &run),
+        };
+        let rows = run["final"].as_array().unwrap();
+        let mask = fixture.tokens(&format!("{what}.attention_mask"));
+        for (row, last) in rows.iter().enumerate() {
+            let (length, prompt) = (
+                last.as_array().unwrap().len(),
+                fixture.size(&format!("{what}.prompt")) / rows.len(),
+            );
+            let pads = mask.as_ref().map_or(0, |mask| {
+                mask[row * prompt..][..prompt]
+                    .iter()
+                    .filter(|&&m| m == 0)
+                    .count()
+            });
+            let expected = canvases(&fixture, &what, row, pads..length);
+            goes(
+                &mut model,
+                &format!("{what}, row {row}"),
+                &expected,
+                &config,
+            )
+            .await;
+            compared += 1;
+        }
+    }
+    assert!(compared >= 2, "{compared} runs");
+}
+
+/// dllm's MDLM and Fast-dLLM samplers: rows of a batch are padded on the right. The run that suppresses some tokens
+/// for their confidence alone has no counterpart.
+pub async fn dllm(name: &str, executor: Executor) {
+    let Some(fixture) = FIXTURES.load(name) else {
+        return;
+    };
+    let mut compared = 0;
+    for (what, run) in runs(&fixture) {
+        if run.get("begin_suppress_tokens").is_some() {
+            continue;
+        }
+        let run = with_mask(&fixture, &run);
+        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+            return;
+        };
+        let prompts = run["prompts"].as_array().unwrap();
+        let longest = run["final"][0].as_array().unwrap().len();
+        let new = number(&run, "max_new_tokens").unwrap_or(0);
+        let filled = if new > 0 { new } else { longest };
+        let block = number(&run, "block_size").unwrap_or(filled);
+        let steps = number(&run, "steps")
+            .unwrap()
+            .div_ceil(filled.div_ceil(block));
+        let config = match (run["threshold"].as_f64(), run["factor"].as_f64()) {
+            (Some(threshold), _) => {
+                greedy(SamplerKind::THRESHOLD, 1, block, &run).with("threshold", threshold)
+            }
+            (_, Some(factor)) => greedy(SamplerKind::FACTOR, 1, block, &run).with("factor", factor),
+            _ => greedy(SamplerKind::SCHEDULED, steps, block, &run),
+        };
+        for (row, prompt) in prompts.iter().enumerate() {
+            let length = prompt.as_array().unwrap().len() + new;
+            let expected = canvases(&fixture, &what, row, 0..length);
+            goes(
+                &mut model,
+                &format!("{what}, row {row}"),
+                &expected,
+                &config,
+            )
+            .await;
+            compared += 1;
+        }
+    }
+    assert!(compared >= 2, "{compared} runs");
+}
+
+/// Dream's `diffusion_generate` without what truncates or compares two probabilities.
+pub async fn dream(name: &str, executor: Executor) {
+    let Some(fixture) = FIXTURES.load(name) else {
+        return;
+    };
+    for (what, run) in runs(&fixture) {
+        let sampler = match run["alg"].as_str().unwrap() {
+            "maskgit_plus" => SamplerKind::DREAM,
+            "entropy" if run.get("top_p").is_none() => SamplerKind::DREAM_ENTROPY,
+            _ => continue,
+        };
+        let run = with_mask(&fixture, &run);
+        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+            return;
+        };
+        let config = greedy(sampler, number(&run, "steps").unwrap(), 0, &run);
+        for (row, last) in run["final"].as_array().unwrap().iter().enumerate() {
+            let length = last.as_array().unwrap().len();
+            let pads = if what.contains("left_padded") && row == 0 {
+                3
+            } else {
+                0
+            };
+            let expected = canvases(&fixture, &what, row, pads..length);
+            goes(
+                &mut model,
+                &format!("{what}, row {row}"),
+                &expected,
+                &config,
+            )
+            .await;
+        }
+    }
+}
