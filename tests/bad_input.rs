@@ -11,6 +11,7 @@ mod bad_input {
     mod devices;
     #[cfg(unix)]
     mod disk;
+    mod foreign;
     mod published;
     mod sampling;
     mod settings;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use mdlm::blocking::wait;
 use mdlm::config::DataConfig;
+use mdlm::io::safetensors::Precision;
+use mdlm::model::Load;
 use mdlm::rules::{ALL, Choice, choices};
 use mdlm::{Device, Model, SampleConfig, SamplerKind, TrainConfig};
 
@@ -44,17 +46,53 @@ pub struct ModelArgs {
     /// A repository on the Hugging Face hub, such as kuleshov-group/mdlm-owt (cargo feature hub).
     #[arg(long, conflicts_with = "checkpoint")]
     pub model: Option<String>,
+    /// How matrices are kept: in half precision they take half of the memory.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub weights: Weights,
+    /// Id of the mask of a model whose files do not say it, or say it wrong.
+    #[arg(long)]
+    pub mask: Option<u32>,
+    /// Whether a row's logits are about the token behind it, where the model's kind does not tell.
+    #[arg(long)]
+    pub shift: Option<bool>,
+}
+
+/// Precisions of weights on the device.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Weights {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Weights {
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 impl ModelArgs {
-    /// Loads it, after downloading what is not there yet.
-    pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
-        let path = match (&self.checkpoint, &self.model) {
-            (Some(path), _) => path.clone(),
-            (None, Some(id)) => fetch(id)?,
+    /// Where it lies, after downloading what is not there yet.
+    pub fn path(&self) -> anyhow::Result<PathBuf> {
+        match (&self.checkpoint, &self.model) {
+            (Some(path), _) => Ok(path.clone()),
+            (None, Some(id)) => fetch(id),
             (None, None) => anyhow::bail!("name a model by --checkpoint or --model"),
+        }
+    }
+
+    /// Loads it.
+    pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
+        let how = Load {
+            weights: self.weights.precision(),
+            mask: self.mask,
+            shift: self.shift,
         };
-        Ok(wait(Model::load(device, &path))?)
+        Ok(wait(Model::load_with(device, &self.path()?, &how))?)
     }
 }
 
@@ -103,6 +141,12 @@ pub struct SampleArgs {
     /// Probability from which the sampler `threshold` accepts a token.
     #[arg(long)]
     threshold: Option<f64>,
+    /// Positions that are filled before the next ones are begun; --steps are those of such a block.
+    #[arg(long)]
+    block: Option<usize>,
+    /// How far logits are moved away from those without the prompt (classifier-free guidance).
+    #[arg(long)]
+    guidance: Option<f64>,
     /// Any sampling option, as key=value, for example gamma=0.5; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", long_help = options())]
     set: Vec<String>,
@@ -170,6 +214,8 @@ impl SampleArgs {
             ("top_k", text(&self.top_k)),
             ("top_p", text(&self.top_p)),
             ("threshold", text(&self.threshold)),
+            ("block", text(&self.block)),
+            ("guidance", text(&self.guidance)),
         ];
         let mut all = TrainConfig::default();
         let given = self.set.iter().map(String::as_str);
@@ -197,6 +243,8 @@ impl SampleArgs {
             || self.top_k.is_some()
             || self.top_p.is_some()
             || self.threshold.is_some()
+            || self.block.is_some()
+            || self.guidance.is_some()
             || !self.set.is_empty();
         anyhow::ensure!(
             !given,

@@ -120,9 +120,14 @@ impl Gpt2 {
         let path = dir.join("config.json");
         let text = read_text(&path, 1 << 16)?;
         let config = Config::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
-        let (network, weights) = config.read(device, &dir.join("model.safetensors"))?;
-        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-        storage.fill(PARAMS, &weights)?;
+        let file = dir.join("model.safetensors");
+        let (network, storage) = match config.read(device, &file, "").await {
+            // some files have the names of the network as a part of a larger one
+            Err(Error::Checkpoint { problem, .. }) if problem.contains("transformer.") => {
+                config.read(device, &file, "transformer.").await?
+            }
+            read => read?,
+        };
         Ok(Self {
             device: device.clone(),
             network,
@@ -223,27 +228,19 @@ impl Gpt2 {
 }
 
 impl Config {
-    /// The network and its weights from a file, whose names may begin with `transformer.`.
-    fn read(&self, device: &Device, path: &Path) -> Result<(Network, Vec<Vec<f32>>)> {
-        let read = |prefix: &str| {
-            let trunk = Gpt2Trunk {
-                vocab_size: self.vocab_size,
-                n_embd: self.n_embd,
-                n_layer: self.n_layer,
-                n_head: self.n_head,
-                n_positions: self.n_positions,
-                prefix: prefix.to_owned(),
-            };
-            let network = Network::new(Arc::new(trunk), device.slab_limit(), Element::F32)?;
-            let weights = network.read(path)?;
-            Ok((network, weights))
+    /// The network and its weights from a file whose names begin with `prefix`.
+    async fn read(&self, device: &Device, path: &Path, prefix: &str) -> Result<(Network, Storage)> {
+        let trunk = Gpt2Trunk {
+            vocab_size: self.vocab_size,
+            n_embd: self.n_embd,
+            n_layer: self.n_layer,
+            n_head: self.n_head,
+            n_positions: self.n_positions,
+            prefix: prefix.to_owned(),
         };
-        read("").or_else(|error| match error {
-            Error::Checkpoint { ref problem, .. } => {
-                let prefixed = problem.contains("transformer.");
-                read("transformer.").map_err(|other| if prefixed { other } else { error })
-            }
-            other => Err(other),
-        })
+        let network = Network::new(Arc::new(trunk), device.slab_limit(), Element::F32)?;
+        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+        network.load(path, &mut storage)?;
+        Ok((network, storage))
     }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::Layout;
+use crate::graph::Storage;
 use crate::io::checkpoint::{read_text, resolve};
 use crate::io::safetensors::Precision;
 use crate::io::settings;
 use crate::model::family::Foreign;
-use crate::model::{Description, Family, Model, describe, fitting, pretrained, read_weights};
+use crate::model::{Description, Family, Model, Network, describe, fitting, pretrained};
 
 /// How to load a model, where its files leave it open or say something else.
 ///
@@ -83,6 +83,7 @@ impl Model {
 
 /// The tokenizer of a file, whose ids must be the model's.
 fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<Tokenizer> {
+    described.model.validate()?;
     let tokenizer = Tokenizer::from_file_named(path, names)?;
     fitting(path, tokenizer, &described.model)
 }
@@ -95,8 +96,8 @@ async fn of_family(
     weights: &Path,
     how: &Load,
 ) -> Result<Model> {
-    let read = |layout: &Layout| read_weights(weights, layout);
-    let (backbone, storage) = described.build(device, how.weights.element(), read).await?;
+    let load = |network: &Network, storage: &mut Storage| network.load(weights, storage);
+    let (backbone, storage) = described.build(device, how.weights.element(), load).await?;
     Ok(Model {
         tokenizer,
         noise: described.noise,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Storage, Tensor};
+use crate::graph::{Graph, Layout, PARAMS, Storage, Tensor};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
@@ -67,14 +67,15 @@ impl Network {
         Params::of(self.layout.clone())
     }
 
-    /// Reads the weights of a file, or of the shards that its index names: every parameter and nothing else, but for
-    /// what the trunk says that files may hold besides.
+    /// Reads the weights of a file, or of the shards that its index names, into the arena [`PARAMS`], one tensor after the
+    /// other: every parameter and nothing else, but for what the trunk says that files may hold besides.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] that names the tensor, [`Error::Io`].
+    /// [`Error::Checkpoint`] that names the tensor, also where it does not fit half precision; [`Error::Io`]; what the
+    /// device refuses.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn read(&self, path: &std::path::Path) -> Result<Vec<Vec<f32>>> {
-        use crate::io::safetensors::{TensorSpec, read_file};
+    pub fn load(&self, path: &std::path::Path, storage: &mut Storage) -> Result<()> {
+        use crate::io::safetensors::{TensorSpec, read_each};
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
         let keys = self.layout.keys().iter().zip(&*self.declared);
@@ -87,14 +88,23 @@ impl Network {
                 TensorSpec::new(key.key.clone(), shape)
             })
             .collect();
-        let mut values = read_file(path, &specs, &ignored)?;
-        for ((values, spec), declared) in values.iter_mut().zip(&specs).zip(&*self.declared) {
-            if let (true, &[rows, columns]) = (declared.transposed, &spec.shape[..]) {
+        read_each(path, &specs, &ignored, &mut |index, mut values| {
+            if let (true, &[rows, columns]) =
+                (self.declared[index].transposed, &specs[index].shape[..])
+            {
                 let at = |i: usize| values[i % rows * columns + i / rows];
-                *values = (0..rows * columns).map(at).collect();
+                values = (0..rows * columns).map(at).collect();
             }
-        }
-        Ok(values)
+            let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
+            if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
+                let problem = format!(
+                    "element {place} is {}, too large for f16: take bf16",
+                    values[place]
+                );
+                return Err(Error::checkpoint(path, Some(&specs[index].name), problem));
+            }
+            storage.set(PARAMS, index, &values)
+        })
     }
 
     /// Writes initial values to each of `arenas`.

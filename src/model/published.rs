@@ -14,14 +14,12 @@ use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::PARAMS;
-use crate::graph::{Layout, Storage};
+use crate::graph::Storage;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
 use crate::io::safetensors::Precision;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::model::read_weights;
-use crate::model::{Backbone, Model, fitting, parse_weights, weights_to_bytes};
+use crate::model::{Backbone, Model, Network, fitting, parse_weights, weights_to_bytes};
 use crate::program::Element;
 
 /// Largest `config.json` that is read.
@@ -106,32 +104,18 @@ impl Description {
         Ok((described, c.special_tokens.unwrap_or_default()))
     }
 
-    /// Checks what goes together, and puts the weights that `read` gets for the layout on the device.
+    /// Checks what goes together, and makes the network with what `load` puts into its storage.
     pub(crate) async fn build(
         &self,
         device: &Device,
         weights: Element,
-        read: impl FnOnce(&Layout) -> Result<Vec<Vec<f32>>>,
+        load: impl FnOnce(&Network, &mut Storage) -> Result<()>,
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
         let backbone = Backbone::with_weights(&self.model, device.slab_limit(), weights)?;
-        let weights = read(&backbone.layout)?;
         let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
-        storage.fill(PARAMS, &weights)?;
+        load(&backbone.network, &mut storage)?;
         Ok((backbone, storage))
-    }
-
-    /// As [`Description::build`], with the weights of a folder.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) async fn build_from(
-        &self,
-        device: &Device,
-        weights: Element,
-        dir: &Path,
-    ) -> Result<(Backbone, Storage)> {
-        let file = dir.join("model.safetensors");
-        self.build(device, weights, |layout| read_weights(&file, layout))
-            .await
     }
 
     /// The text of a `config.json`.
@@ -202,8 +186,11 @@ impl Published {
             .transpose()?;
         let path = Path::new("model.safetensors");
         let (backbone, storage) = described
-            .build(device, Element::F32, |layout| {
-                parse_weights(path, &self.weights, layout)
+            .build(device, Element::F32, |network, storage| {
+                storage.fill(
+                    PARAMS,
+                    &parse_weights(path, &self.weights, &network.layout)?,
+                )
             })
             .await?;
         let mut model = Model::from_parts(device, backbone, storage);
@@ -327,7 +314,9 @@ pub async fn load_published(
     dir: &Path,
 ) -> Result<(Description, Backbone, Storage)> {
     let described = describe(dir)?.0;
-    let (backbone, storage) = described.build_from(device, Element::F32, dir).await?;
+    let file = dir.join("model.safetensors");
+    let load = |network: &Network, storage: &mut Storage| network.load(&file, storage);
+    let (backbone, storage) = described.build(device, Element::F32, load).await?;
     Ok((described, backbone, storage))
 }
 

@@ -48,7 +48,7 @@ export interface Canvas { tokens: Uint32Array; frozen: Uint8Array; }
 /** The library's SampleConfig, the samplers' options among the others; what is absent keeps its default, what is unknown is refused. */
 export interface SampleOptions extends SamplerOptions {
   steps?: number; seed?: number; sampler?: SamplerKind; temperature?: number; top_k?: number;
-  top_p?: number; stride?: number;
+  top_p?: number; stride?: number; block?: number; guidance?: number;
 }
 /** A sampler: which positions a step fills. */
 export interface SamplerInfo {

@@ -137,7 +137,11 @@ fn wrong_configurations_are_named() {
     refused(
         with("model_type", json!("gpt2")),
         "checkpoint",
-        &["config.json", "unknown variant `gpt2`", "mdlm"],
+        &[
+            "config.json",
+            "model_type is gpt2, an autoregressive model",
+            "mdlm",
+        ],
     );
     refused(
         with("hidden_dim", json!("wide")),

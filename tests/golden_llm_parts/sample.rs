@@ -27,6 +27,12 @@ async fn load(executor: Executor, run: &Value, folder: &str) -> Option<Model> {
     Some(model.await.unwrap())
 }
 
+/// The shape of a fixture's tensor.
+fn size_of(fixture: &Fixture, key: &str) -> Vec<usize> {
+    let shape = fixture.json["tensors"][key]["shape"].as_array().unwrap();
+    shape.iter().map(|n| n.as_u64().unwrap() as usize).collect()
+}
+
 /// What a row of a batch goes through alone: its canvases, each once, without pads.
 fn canvases(
     fixture: &Fixture,
@@ -35,8 +41,9 @@ fn canvases(
     kept: std::ops::Range<usize>,
 ) -> Vec<Vec<u32>> {
     let key = format!("{run}.canvas");
-    let shape = &fixture.json["tensors"][&key]["shape"];
-    let [rows, length] = [1, 2].map(|i| shape[i].as_u64().unwrap() as usize);
+    let [_, rows, length] = size_of(fixture, &key)[..] else {
+        panic!("{key} is no list of canvases");
+    };
     let tokens = fixture.tokens(&key).unwrap();
     let of_row = tokens
         .chunks_exact(rows * length)
@@ -123,18 +130,17 @@ pub async fn llada(name: &str, executor: Executor) {
             None => greedy(SamplerKind::CONFIDENCE, steps, block, &run),
         };
         let rows = run["final"].as_array().unwrap();
-        let mask = fixture.tokens(&format!("{what}.attention_mask"));
+        let mask = fixture.find(&format!("{what}.attention_mask"));
+        let prompt = size_of(&fixture, &format!("{what}.prompt"))[1];
         for (row, last) in rows.iter().enumerate() {
-            let (length, prompt) = (
-                last.as_array().unwrap().len(),
-                fixture.size(&format!("{what}.prompt")) / rows.len(),
-            );
-            let pads = mask.as_ref().map_or(0, |mask| {
+            let length = last.as_array().unwrap().len();
+            let pad = |mask: &[f64]| {
                 mask[row * prompt..][..prompt]
                     .iter()
-                    .filter(|&&m| m == 0)
+                    .filter(|&&m| m == 0.0)
                     .count()
-            });
+            };
+            let pads = mask.map_or(0, pad);
             let expected = canvases(&fixture, &what, row, pads..length);
             goes(
                 &mut model,

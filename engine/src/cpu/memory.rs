@@ -106,9 +106,9 @@ impl<F: Float> Memory<F> {
         }
     }
 
-    /// Overwrites a slab from its beginning; elements of 16 bits are rounded to the nearest.
-    pub fn write(&mut self, arena: Arena, slab: usize, data: &[f64]) {
-        self.slab_mut(arena, slab).write(0, data);
+    /// Overwrites a slab from an element on; elements of 16 bits are rounded to the nearest.
+    pub fn write(&mut self, arena: Arena, slab: usize, offset: usize, data: &[f64]) {
+        self.slab_mut(arena, slab).write(offset, data);
     }
 
     /// The first `len` elements of a slab, widened to f64.

@@ -50,14 +50,14 @@ impl Memory {
         slabs.and_then(|(_, s)| s.get(slab)).ok_or_else(missing)
     }
 
-    /// Overwrites a slab from its beginning with the bytes of its elements.
+    /// Overwrites a slab from byte `offset` on, a multiple of 4, with the bytes of its elements.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] and its kin.
-    pub fn write(&self, arena: Arena, slab: usize, bytes: &[u8]) -> Result<()> {
+    pub fn write(&self, arena: Arena, slab: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         let buffer = self.buffer(arena, slab)?;
         self.context.guarded_now("upload", "the arenas", || {
-            self.context.queue.write_buffer(buffer, 0, bytes);
+            self.context.queue.write_buffer(buffer, offset, bytes);
         })
     }
 

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::gpu;
 use crate::program::{Arena, Element};
 
+/// Elements that are converted at a time; even, so that pairs of halves stay together.
+const PART: usize = 1 << 20;
+
 pub(super) enum Arenas {
     Gpu(gpu::Memory),
     F32(cpu::Memory<f32>),
@@ -65,25 +68,39 @@ impl Storage {
         arena: Arena,
         mut tensor: impl FnMut(usize, &Key) -> Result<Vec<f64>>,
     ) -> Result<()> {
-        self.require(arena)?;
         let layout = self.layout.clone();
-        for (i, slab) in layout.slabs().iter().enumerate() {
-            let mut data = vec![0.0; slab.len];
-            let keys = layout.keys().iter().enumerate();
-            for (index, key) in keys.filter(|(_, k)| k.slab == i) {
-                let values = tensor(index, key)?;
-                if values.len() != key.len() {
-                    let (expected, got) = (format!("{} elements", key.len()), vec![values.len()]);
-                    return Err(Error::Shape {
-                        op: "write",
-                        tensor: key.key.clone(),
-                        expected,
-                        got,
-                    });
-                }
-                data[key.offset..key.offset + key.len()].copy_from_slice(&values);
-            }
-            self.put(arena, i, &data)?;
+        for (index, key) in layout.keys().iter().enumerate() {
+            self.set(arena, index, &tensor(index, key)?)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites the elements of one key of the layout.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    pub fn set<T: Copy + Into<f64>>(
+        &mut self,
+        arena: Arena,
+        index: usize,
+        values: &[T],
+    ) -> Result<()> {
+        self.require(arena)?;
+        let missing = || Error::Internal(format!("the layout has no key {index}"));
+        let key = self.layout.keys().get(index).ok_or_else(missing)?;
+        if values.len() != key.len() {
+            return Err(Error::Shape {
+                op: "write",
+                tensor: key.key.clone(),
+                expected: format!("{} elements", key.len()),
+                got: vec![values.len()],
+            });
+        }
+        let (slab, mut offset) = (key.slab, key.offset);
+        for part in values.chunks(PART) {
+            let data: Vec<f64> = part.iter().map(|&x| x.into()).collect();
+            self.put(arena, slab, offset, &data)?;
+            offset += part.len();
         }
         Ok(())
     }
@@ -149,11 +166,11 @@ impl Storage {
         }
         match &mut self.arenas {
             Arenas::Gpu(m) if self.layout.slabs()[slab].element_in(arena) == Element::F32 => {
-                m.write(arena, slab, bytemuck::cast_slice(data))
+                m.write(arena, slab, 0, bytemuck::cast_slice(data))
             }
             _ => {
                 let data: Vec<f64> = data.iter().map(|&x| x.into()).collect();
-                self.put(arena, slab, &data)
+                self.put(arena, slab, 0, &data)
             }
         }
     }
@@ -174,16 +191,18 @@ impl Storage {
         })
     }
 
-    fn put(&mut self, arena: Arena, slab: usize, data: &[f64]) -> Result<()> {
+    /// Overwrites a slab from an even element on.
+    fn put(&mut self, arena: Arena, slab: usize, offset: usize, data: &[f64]) -> Result<()> {
         let element = self.layout.slabs()[slab].element_in(arena);
         match &mut self.arenas {
             Arenas::Gpu(m) => {
                 let mut words = Vec::new();
                 narrow(data, element, &mut words);
-                m.write(arena, slab, bytemuck::cast_slice(&words))?;
+                let bytes = (offset * element.size()) as u64;
+                m.write(arena, slab, bytes, bytemuck::cast_slice(&words))?;
             }
-            Arenas::F32(m) => m.write(arena, slab, data),
-            Arenas::F64(m) => m.write(arena, slab, data),
+            Arenas::F32(m) => m.write(arena, slab, offset, data),
+            Arenas::F64(m) => m.write(arena, slab, offset, data),
         }
         Ok(())
     }

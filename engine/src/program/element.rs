@@ -50,6 +50,14 @@ impl Element {
         }
     }
 
+    /// Whether a number stays finite as such an element.
+    pub fn holds(self, x: f32) -> bool {
+        match self {
+            Self::F16 | Self::Bf16 => self.unpack(self.pack(x)).is_finite(),
+            Self::F32 | Self::U32 => x.is_finite(),
+        }
+    }
+
     /// Largest relative error of rounding a number of its normal range; 0 for f32, which is where
     /// numbers come from.
     pub const fn rounding(self) -> f64 {

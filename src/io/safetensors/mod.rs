@@ -8,9 +8,9 @@ mod shards;
 mod write;
 
 pub use precision::Precision;
-pub use read::read_bytes;
+pub use read::{Sink, read_bytes};
 #[cfg(not(target_arch = "wasm32"))]
-pub use shards::{index_of, read_file, read_index};
+pub use shards::{index_of, read_each, read_file, read_index};
 #[cfg(not(target_arch = "wasm32"))]
 pub use write::write_file;
 pub use write::write_to;

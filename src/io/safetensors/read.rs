@@ -12,22 +12,21 @@ use crate::error::{Error, Result};
 /// Tensors named in an error, of each kind of difference.
 const NAMED: usize = 8;
 
+/// Takes the values of each expected tensor, by its place among them.
+pub type Sink<'a> = dyn FnMut(usize, Vec<f32>) -> Result<()> + 'a;
+
 /// Reads the `expected` tensors of this very file, as [`super::read_file`] says.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn read_one(
     path: &Path,
     expected: &[TensorSpec],
     optional: &[&str],
-) -> Result<Vec<Vec<f32>>> {
+    sink: &mut Sink<'_>,
+) -> Result<()> {
     let file = crate::io::read::open(path)?;
     let length = file.metadata().map_err(Error::io(path, "read"))?.len();
-    read_from(
-        std::io::BufReader::new(file),
-        length,
-        path,
-        expected,
-        optional,
-    )
+    let source = std::io::BufReader::new(file);
+    read_from(source, length, path, expected, optional, sink)
 }
 
 /// As `read_file`, from memory; `name` stands in errors.
@@ -37,7 +36,14 @@ pub fn read_bytes(
     expected: &[TensorSpec],
     optional: &[&str],
 ) -> Result<Vec<Vec<f32>>> {
-    read_from(bytes, bytes.len() as u64, name, expected, optional)
+    let mut tensors = vec![Vec::new(); expected.len()];
+    let mut keep = |index: usize, values| {
+        tensors[index] = values;
+        Ok(())
+    };
+    let length = bytes.len() as u64;
+    read_from(bytes, length, name, expected, optional, &mut keep)?;
+    Ok(tensors)
 }
 
 fn read_from(
@@ -46,11 +52,10 @@ fn read_from(
     path: &Path,
     expected: &[TensorSpec],
     optional: &[&str],
-) -> Result<Vec<Vec<f32>>> {
+    sink: &mut Sink<'_>,
+) -> Result<()> {
     let metadata = read_header(&mut source, length, path)?;
     check_names(&metadata, path, expected, optional)?;
-
-    let mut tensors = vec![Vec::new(); expected.len()];
     // In the order of the data, so that the source is read once from front to back.
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else {
@@ -69,11 +74,11 @@ fn read_from(
                     let problem = format!("element {place} is {}", values[place]);
                     return Err(Error::checkpoint(path, Some(&name), problem));
                 }
-                tensors[index] = values;
+                sink(index, values)?;
             }
         }
     }
-    Ok(tensors)
+    Ok(())
 }
 
 fn read_header(source: &mut impl Read, file_length: u64, path: &Path) -> Result<Metadata> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::TensorSpec;
-use super::read::{difference, read_one};
+use super::read::{Sink, difference, read_one};
 use crate::error::{Error, Result};
 use crate::io::{keyed, read};
 
@@ -49,20 +49,43 @@ pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`].
 pub fn read_file(path: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
+    let mut tensors = vec![Vec::new(); expected.len()];
+    read_each(path, expected, optional, &mut |index, values| {
+        tensors[index] = values;
+        Ok(())
+    })?;
+    Ok(tensors)
+}
+
+/// As [`read_file`], tensor by tensor in the order of the files, so that no more than one is held.
+///
+/// # Errors
+/// As [`read_file`], and what `sink` says.
+pub fn read_each(
+    path: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+    sink: &mut Sink<'_>,
+) -> Result<()> {
     let index = index_of(path);
     if !path.exists() {
         if index.is_file() {
-            return read_shards(&index, expected, optional);
+            return read_shards(&index, expected, optional, sink);
         }
         if let Some(error) = elsewhere(path) {
             return Err(error);
         }
     }
-    read_one(path, expected, optional)
+    read_one(path, expected, optional, sink)
 }
 
 /// As [`read_file`], of the files of an index: every tensor once, in the file that the index names.
-fn read_shards(index: &Path, expected: &[TensorSpec], optional: &[&str]) -> Result<Vec<Vec<f32>>> {
+fn read_shards(
+    index: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+    sink: &mut Sink<'_>,
+) -> Result<()> {
     let map = read_index(index)?;
     let missing = expected.iter().filter(|spec| !map.contains_key(&spec.name));
     let missing: Vec<String> = missing.map(|spec| spec.name.clone()).collect();
@@ -75,18 +98,17 @@ fn read_shards(index: &Path, expected: &[TensorSpec], optional: &[&str]) -> Resu
         None,
         &[("missing", missing), ("unexpected", unexpected)],
     )?;
-    let mut tensors = vec![Vec::new(); expected.len()];
     let files: std::collections::BTreeSet<&String> = map.values().collect();
     for file in files {
         let here = |spec: &&TensorSpec| map.get(&spec.name) == Some(file);
         let specs: Vec<TensorSpec> = expected.iter().filter(here).cloned().collect();
-        let places = (0..expected.len()).filter(|&i| here(&&expected[i]));
-        let read = read_one(&index.with_file_name(file), &specs, optional)?;
-        for (place, values) in places.zip(read) {
-            tensors[place] = values;
-        }
+        let places: Vec<usize> = (0..expected.len())
+            .filter(|&i| here(&&expected[i]))
+            .collect();
+        let mut place = |i: usize, values| sink(places[i], values);
+        read_one(&index.with_file_name(file), &specs, optional, &mut place)?;
     }
-    Ok(tensors)
+    Ok(())
 }
 
 /// What lies where weights were looked for in vain.

@@ -42,9 +42,8 @@ pub struct Pretrained {
 pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretrained> {
     let described = read(dir)?;
     let network = Network::new(described.trunk.clone(), device.slab_limit(), weights)?;
-    let values = network.read(&dir.join("model.safetensors"))?;
     let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-    storage.fill(PARAMS, &values)?;
+    network.load(&dir.join("model.safetensors"), &mut storage)?;
     Ok(Pretrained {
         network,
         storage,
