@@ -94,7 +94,7 @@ fn card(
         },
     ))?;
     bar.finish_and_clear();
-    let config = args.sampling.suited(args.sampling.to_read()?, &model);
+    let config = args.sampling.suited(args.sampling.to_read()?, &model)?;
     config.check_seeds(args.samples)?;
     let length = model.length().min(LENGTH);
     let samples = samples(&mut model, &config, length, args.samples, || ())?;

@@ -45,6 +45,7 @@ fn run() -> anyhow::Result<()> {
     let config = args.sampling.to_read()?;
     let device = args.device.open()?;
     let mut model = args.model.load(&device)?;
+    let config = args.sampling.suited(config, &model)?;
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };

@@ -48,7 +48,7 @@ fn run() -> anyhow::Result<()> {
     let Some(tokenizer) = model.tokenizer().cloned() else {
         anyhow::bail!("the model comes without a tokenizer.json");
     };
-    let first = args.sampling.suited(first, &model);
+    let first = args.sampling.suited(first, &model)?;
     args.sampling.note_unread(&model);
     // a published model may take more tokens than anyone would wait for
     let most = if model.config().is_ok() {

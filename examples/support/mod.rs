@@ -85,14 +85,18 @@ impl ModelArgs {
         }
     }
 
-    /// Loads it.
-    pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
-        let how = Load {
+    /// What was said of loading it.
+    pub fn how(&self) -> Load {
+        Load {
             weights: self.weights.precision(),
             mask: self.mask,
             shift: self.shift,
-        };
-        Ok(wait(Model::load_with(device, &self.path()?, &how))?)
+        }
+    }
+
+    /// Loads it.
+    pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
+        Ok(wait(Model::load_with(device, &self.path()?, &self.how()))?)
     }
 }
 
@@ -190,19 +194,30 @@ impl SampleArgs {
         }
     }
 
-    /// The settings for this model: an autoregressive one has a sampler of its own.
-    pub fn suited(&self, config: SampleConfig, model: &Model) -> SampleConfig {
-        match model.autoregressive() && self.sampler.is_none() && self.set.is_empty() {
+    /// The settings for this model, unless a sampler was asked for: an autoregressive one has a sampler of its own, and
+    /// other programs' models have settings of theirs.
+    pub fn suited(&self, config: SampleConfig, model: &Model) -> mdlm::Result<SampleConfig> {
+        if self.sampler.is_some() || !self.set.is_empty() {
+            return Ok(config);
+        }
+        if model.config().is_err() {
+            return self.onto(model.sampling(), &[]);
+        }
+        Ok(match model.autoregressive() {
             true => SampleConfig {
                 sampler: SamplerKind::LEFT_TO_RIGHT,
                 options: Default::default(),
                 ..config
             },
             false => config,
-        }
+        })
     }
 
     fn over(&self, defaults: &[&str]) -> mdlm::Result<SampleConfig> {
+        self.onto(SampleConfig::default(), defaults)
+    }
+
+    fn onto(&self, base: SampleConfig, defaults: &[&str]) -> mdlm::Result<SampleConfig> {
         fn text<T: ToString>(flag: &Option<T>) -> Option<String> {
             flag.as_ref().map(T::to_string)
         }
@@ -217,7 +232,10 @@ impl SampleArgs {
             ("block", text(&self.block)),
             ("guidance", text(&self.guidance)),
         ];
-        let mut all = TrainConfig::default();
+        let mut all = TrainConfig {
+            sampling: base,
+            ..TrainConfig::default()
+        };
         let given = self.set.iter().map(String::as_str);
         for assignment in defaults.iter().copied().chain(given) {
             let assignment = assignment.trim_start_matches("sampling.");

@@ -1,5 +1,6 @@
 //! What a model is beside its network: one of this crate's, or one that another program trained.
 
+use crate::config::SampleConfig;
 use crate::error::{Error, Result};
 use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
@@ -9,7 +10,8 @@ use crate::ops::Never;
 pub(crate) enum Family {
     /// This crate's, with its configuration.
     Own(Backbone),
-    /// Another program's.
+    /// Another program's; they are loaded from folders.
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
     Other(Foreign),
 }
 
@@ -18,6 +20,8 @@ pub(crate) enum Family {
 pub(crate) struct Foreign {
     /// Its kind, as its configuration has it.
     pub(crate) model_type: String,
+    /// How it is sampled unless told otherwise.
+    pub(crate) sampling: SampleConfig,
     pub(crate) network: Network,
     pub(crate) mask_index: u32,
     /// Whether a row's logits are about the token behind it.

@@ -1,6 +1,6 @@
 //! A model ready for use: weights on a device, tokenizer, and the graphs it has been asked for.
 
-use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
+use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig, SampleConfig};
 use crate::data::Tokenizer;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -102,6 +102,14 @@ impl Model {
             Family::Own(backbone) if backbone.config.autoregressive() => "ar",
             Family::Own(_) => "mdlm",
             Family::Other(foreign) => &foreign.model_type,
+        }
+    }
+
+    /// How another program's model is sampled unless told otherwise; the library's defaults for this crate's family.
+    pub fn sampling(&self) -> SampleConfig {
+        match &self.family {
+            Family::Own(_) => SampleConfig::default(),
+            Family::Other(foreign) => foreign.sampling.clone(),
         }
     }
 

@@ -1,16 +1,18 @@
 //! Models from folders.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::Storage;
+use crate::graph::{PARAMS, Storage};
 use crate::io::checkpoint::{read_text, resolve};
 use crate::io::safetensors::Precision;
 use crate::io::settings;
 use crate::model::family::Foreign;
-use crate::model::{Description, Family, Model, Network, describe, fitting, pretrained};
+use crate::model::pretrained::{self, Described};
+use crate::model::published::MAX_CONFIG_BYTES;
+use crate::model::{Description, Family, Model, Network, describe, fitting};
 
 /// How to load a model, where its files leave it open or say something else.
 ///
@@ -49,36 +51,116 @@ impl Model {
     /// # Errors
     /// As [`Model::load`]; [`crate::Error::Argument`] for a mask or shift of this crate's family, whose files tell.
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
-        let published = path.join("config.json").is_file();
-        if published && !own(path)? {
-            return foreign(device, path, how).await;
+        let Found {
+            kind,
+            tokenizer,
+            weights,
+        } = find(path, how)?;
+        let load = |network: &Network, storage: &mut Storage| network.load(&weights, storage);
+        match kind {
+            Kind::Own(described) => {
+                let made = described.build(device, how.weights.element(), load).await?;
+                Ok(Self {
+                    tokenizer,
+                    noise: described.noise,
+                    objective: described.objective,
+                    ..Self::from_parts(device, made.0, made.1)
+                })
+            }
+            Kind::Other {
+                described,
+                mask_index,
+                shift,
+            } => {
+                let rows = described.trunk.vocab_size();
+                let element = how.weights.element();
+                let network = Network::new(described.trunk.clone(), device.slab_limit(), element)?;
+                let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+                load(&network, &mut storage)?;
+                let family = Family::Other(Foreign {
+                    sampling: described.sampling(),
+                    model_type: described.model_type,
+                    network,
+                    mask_index,
+                    shift,
+                    ids: tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows)),
+                });
+                Ok(Self {
+                    tokenizer,
+                    ..Self::of(device, family, storage)
+                })
+            }
         }
-        if how.mask.is_some() || how.shift.is_some() {
-            let problem = "is for models of other programs; this one's files tell";
-            return Err(Error::argument("mask or shift", "given", problem));
-        }
-        if published {
-            let (described, names) = describe(path)?;
-            let file = path.join("tokenizer.json");
-            let tokenizer = match file.is_file() {
-                true => Some(fitted(&file, &names, &described)?),
-                false => None,
-            };
-            let weights = path.join("model.safetensors");
-            return of_family(device, described, tokenizer, &weights, how).await;
-        }
-        let dir = resolve(path)?;
-        let config = settings::read(&dir.join("config.toml"))?;
-        let names = (&config.data).into();
-        let described = Description {
-            model: config.model,
-            noise: config.noise,
-            objective: config.objective,
-        };
-        let tokenizer = fitted(&dir.join("tokenizer.json"), &names, &described)?;
-        let weights = dir.join("ema.safetensors");
-        of_family(device, described, Some(tokenizer), &weights, how).await
     }
+}
+
+/// What a folder holds, all but the weights read.
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) tokenizer: Option<Tokenizer>,
+    weights: PathBuf,
+}
+
+/// Whose model it is.
+pub(super) enum Kind {
+    Own(Description),
+    Other {
+        described: Described,
+        mask_index: u32,
+        shift: bool,
+    },
+}
+
+/// Looks for a model: what [`Model::load_with`] takes.
+pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
+    let published = path.join("config.json").is_file();
+    let weights = path.join("model.safetensors");
+    if published && !own(path)? {
+        let described = pretrained::read(path)?;
+        let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
+        let shift = how.shift.unwrap_or(described.shift);
+        let kind = Kind::Other {
+            described,
+            mask_index,
+            shift,
+        };
+        return Ok(Found {
+            kind,
+            tokenizer,
+            weights,
+        });
+    }
+    if how.mask.is_some() || how.shift.is_some() {
+        let problem = "is for models of other programs; this one's files tell";
+        return Err(Error::argument("mask or shift", "given", problem));
+    }
+    if published {
+        let (described, names) = describe(path)?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = match file.is_file() {
+            true => Some(fitted(&file, &names, &described)?),
+            false => None,
+        };
+        return Ok(Found {
+            kind: Kind::Own(described),
+            tokenizer,
+            weights,
+        });
+    }
+    let dir = resolve(path)?;
+    let config = settings::read(&dir.join("config.toml"))?;
+    let names = (&config.data).into();
+    let described = Description {
+        model: config.model,
+        noise: config.noise,
+        objective: config.objective,
+    };
+    let tokenizer = fitted(&dir.join("tokenizer.json"), &names, &described)?;
+    Ok(Found {
+        kind: Kind::Own(described),
+        tokenizer: Some(tokenizer),
+        weights: dir.join("ema.safetensors"),
+    })
 }
 
 /// The tokenizer of a file, whose ids must be the model's.
@@ -88,47 +170,11 @@ fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<
     fitting(path, tokenizer, &described.model)
 }
 
-/// A model of this crate's family.
-async fn of_family(
-    device: &Device,
-    described: Description,
-    tokenizer: Option<Tokenizer>,
-    weights: &Path,
-    how: &Load,
-) -> Result<Model> {
-    let load = |network: &Network, storage: &mut Storage| network.load(weights, storage);
-    let (backbone, storage) = described.build(device, how.weights.element(), load).await?;
-    Ok(Model {
-        tokenizer,
-        noise: described.noise,
-        objective: described.objective,
-        ..Model::from_parts(device, backbone, storage)
-    })
-}
-
 /// Whether a folder's `config.json` is that of a model of this crate's family.
 fn own(dir: &Path) -> Result<bool> {
     let path = dir.join("config.json");
-    let text = read_text(&path, pretrained::MAX_CONFIG_BYTES)?;
+    let text = read_text(&path, MAX_CONFIG_BYTES)?;
     let model_type =
         pretrained::model_type(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
     Ok(matches!(model_type.as_str(), "mdlm" | "ar"))
-}
-
-/// A model of another program.
-async fn foreign(device: &Device, dir: &Path, how: &Load) -> Result<Model> {
-    let loaded = pretrained::load(device, dir, how.weights.element()).await?;
-    let (tokenizer, mask_index) = pretrained::tokenizer(dir, &loaded.described, how.mask)?;
-    let rows = loaded.described.trunk.vocab_size();
-    let family = Family::Other(Foreign {
-        model_type: loaded.described.model_type,
-        network: loaded.network,
-        mask_index,
-        shift: how.shift.unwrap_or(loaded.described.shift),
-        ids: tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows)),
-    });
-    Ok(Model {
-        tokenizer,
-        ..Model::of(device, family, loaded.storage)
-    })
 }

@@ -9,6 +9,8 @@ mod gpt2;
 mod graphs;
 mod handle;
 #[cfg(not(target_arch = "wasm32"))]
+mod inspect;
+#[cfg(not(target_arch = "wasm32"))]
 mod load;
 mod network;
 mod params;
@@ -31,6 +33,8 @@ pub use gpt2::Gpt2;
 pub use graphs::{Among, DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
+#[cfg(not(target_arch = "wasm32"))]
+pub use inspect::{Inspected, inspect};
 #[cfg(not(target_arch = "wasm32"))]
 pub use load::Load;
 pub use network::Network;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, PARAMS, Storage, Tensor};
+use crate::graph::{Graph, Layout, Storage, Tensor};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
@@ -67,7 +67,7 @@ impl Network {
         Params::of(self.layout.clone())
     }
 
-    /// Reads the weights of a file, or of the shards that its index names, into the arena [`PARAMS`], one tensor after the
+    /// Reads the weights of a file, or of the shards that its index names, into the arena [`PARAMS`](crate::graph::PARAMS), one tensor after the
     /// other: every parameter and nothing else, but for what the trunk says that files may hold besides.
     ///
     /// # Errors
@@ -75,6 +75,7 @@ impl Network {
     /// device refuses.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(&self, path: &std::path::Path, storage: &mut Storage) -> Result<()> {
+        use crate::graph::PARAMS;
         use crate::io::safetensors::{TensorSpec, read_each};
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();

@@ -23,7 +23,7 @@ use crate::model::{Backbone, Model, Network, fitting, parse_weights, weights_to_
 use crate::program::Element;
 
 /// Largest `config.json` that is read.
-const MAX_CONFIG_BYTES: u64 = 1 << 16;
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Largest `tokenizer.json` that is read from memory.
 const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 
@@ -380,7 +380,7 @@ mod tests {
             },
             "tokenizer.json",
         );
-        let config = vec![b' '; 1 << 17];
+        let config = vec![b' '; (1 << 20) + 1];
         refused(Published { config, ..files }, "config.json");
     }
 

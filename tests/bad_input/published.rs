@@ -172,8 +172,8 @@ fn wrong_configurations_are_named() {
     refused(load(), "checkpoint", &["config.json", "n_blocks"]);
     fs::write(&path, "{").unwrap();
     refused(load(), "checkpoint", &["config.json", "line 1"]);
-    fs::write(&path, " ".repeat(1 << 17)).unwrap();
-    refused(load(), "io", &["config.json", "limit of 65536 bytes"]);
+    fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
+    refused(load(), "io", &["config.json", "limit of 1048576 bytes"]);
 
     fs::write(&path, right.to_string()).unwrap();
     let tokenizer = dir.path().join("tokenizer.json");

@@ -147,8 +147,8 @@ fn help_names_every_flag() {
     help(
         "sample",
         &[],
-        "checkpoint prompt length count watch sampler steps seed temperature top-k top-p threshold \
-         set device",
+        "checkpoint model weights mask shift prompt length count watch sampler steps seed temperature \
+         top-k top-p threshold block guidance set device",
     );
     help("infill", &[], "checkpoint sampler steps seed set device");
     help("bench", &[], "device seconds");
@@ -156,6 +156,11 @@ fn help_names_every_flag() {
         let flags = "hidden blocks heads cond length batch vocab mode device seconds";
         help("bench", &[what], flags);
     }
+    help(
+        "bench",
+        &["compare"],
+        "hidden batch vocab peers turns torch-flags",
+    );
     let flags = "hidden blocks heads cond length batch vocab steps-per-token device seconds";
     help("bench", &["sample"], flags);
 }

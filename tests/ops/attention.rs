@@ -2,7 +2,6 @@
 
 use super::case::{Case, Made};
 use super::suite::Suite;
-use crate::common::Executor;
 use mdlm_engine::ops::visibility::{self, Sight};
 use mdlm_engine::ops::{Attend, Heads, Seen};
 use mdlm_engine::rng::{Rng, Stream};
@@ -15,19 +14,15 @@ suites! {
     every_sequence_sees_its_own: "attention, sights of sequences", Softmax;
 }
 
-/// A software driver takes minutes over the code that hardware gets for wide heads; its own code is checked at all widths.
-fn software(wide: bool) -> Option<Executor> {
-    wide.then_some(Executor::Borrowed)
-}
-
 fn check(suite: &mut Suite, [batch, length, heads, dim]: [usize; 4], seen: Seen) {
     let mut case = Case::new(format!(
         "batch {batch}, length {length}, {heads} heads of {dim}, {seen:?}"
     ));
     // scores up to about 8
     case.param("qkv", &[batch * length, 3 * heads * dim], 2.0);
+    // the code for software drivers is checked at all widths
     let most = if matches!(seen, Seen::All) { 32 } else { 24 };
-    suite.check_but(software(dim > most), &case, length.max(dim), &|g, t, _| {
+    suite.check_code(&case, length.max(dim), dim > most, &|g, t, _| {
         let o = g.attention("o", &Attend::fused(t["qkv"], batch, heads, dim, seen))?;
         Ok(Made::new(g, &[o]))
     });
@@ -111,7 +106,7 @@ fn apart(suite: &mut Suite, name: &str, a: &Apart) {
         .param("v", &[a.batch * keys, kv], 1.5)
         .uint("queries", &[queries, 4], &words(&a.queries))
         .uint("keys", &[keys, 4], &words(&a.keys));
-    suite.check_but(software(a.dim > 24), &case, keys.max(a.dim), &|g, t, _| {
+    suite.check_code(&case, keys.max(a.dim), a.dim > 24, &|g, t, _| {
         let attend = Attend {
             q: Heads::whole(t["q"]),
             k: Heads::whole(t["k"]),

@@ -46,7 +46,16 @@ fn remasks(config: &SampleConfig) -> bool {
 
 /// Whether the positions hang on predictions.
 fn reads_predictions(config: &SampleConfig) -> bool {
-    let names = ["confidence", "entropy-bound", "remdm-conf", "threshold"];
+    let names = [
+        "confidence",
+        "dream",
+        "dream-entropy",
+        "entropy-bound",
+        "factor",
+        "remdm-conf",
+        "scheduled",
+        "threshold",
+    ];
     names.contains(&config.sampler.name)
 }
 

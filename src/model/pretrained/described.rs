@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::{SampleConfig, SamplerKind};
 use crate::model::Trunk;
 
 /// What a `config.json` says.
@@ -15,6 +16,35 @@ pub struct Described {
     pub mask_token: Option<u32>,
     /// Whether a row's logits are about the token behind it, as in the autoregressive model that it was made of.
     pub shift: bool,
+}
+
+impl Described {
+    /// How the model is sampled unless told otherwise: as those who published it recommend, in blocks of 32 where they
+    /// fill blocks.
+    pub fn sampling(&self) -> SampleConfig {
+        let blocks = SampleConfig {
+            steps: 32,
+            block: 32,
+            temperature: 0.0,
+            ..SampleConfig::default()
+        };
+        match self.model_type.to_lowercase().as_str() {
+            "llada" => SampleConfig {
+                sampler: SamplerKind::CONFIDENCE,
+                ..blocks
+            },
+            "dream" => SampleConfig {
+                sampler: SamplerKind::DREAM_ENTROPY,
+                temperature: 0.2,
+                top_p: 0.95,
+                ..SampleConfig::default()
+            },
+            _ => SampleConfig {
+                sampler: SamplerKind::SCHEDULED,
+                ..blocks
+            },
+        }
+    }
 }
 
 /// A network and, if its configuration names it, the mask's id.

@@ -19,10 +19,8 @@ use crate::graph::{PARAMS, Storage};
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
 use crate::model::Network;
+use crate::model::published::MAX_CONFIG_BYTES;
 use crate::program::Element;
-
-/// Largest `config.json` or `tokenizer_config.json` that is read.
-pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// A network with its weights on a device.
 pub struct Pretrained {

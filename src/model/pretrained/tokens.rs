@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Described, MAX_CONFIG_BYTES};
+use super::Described;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::error::{Error, Result};
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
+use crate::model::published::MAX_CONFIG_BYTES;
 
 /// A name of a token: alone, or with how it is found in text.
 #[derive(Deserialize)]

@@ -1,0 +1,58 @@
+//! Says what is known of a model before it is loaded: its network, its mask, and the memory that it needs.
+//!
+//! `cargo run --release --example inspect -- --checkpoint models/llada`
+
+mod support;
+
+use clap::Parser;
+use mdlm::io::safetensors::Precision;
+use mdlm::model::inspect;
+
+/// Tell what a model is, from its configuration and tokenizer alone.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    model: support::ModelArgs,
+    /// Tokens of the canvas that memory is counted for.
+    #[arg(long, default_value_t = 128)]
+    length: usize,
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let found = inspect(&args.model.path()?, &args.model.how())?;
+    println!("model type       {}", found.model_type);
+    println!("parameters       {:.1} M", found.parameters as f64 / 1e6);
+    println!("longest sequence {} tokens", found.length);
+    let ids = found.ids;
+    println!(
+        "vocabulary       {} rows, {ids} ids that stand for something",
+        found.vocab_size
+    );
+    println!("mask             {}", found.mask_index);
+    let row = if found.shift {
+        "the token behind it"
+    } else {
+        "its own token"
+    };
+    println!("a row predicts   {row}");
+    let s = &found.sampling;
+    println!(
+        "sampled by       {}, {} steps, block {}, temperature {}",
+        s.sampler.name, s.steps, s.block, s.temperature
+    );
+    println!("network          {:?}", found.trunk);
+    let length = args.length.min(found.length);
+    println!("\nmemory, MiB      weights   with a canvas of {length} tokens");
+    for weights in [Precision::F32, Precision::F16, Precision::Bf16] {
+        let [alone, with] = found
+            .bytes(weights, length)?
+            .map(|bytes| bytes as f64 / f64::from(1 << 20));
+        println!("{:<16} {alone:>8.1} {with:>8.1}", weights.to_string());
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    support::main(run)
+}

@@ -1,0 +1,121 @@
+//! What is known of a model before its weights are read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::SampleConfig;
+use crate::error::Result;
+use crate::graph::PARAMS;
+use crate::io::safetensors::Precision;
+use crate::model::load::{Kind, Load, find};
+use crate::model::trunks::Dit;
+use crate::model::{Among, DrawGraph, Network, Options, Trunk};
+use mdlm_engine::gpu::DeviceClass;
+
+/// Slabs have no limit here.
+const NO_LIMIT: usize = usize::MAX / 8;
+
+/// What the files of a model say, its weights apart.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// `mdlm`, `ar`, or the `model_type` of another program's model.
+    pub model_type: String,
+    /// The network.
+    pub trunk: Arc<dyn Trunk>,
+    /// Its parameters.
+    pub parameters: usize,
+    /// Rows of its head.
+    pub vocab_size: usize,
+    /// Ids below this one stand for something.
+    pub ids: usize,
+    /// Id of the mask.
+    pub mask_index: u32,
+    /// Tokens of the longest sequence.
+    pub length: usize,
+    /// Whether a row's logits are about the token behind it.
+    pub shift: bool,
+    /// How it is sampled unless told otherwise.
+    pub sampling: SampleConfig,
+}
+
+/// Reads what a model's files say, and none of its weights.
+///
+/// # Errors
+/// As [`Model::load_with`](crate::Model::load_with).
+pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
+    let found = find(path, how)?;
+    let (model_type, trunk, mask_index, shift, sampling) = match found.kind {
+        Kind::Own(described) => {
+            let config = described.model;
+            config.validate()?;
+            let (model_type, sampling) = match config.autoregressive() {
+                true => (
+                    "ar",
+                    SampleConfig {
+                        sampler: crate::SamplerKind::LEFT_TO_RIGHT,
+                        ..SampleConfig::default()
+                    },
+                ),
+                false => ("mdlm", SampleConfig::default()),
+            };
+            let (mask, shift) = (config.mask_index, config.autoregressive());
+            let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
+            (model_type.to_owned(), trunk, mask, shift, sampling)
+        }
+        Kind::Other {
+            described,
+            mask_index,
+            shift,
+        } => {
+            let sampling = described.sampling();
+            (
+                described.model_type,
+                described.trunk,
+                mask_index,
+                shift,
+                sampling,
+            )
+        }
+    };
+    let network = Network::new(trunk.clone(), NO_LIMIT, Precision::F32.element())?;
+    let vocab_size = trunk.vocab_size();
+    Ok(Inspected {
+        model_type,
+        parameters: network.layout.parameters(),
+        vocab_size,
+        ids: found
+            .tokenizer
+            .map_or(vocab_size, |t| t.ids().min(vocab_size)),
+        mask_index,
+        length: trunk.length(),
+        shift,
+        sampling,
+        trunk,
+    })
+}
+
+impl Inspected {
+    /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a length that the network does not take.
+    pub fn bytes(&self, weights: Precision, length: usize) -> Result<[u64; 2]> {
+        let network = Network::new(self.trunk.clone(), NO_LIMIT, weights.element())?;
+        let alone = network
+            .layout
+            .slabs()
+            .iter()
+            .map(|slab| slab.bytes_in(PARAMS))
+            .sum();
+        let options = Options {
+            batch: 1,
+            length,
+            ..Options::default()
+        };
+        let graph = DrawGraph::new(&network, options, Among::all(&*self.trunk))?.graph;
+        Ok([
+            alone,
+            graph.report(DeviceClass::Portable, &[PARAMS])?.total_bytes,
+        ])
+    }
+}
