@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::SampleConfig;
+use crate::config::{SampleConfig, SamplerKind};
 use crate::error::Result;
 use crate::graph::PARAMS;
 use crate::io::safetensors::Precision;
-use crate::model::load::{Kind, Load, find};
+use crate::model::load::{Kind, Load, element, find};
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use mdlm_engine::gpu::DeviceClass;
@@ -52,7 +52,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
                 true => (
                     "ar",
                     SampleConfig {
-                        sampler: crate::SamplerKind::LEFT_TO_RIGHT,
+                        sampler: SamplerKind::LEFT_TO_RIGHT,
                         ..SampleConfig::default()
                     },
                 ),
@@ -77,7 +77,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
             )
         }
     };
-    let network = Network::new(trunk.clone(), NO_LIMIT, Precision::F32.element())?;
+    let network = Network::new(trunk.clone(), NO_LIMIT, element(Precision::F32))?;
     let vocab_size = trunk.vocab_size();
     Ok(Inspected {
         model_type,
@@ -100,7 +100,7 @@ impl Inspected {
     /// # Errors
     /// [`crate::Error::Argument`] for a length that the network does not take.
     pub fn bytes(&self, weights: Precision, length: usize) -> Result<[u64; 2]> {
-        let network = Network::new(self.trunk.clone(), NO_LIMIT, weights.element())?;
+        let network = Network::new(self.trunk.clone(), NO_LIMIT, element(weights))?;
         let alone = network
             .layout
             .slabs()

@@ -13,6 +13,7 @@ use crate::model::family::Foreign;
 use crate::model::pretrained::{self, Described};
 use crate::model::published::MAX_CONFIG_BYTES;
 use crate::model::{Description, Family, Model, Network, describe, fitting};
+use crate::program::Element;
 
 /// How to load a model, where its files leave it open or say something else.
 ///
@@ -33,6 +34,15 @@ pub struct Load {
     pub mask: Option<u32>,
     /// Whether the logits of another program's model are about the token behind their row.
     pub shift: Option<bool>,
+}
+
+/// The element of a buffer that keeps values so.
+pub(super) fn element(precision: Precision) -> Element {
+    match precision {
+        Precision::F32 => Element::F32,
+        Precision::F16 => Element::F16,
+        Precision::Bf16 => Element::Bf16,
+    }
 }
 
 impl Model {
@@ -59,7 +69,7 @@ impl Model {
         let load = |network: &Network, storage: &mut Storage| network.load(&weights, storage);
         match kind {
             Kind::Own(described) => {
-                let made = described.build(device, how.weights.element(), load).await?;
+                let made = described.build(device, element(how.weights), load).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -73,7 +83,7 @@ impl Model {
                 shift,
             } => {
                 let rows = described.trunk.vocab_size();
-                let element = how.weights.element();
+                let element = element(how.weights);
                 let network = Network::new(described.trunk.clone(), device.slab_limit(), element)?;
                 let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
                 load(&network, &mut storage)?;

@@ -26,7 +26,7 @@ fn log_exponential(words: [u32; 2]) -> f64 {
 /// Fills a canvas natively without truncation, and computes every race again from the logits.
 pub fn run(model: &mut Model, canvas: Canvas, config: &SampleConfig) -> mdlm::Result<Run> {
     assert!(config.top_p == 1.0 && config.top_k == 0 && config.temperature > 0.0);
-    let (vocab, mask) = (model.config().vocab_size, model.config().mask_index);
+    let (vocab, mask) = (model.vocab_size(), model.mask_index());
     let mut before = canvas.tokens(mask);
     let mut steps = Vec::new();
     let mut sampler = model.sampler(canvas, config)?;

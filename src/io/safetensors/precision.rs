@@ -3,8 +3,6 @@
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::program::Element;
-
 /// How a value lies in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,15 +27,6 @@ impl std::fmt::Display for Precision {
 }
 
 impl Precision {
-    /// The element of a buffer that keeps values so.
-    pub fn element(self) -> Element {
-        match self {
-            Self::F32 => Element::F32,
-            Self::F16 => Element::F16,
-            Self::Bf16 => Element::Bf16,
-        }
-    }
-
     /// Bytes of a value.
     pub(super) fn width(self) -> usize {
         match self {

@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 2e-3;
 pub(super) fn webgpu_equals_native(bench: &Bench) -> Result<String> {
     let mut model = native(&bench.mdlm)?;
     let open = canvas(&model, "once upon")?;
-    let mask = model.config().mask_index;
+    let mask = model.mask_index();
     let mut visit = bench.visit(true)?;
     visit.open("?run=0&device=cpu&compare=0")?;
     visit.ready()?;

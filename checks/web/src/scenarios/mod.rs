@@ -122,8 +122,8 @@ fn difference(
     let logits = numbers(&found["logits"])?;
     let expected = wait(model.logits(tokens, &[0.0]))?;
     ensure!(logits.len() == expected.len(), "{} logits", logits.len());
-    let mask = model.config().mask_index as usize;
-    let vocab = model.config().vocab_size;
+    let mask = model.mask_index() as usize;
+    let vocab = model.vocab_size();
     let live = |&(i, _): &(usize, (&f64, &f32))| i % vocab != mask;
     let worst = logits
         .iter()

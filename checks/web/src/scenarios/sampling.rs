@@ -16,7 +16,7 @@ pub(super) fn twin_equals_native(bench: &Bench) -> Result<String> {
     let mut visit = bench.visit(false)?;
     visit.open("?run=0&device=cpu&compare=0")?;
     visit.ready()?;
-    let mask = model.config().mask_index;
+    let mask = model.mask_index();
     let mut rounding: f64 = 0.0;
     for module in MODULES {
         let found = difference(&mut visit, &mut model, "cpu", module, &open.tokens(mask))?;
