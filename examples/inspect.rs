@@ -5,7 +5,7 @@
 mod support;
 
 use clap::Parser;
-use mdlm::io::safetensors::Precision;
+use mdlm::engine::program::Element;
 use mdlm::model::inspect;
 
 /// Tell what a model is, from its configuration and tokenizer alone.
@@ -44,11 +44,11 @@ fn run() -> anyhow::Result<()> {
     println!("network          {:?}", found.trunk);
     let length = args.length.min(found.length);
     println!("\nmemory, MiB      weights   with a canvas of {length} tokens");
-    for weights in [Precision::F32, Precision::F16, Precision::Bf16] {
+    for (weights, _) in Element::WEIGHTS {
         let [alone, with] = found
             .bytes(weights, length)?
             .map(|bytes| bytes as f64 / f64::from(1 << 20));
-        println!("{:<16} {alone:>8.1} {with:>8.1}", weights.to_string());
+        println!("{weights:<16} {alone:>8.1} {with:>8.1}");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 // Embedding lookup and its gradient without atomics.
 //
-// gather: x[row] = table[ids[row]], one element an invocation; HALF: of a table in half precision.
+// gather: x[row] = table[ids[row]], one element an invocation; PACKED: of a packed table.
 // partial: rows sorted by token are cut into parts of at most 256; one (part, column) an invocation
 // sums its rows in order. The mask token owns about half of all rows, hence the parts.
 // finish: one (token, column) an invocation adds its parts, in order, to d table.
@@ -14,7 +14,7 @@
 
 //#if GATHER
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
-//#if HALF
+//#if PACKED
 //#include at_rest
 @group(0) @binding(1) var<storage, read> table: array<u32>;
 //#else
@@ -28,8 +28,9 @@ fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
   let i = group_index(group) * 256u + lane;
   if (i < p.rows * p.width) {
     let at = ids[i / p.width] * p.width + i % p.width;
-    //#if HALF
-    x[i] = unpacked(table[at >> 1u], at);
+    //#if PACKED
+    let four = at & 0xfffffffcu;
+    x[i] = four_of(table[first_word(four)], table[second_word(four)], four)[at & 3u];
     //#else
     x[i] = table[at];
     //#endif

@@ -10,7 +10,7 @@
 //
 // A_T: A is stored [k, m]. B_T: B is stored [n, k]. VEC_A, VEC_B, VEC_C: rows of an operand (of C and what
 // lies as it does) are read as vec4. TURN_A, TURN_B: those rows go along k, so they are turned on the way to
-// workgroup memory. HALF: B is in half precision. DYNAMIC_M / DYNAMIC_K: m or k is the step's row count from
+// workgroup memory. PACKED: B is packed. DYNAMIC_M / DYNAMIC_K: m or k is the step's row count from
 // `base` on. MANY: several products of one shape, whose operands lie at strides. COMBINE: C = alpha A B + beta D.
 // SPLIT: several workgroups a tile, each with its part of k, make planes of C that `sum_planes` adds up.
 // LOOP: products of a slice in a loop, for compilers that take minutes otherwise.
@@ -48,13 +48,9 @@ const QUADS_K: u32 = TILE_K / 4u;
 //#else
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 //#endif
-//#if HALF
+//#if PACKED
 //#include at_rest
-//#if VEC_B
-@group(0) @binding(1) var<storage, read> b: array<vec2<u32>>; // pairs in half precision
-//#else
 @group(0) @binding(1) var<storage, read> b: array<u32>;
-//#endif
 //#else
 //#if VEC_B
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
@@ -160,8 +156,8 @@ fn load_b(col: u32, k: u32) -> vec4<f32> {
   let step = 1u;
   //#endif
   //#if VEC_B
-  //#if HALF
-  return unpacked_four(b[at / 4u]);
+  //#if PACKED
+  return four_of(b[first_word(at)], b[second_word(at)], at);
   //#else
   return b[at / 4u];
   //#endif
@@ -172,8 +168,9 @@ fn load_b(col: u32, k: u32) -> vec4<f32> {
 
 //#if !VEC_B
 fn number_of_b(at: u32) -> f32 {
-  //#if HALF
-  return unpacked(b[at >> 1u], at);
+  //#if PACKED
+  let four = at & 0xfffffffcu;
+  return four_of(b[first_word(four)], b[second_word(four)], four)[at & 3u];
   //#else
   return b[at];
   //#endif

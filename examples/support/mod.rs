@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use mdlm::blocking::wait;
 use mdlm::config::DataConfig;
-use mdlm::io::safetensors::Precision;
+use mdlm::engine::program::Element;
 use mdlm::model::Load;
 use mdlm::rules::{ALL, Choice, choices};
 use mdlm::{Device, Model, SampleConfig, SamplerKind, TrainConfig};
@@ -46,33 +46,15 @@ pub struct ModelArgs {
     /// A repository on the Hugging Face hub, such as kuleshov-group/mdlm-owt (cargo feature hub).
     #[arg(long, conflicts_with = "checkpoint")]
     pub model: Option<String>,
-    /// How matrices are kept: in half precision they take half of the memory.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub weights: Weights,
+    /// How matrices are kept: f32, f16 or bf16 (half of the memory), q8 (9 bits a number) or q4 (5).
+    #[arg(long, default_value_t)]
+    pub weights: Element,
     /// Id of the mask of a model whose files do not say it, or say it wrong.
     #[arg(long)]
     pub mask: Option<u32>,
     /// Whether a row's logits are about the token behind it, where the model's kind does not tell.
     #[arg(long)]
     pub shift: Option<bool>,
-}
-
-/// Precisions of weights on the device.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Weights {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Weights {
-    pub fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::F32,
-            Self::F16 => Precision::F16,
-            Self::Bf16 => Precision::Bf16,
-        }
-    }
 }
 
 impl ModelArgs {
@@ -88,7 +70,7 @@ impl ModelArgs {
     /// What was said of loading it.
     pub fn how(&self) -> Load {
         Load {
-            weights: self.weights.precision(),
+            weights: self.weights,
             mask: self.mask,
             shift: self.shift,
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::config::{SampleConfig, SamplerKind};
 use crate::error::Result;
 use crate::graph::PARAMS;
-use crate::io::safetensors::Precision;
-use crate::model::load::{Kind, Load, element, find};
+use crate::model::load::{Kind, Load, find};
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
+use crate::program::Element;
 use mdlm_engine::gpu::DeviceClass;
 
 /// Slabs have no limit here.
@@ -77,7 +77,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
             )
         }
     };
-    let network = Network::new(trunk.clone(), NO_LIMIT, element(Precision::F32))?;
+    let network = Network::new(trunk.clone(), NO_LIMIT, Element::F32)?;
     let vocab_size = trunk.vocab_size();
     Ok(Inspected {
         model_type,
@@ -99,8 +99,8 @@ impl Inspected {
     ///
     /// # Errors
     /// [`crate::Error::Argument`] for a length that the network does not take.
-    pub fn bytes(&self, weights: Precision, length: usize) -> Result<[u64; 2]> {
-        let network = Network::new(self.trunk.clone(), NO_LIMIT, element(weights))?;
+    pub fn bytes(&self, weights: Element, length: usize) -> Result<[u64; 2]> {
+        let network = Network::new(self.trunk.clone(), NO_LIMIT, weights)?;
         let alone = network
             .layout
             .slabs()

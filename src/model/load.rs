@@ -7,7 +7,6 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
 use crate::io::checkpoint::{read_text, resolve};
-use crate::io::safetensors::Precision;
 use crate::io::settings;
 use crate::model::family::Foreign;
 use crate::model::pretrained::{self, Described};
@@ -18,10 +17,9 @@ use crate::program::Element;
 /// How to load a model, where its files leave it open or say something else.
 ///
 /// ```no_run
-/// use mdlm::io::safetensors::Precision;
 /// use mdlm::{Device, Model, blocking::wait, model::Load};
 ///
-/// let half = Load { weights: Precision::F16, ..Load::default() };
+/// let half = Load { weights: "f16".parse()?, ..Load::default() };
 /// let model = wait(Model::load_with(&Device::cpu(), "models/llada".as_ref(), &half))?;
 /// println!("a {} of {} bytes", model.model_type(), model.info().bytes);
 /// # Ok::<(), mdlm::Error>(())
@@ -29,20 +27,11 @@ use crate::program::Element;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// How matrices are kept on the device.
-    pub weights: Precision,
+    pub weights: Element,
     /// Id of another program's mask.
     pub mask: Option<u32>,
     /// Whether the logits of another program's model are about the token behind their row.
     pub shift: Option<bool>,
-}
-
-/// The element of a buffer that keeps values so.
-pub(super) fn element(precision: Precision) -> Element {
-    match precision {
-        Precision::F32 => Element::F32,
-        Precision::F16 => Element::F16,
-        Precision::Bf16 => Element::Bf16,
-    }
 }
 
 impl Model {
@@ -69,7 +58,7 @@ impl Model {
         let load = |network: &Network, storage: &mut Storage| network.load(&weights, storage);
         match kind {
             Kind::Own(described) => {
-                let made = described.build(device, element(how.weights), load).await?;
+                let made = described.build(device, how.weights, load).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -83,8 +72,8 @@ impl Model {
                 shift,
             } => {
                 let rows = described.trunk.vocab_size();
-                let element = element(how.weights);
-                let network = Network::new(described.trunk.clone(), device.slab_limit(), element)?;
+                let network =
+                    Network::new(described.trunk.clone(), device.slab_limit(), how.weights)?;
                 let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
                 load(&network, &mut storage)?;
                 let family = Family::Other(Foreign {

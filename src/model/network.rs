@@ -99,7 +99,7 @@ impl Network {
             let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
             if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
                 let problem = format!(
-                    "element {place} is {}, too large for f16: take bf16",
+                    "element {place} is {}, too large for {element}: take bf16 or q8",
                     values[place]
                 );
                 return Err(Error::checkpoint(path, Some(&specs[index].name), problem));

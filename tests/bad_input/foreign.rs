@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mdlm::Canvas;
 use mdlm::io::safetensors::Precision;
 use mdlm::model::{Load, Model};
+use mdlm_engine::program::Element;
 use pollster::block_on;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,8 +153,9 @@ fn what_half_precision_cannot_hold_is_refused() {
         weights,
         ..Load::default()
     };
-    let bytes = |precision| load(&dir, &half(precision)).unwrap().info().bytes;
-    assert!(bytes(Precision::F16) < bytes(Precision::F32) * 6 / 10);
+    let bytes = |element| load(&dir, &half(element)).unwrap().info().bytes;
+    assert!(bytes(Element::F16) < bytes(Element::F32) * 6 / 10);
+    assert!(bytes(Element::Q4) < bytes(Element::F32) * 3 / 10);
     let path = dir.join("model.safetensors");
     let mut file = fs::read(&path).unwrap();
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
@@ -163,11 +165,11 @@ fn what_half_precision_cannot_hold_is_refused() {
     file[at..at + 4].copy_from_slice(&1e5f32.to_le_bytes());
     fs::write(&path, file).unwrap();
     refused(
-        load(&dir, &half(Precision::F16)),
+        load(&dir, &half(Element::F16)),
         "checkpoint",
         &[name, "element 0", "bf16"],
     );
-    load(&dir, &half(Precision::Bf16)).unwrap();
+    load(&dir, &half(Element::Bf16)).unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Weights at rest in half precision.
+//! Weights at rest: in half precision, in 8 and in 4 bits.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use pollster::block_on;
 fn weights_at_rest() {
     for executor in [Executor::Gpu, Executor::Borrowed, Executor::CpuF32] {
         let mut report = Report::new("linear, weights at rest", executor);
-        for element in [Element::F16, Element::Bf16] {
+        for (element, _) in &Element::WEIGHTS[1..] {
+            let element = *element;
             for [rows, n, k] in [
                 [1, 1, 1],
                 [3, 7, 5],

@@ -184,7 +184,7 @@ impl<F> Buffer<F> {
         match self {
             Self::Number(x) => Self::Number(take(x)),
             Self::Uint(x) => Self::Uint(take(x)),
-            Self::Half(element, x) => Self::Half(*element, take(x)),
+            Self::Packed(element, x) => Self::Packed(*element, take(x)),
         }
     }
 }
@@ -200,7 +200,9 @@ fn outputs<'a, F>(held: &'a mut Held<F>, slots: &[Slot]) -> ArrayVec<Out<'a, F>,
         match buffer {
             Buffer::Number(data) => split(data, &order, slots, |i, x| outs[i] = Out::Number(x)),
             Buffer::Uint(data) => split(data, &order, slots, |i, x| outs[i] = Out::Uint(x)),
-            Buffer::Half(..) => unreachable!("no node writes numbers at rest: checked by the plan"),
+            Buffer::Packed(..) => {
+                unreachable!("no node writes numbers at rest: checked by the plan")
+            }
         }
     }
     outs

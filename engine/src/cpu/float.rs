@@ -143,10 +143,8 @@ impl Float for f32 {
         libm::erff(self)
     }
     fn round_to(element: Element, data: &mut [Self]) {
-        if element.size() < 4 {
-            for x in data {
-                *x = element.unpack(element.pack(*x));
-            }
+        if matches!(element, Element::F16 | Element::Bf16) {
+            data.iter_mut().for_each(|x| *x = element.round(*x));
         }
     }
     /// Range reduction by ln 2 and a degree-6 polynomial: within 2 ULP, without a branch, so that

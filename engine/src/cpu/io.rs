@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::Float;
+use super::{Float, for_rows};
 use crate::program::{Element, Step};
 
 /// Most operands a node may read or write.
@@ -24,7 +24,15 @@ pub struct Io<'a, F> {
 pub(super) enum View<'a, F> {
     Number(&'a [F]),
     Uint(&'a [u32]),
-    Half(Element, &'a [u16]),
+    Packed(Packed<'a>),
+}
+
+/// Packed numbers at rest: a buffer's words, and where the operand begins in them.
+#[derive(Clone, Copy)]
+pub struct Packed<'a> {
+    pub(super) element: Element,
+    pub(super) words: &'a [u32],
+    pub(super) first: usize,
 }
 
 pub(super) enum Out<'a, F> {
@@ -33,13 +41,13 @@ pub(super) enum Out<'a, F> {
     Taken,
 }
 
-/// Numbers that may be at rest in 16 bits.
+/// Numbers that may be packed.
 #[derive(Clone, Copy)]
 pub enum Weights<'a, F> {
     /// In the executor's own type.
     Number(&'a [F]),
-    /// 16 bits an element, F16 or Bf16, see [`Weights::part`].
-    Half(Element, &'a [u16]),
+    /// To be unpacked, see [`Weights::part`].
+    Packed(Packed<'a>),
 }
 
 impl<'a, F: Float> Weights<'a, F> {
@@ -50,11 +58,9 @@ impl<'a, F: Float> Weights<'a, F> {
     {
         match *self {
             Self::Number(x) => &x[first..first + len],
-            Self::Half(element, x) => {
+            Self::Packed(packed) => {
                 let space = &mut space[..len];
-                for (to, &from) in space.iter_mut().zip(&x[first..first + len]) {
-                    *to = F::of(element.unpack(from).into());
-                }
+                for_rows(space, 32, |row, out| packed.unpack(first + 32 * row, out));
                 space
             }
         }
@@ -64,15 +70,33 @@ impl<'a, F: Float> Weights<'a, F> {
     pub fn copy(&self, first: usize, out: &mut [F]) {
         match *self {
             Self::Number(x) => out.copy_from_slice(&x[first..first + out.len()]),
-            Self::Half(..) => {
-                self.part(first, out.len(), out);
-            }
+            Self::Packed(packed) => packed.unpack(first, out),
         }
     }
 
     /// Whether they need unpacking.
-    pub fn is_half(&self) -> bool {
-        matches!(self, Self::Half(..))
+    pub fn is_packed(&self) -> bool {
+        matches!(self, Self::Packed(_))
+    }
+}
+
+impl Packed<'_> {
+    /// The elements from `first` on.
+    fn unpack<F: Float>(&self, first: usize, out: &mut [F]) {
+        fn all<F: Float>(out: &mut [F], first: usize, decode: impl Fn(usize) -> f32) {
+            for (i, to) in out.iter_mut().enumerate() {
+                *to = F::of(decode(first + i).into());
+            }
+        }
+        let (words, first) = (self.words, self.first + first);
+        // a loop for each, so that it knows what it unpacks
+        match self.element {
+            Element::F16 => all(out, first, |i| Element::F16.decode(words, i)),
+            Element::Bf16 => all(out, first, |i| Element::Bf16.decode(words, i)),
+            Element::Q8 => all(out, first, |i| Element::Q8.decode(words, i)),
+            Element::Q4 => all(out, first, |i| Element::Q4.decode(words, i)),
+            element => all(out, first, |i| element.decode(words, i)),
+        }
     }
 }
 
@@ -90,11 +114,11 @@ impl<'a, F> Io<'a, F> {
         }
     }
 
-    /// Operand `i` read as numbers that may be at rest in 16 bits.
+    /// Operand `i` read as numbers that may be packed.
     pub fn weights(&self, i: usize) -> Weights<'a, F> {
         match self.reads[i] {
             View::Number(x) => Weights::Number(x),
-            View::Half(element, x) => Weights::Half(element, x),
+            View::Packed(packed) => Weights::Packed(packed),
             View::Uint(_) => unreachable!("operand types are checked when the graph is built"),
         }
     }

@@ -1,15 +1,15 @@
 //! Buffers and parameter arenas in main memory.
 
 use super::Float;
-use super::io::View;
+use super::io::{Packed, View};
 use crate::error::{Error, ON_CPU, Result};
 use crate::program::{Arena, BufferSpec, Element, Slab, Slot};
 
-/// A buffer: numbers in the executor's own type, indices, or numbers at rest in 16 bits.
+/// A buffer: numbers in the executor's own type, indices, or packed numbers at rest.
 pub(super) enum Buffer<F> {
     Number(Vec<F>),
     Uint(Vec<u32>),
-    Half(Element, Vec<u16>),
+    Packed(Element, Vec<u32>),
 }
 
 impl<F: Float> Buffer<F> {
@@ -26,9 +26,12 @@ impl<F: Float> Buffer<F> {
 
     fn at_rest(name: &str, element: Element, len: usize) -> Result<Self> {
         Ok(match element {
-            Element::F16 | Element::Bf16 => Self::Half(element, zeroed(name, len)?),
+            element if element.is_packed() => {
+                let words = element.bytes(len) as usize / 4;
+                Self::Packed(element, zeroed(name, words)?)
+            }
             Element::U32 => Self::Uint(zeroed(name, len)?),
-            Element::F32 => Self::Number(zeroed(name, len)?),
+            _ => Self::Number(zeroed(name, len)?),
         })
     }
 
@@ -37,7 +40,11 @@ impl<F: Float> Buffer<F> {
         match self {
             Self::Number(x) => View::Number(&x[range]),
             Self::Uint(x) => View::Uint(&x[range]),
-            Self::Half(element, x) => View::Half(*element, &x[range]),
+            Self::Packed(element, words) => View::Packed(Packed {
+                element: *element,
+                words,
+                first: slot.offset,
+            }),
         }
     }
 
@@ -45,9 +52,11 @@ impl<F: Float> Buffer<F> {
         match self {
             Self::Number(x) => set(&mut x[offset..], data, F::of),
             Self::Uint(x) => set(&mut x[offset..], data, |x| x as u32),
-            Self::Half(element, x) => {
-                let element = *element;
-                set(&mut x[offset..], data, |x| element.pack(x as f32));
+            Self::Packed(element, words) => {
+                let mut packed = Vec::new();
+                element.encode(data, &mut packed);
+                let first = element.bytes(offset) as usize / 4;
+                words[first..first + packed.len()].copy_from_slice(&packed);
             }
         }
     }
@@ -57,8 +66,8 @@ impl<F: Float> Buffer<F> {
         match self {
             Self::Number(x) => out.extend(x[range].iter().map(|x| x.f64())),
             Self::Uint(x) => out.extend(x[range].iter().map(|&x| f64::from(x))),
-            Self::Half(element, x) => {
-                out.extend(x[range].iter().map(|&x| f64::from(element.unpack(x))))
+            Self::Packed(element, words) => {
+                out.extend(range.map(|i| f64::from(element.decode(words, i))))
             }
         }
     }
@@ -106,7 +115,7 @@ impl<F: Float> Memory<F> {
         }
     }
 
-    /// Overwrites a slab from an element on; elements of 16 bits are rounded to the nearest.
+    /// Overwrites a slab from the beginning of a block on; packed elements are rounded to the nearest.
     pub fn write(&mut self, arena: Arena, slab: usize, offset: usize, data: &[f64]) {
         self.slab_mut(arena, slab).write(offset, data);
     }

@@ -57,9 +57,12 @@ impl Kernel {
         self
     }
 
-    /// Lets the kernel read its weights as `lib/at_rest` unpacks them, if they are in half precision.
+    /// Lets the kernel read its weights as `lib/at_rest` unpacks them, if they are packed.
     pub fn at_rest(self, element: Element) -> Self {
-        self.flag("HALF", element.size() < 4)
+        self.flag("PACKED", element.is_packed())
+            .flag("BLOCKS", element.block().0 == 32)
+            .flag("Q8", element == Element::Q8)
+            .flag("Q4", element == Element::Q4)
             .flag("F16", element == Element::F16)
             .flag("BF16", element == Element::Bf16)
     }

@@ -151,7 +151,21 @@ impl LayoutBuilder {
             });
         }
         let slabs = &mut self.layout.slabs;
-        let align = ALIGN / element.size();
+        // whole blocks that take a multiple of that many bytes, whatever the words of a block
+        let align = ALIGN / 4 * element.block().0;
+        let split = parts.split_last().map_or(&[][..], |(_, before)| before);
+        let cut = |(_, shape): &&(String, Vec<usize>)| {
+            !shape
+                .iter()
+                .product::<usize>()
+                .is_multiple_of(element.block().0)
+        };
+        if let Some((part, _)) = split.iter().find(cut) {
+            let block = element.block().0;
+            let problem =
+                format!("{part} has no multiple of {block} elements; keep weights in f32");
+            return Err(Error::argument("weights", element, problem));
+        }
         let fits = |used: usize| used.next_multiple_of(align) + len <= self.limit;
         let open = slabs.iter().rposition(|slab| slab.element == element);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {

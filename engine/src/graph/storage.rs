@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu;
 use crate::program::{Arena, Element};
 
-/// Elements that are converted at a time; even, so that pairs of halves stay together.
+/// Elements that are converted at a time: whole blocks of every element.
 const PART: usize = 1 << 20;
 
 pub(super) enum Arenas {
@@ -191,15 +191,19 @@ impl Storage {
         })
     }
 
-    /// Overwrites a slab from an even element on.
+    /// Overwrites a slab from the beginning of a block on.
     fn put(&mut self, arena: Arena, slab: usize, offset: usize, data: &[f64]) -> Result<()> {
         let element = self.layout.slabs()[slab].element_in(arena);
         match &mut self.arenas {
             Arenas::Gpu(m) => {
                 let mut words = Vec::new();
                 narrow(data, element, &mut words);
-                let bytes = (offset * element.size()) as u64;
-                m.write(arena, slab, bytes, bytemuck::cast_slice(&words))?;
+                m.write(
+                    arena,
+                    slab,
+                    element.bytes(offset),
+                    bytemuck::cast_slice(&words),
+                )?;
             }
             Arenas::F32(m) => m.write(arena, slab, offset, data),
             Arenas::F64(m) => m.write(arena, slab, offset, data),
@@ -210,28 +214,14 @@ impl Storage {
 
 /// The elements in a device's words.
 pub(super) fn widen(words: &[u32], element: Element, len: usize) -> Vec<f64> {
-    let halves = |words: &[u32]| -> Vec<f64> {
-        let both = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]);
-        both.map(|bits| element.unpack(bits).into())
-            .take(len)
-            .collect()
-    };
     match element {
-        Element::F32 => words.iter().map(|&w| f32::from_bits(w).into()).collect(),
         Element::U32 => words.iter().map(|&w| w.into()).collect(),
-        Element::F16 | Element::Bf16 => halves(words),
+        _ => (0..len).map(|i| element.decode(words, i).into()).collect(),
     }
 }
 
 /// The words that a device keeps elements in, into `out`.
 pub(super) fn narrow(data: &[f64], element: Element, out: &mut Vec<u32>) {
     out.clear();
-    match element {
-        Element::F32 => out.extend(data.iter().map(|&x| (x as f32).to_bits())),
-        Element::U32 => out.extend(data.iter().map(|&x| x as u32)),
-        Element::F16 | Element::Bf16 => out.extend(data.chunks(2).map(|pair| {
-            let bits = |i: usize| pair.get(i).map_or(0, |&x| element.pack(x as f32).into());
-            bits(0) | bits(1) << 16
-        })),
-    }
+    element.encode(data, out);
 }

@@ -71,7 +71,8 @@ impl Slot {
 
     /// Bytes in front of it.
     pub fn first_byte(&self) -> u64 {
-        self.element.size() as u64 * self.offset as u64
+        let (block, words) = self.element.block();
+        4 * (self.offset / block * words) as u64
     }
 }
 

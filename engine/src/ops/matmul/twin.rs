@@ -4,7 +4,7 @@ use super::{Form, Many, Matmul};
 use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_blocks, for_rows, for_rows2, gemm, math};
 use crate::ops::epilogue::Epilogue;
 
-/// Elements of half precision that the twin unpacks at a time.
+/// Packed elements that the twin unpacks at a time.
 const PANEL: usize = 1 << 20;
 
 impl Matmul {
@@ -45,8 +45,8 @@ impl Matmul {
         };
         let n = self.n;
         let (a, b) = (io.read(0), io.weights(1));
-        // weights in half precision are unpacked some rows at a time
-        let panel = if b.is_half() {
+        // packed weights are unpacked some rows at a time
+        let panel = if b.is_packed() {
             PANEL.div_ceil(k).min(n)
         } else {
             n
@@ -54,7 +54,7 @@ impl Matmul {
         let (factors, unpacked) = {
             let residual = matches!(self.epilogue, Epilogue::Residual(_));
             let factors = if residual { m * n } else { 0 };
-            let unpacked = if b.is_half() { panel * k } else { 0 };
+            let unpacked = if b.is_packed() { panel * k } else { 0 };
             io.scratch(factors + unpacked).split_at_mut(factors)
         };
         let c = &mut io.write(0)[..m * n];
@@ -83,7 +83,7 @@ impl Matmul {
                 let (a, b) = (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n));
                 gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
             }
-            (Weights::Half(..), _) => unreachable!("roles are checked when a node is pushed"),
+            (Weights::Packed(_), _) => unreachable!("roles are checked when a node is pushed"),
         }
         if self.column_sum {
             let a = io.read(0);
