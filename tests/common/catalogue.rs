@@ -140,7 +140,7 @@ fn published() -> Vec<Graph> {
             &Rule::adamw(ADAMW),
         );
         graphs.push(train.unwrap().graph);
-        for element in [Element::F16, Element::Bf16] {
+        for &(element, _) in &Element::WEIGHTS[1..] {
             let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();
             graphs.push(
                 DrawGraph::new(&network, options, Among::all(&*network.trunk))

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Float, for_rows};
+use super::Float;
 use crate::program::{Element, Step};
 
 /// Most operands a node may read or write.
@@ -52,6 +52,7 @@ pub enum Weights<'a, F> {
 
 impl<'a, F: Float> Weights<'a, F> {
     /// The `len` elements from `first` on, unpacked into `space` if need be.
+    #[inline(always)]
     pub fn part<'b>(&self, first: usize, len: usize, space: &'b mut [F]) -> &'b [F]
     where
         'a: 'b,
@@ -60,7 +61,7 @@ impl<'a, F: Float> Weights<'a, F> {
             Self::Number(x) => &x[first..first + len],
             Self::Packed(packed) => {
                 let space = &mut space[..len];
-                for_rows(space, 32, |row, out| packed.unpack(first + 32 * row, out));
+                packed.unpack(first, space);
                 space
             }
         }
@@ -82,21 +83,40 @@ impl<'a, F: Float> Weights<'a, F> {
 
 impl Packed<'_> {
     /// The elements from `first` on.
+    #[inline(always)]
     fn unpack<F: Float>(&self, first: usize, out: &mut [F]) {
-        fn all<F: Float>(out: &mut [F], first: usize, decode: impl Fn(usize) -> f32) {
+        let (words, first, element) = (self.words, self.first + first, self.element);
+        let each = |first: usize, out: &mut [F]| {
             for (i, to) in out.iter_mut().enumerate() {
-                *to = F::of(decode(first + i).into());
+                *to = F::of(element.decode(words, first + i).into());
+            }
+        };
+        // whole blocks by themselves, since that is many times as fast
+        let (size, length) = element.block();
+        let before = (first.next_multiple_of(size) - first).min(out.len());
+        let (head, rest) = out.split_at_mut(before);
+        each(first, head);
+        let begin = (first + before) / size * length;
+        let mut blocks = rest.chunks_exact_mut(size);
+        let whole = blocks.len();
+        match element {
+            Element::Q8 | Element::Q4 => {
+                let mut block = [0.0; 32];
+                for (words, out) in words[begin..].chunks_exact(length).zip(&mut blocks) {
+                    element.decode_block(words, &mut block);
+                    for (to, &x) in out.iter_mut().zip(&block) {
+                        *to = F::of(x.into());
+                    }
+                }
+            }
+            _ => {
+                for (&word, out) in words[begin..].iter().zip(&mut blocks) {
+                    out[0] = F::of(element.decode(&[word], 0).into());
+                    out[1] = F::of(element.decode(&[word], 1).into());
+                }
             }
         }
-        let (words, first) = (self.words, self.first + first);
-        // a loop for each, so that it knows what it unpacks
-        match self.element {
-            Element::F16 => all(out, first, |i| Element::F16.decode(words, i)),
-            Element::Bf16 => all(out, first, |i| Element::Bf16.decode(words, i)),
-            Element::Q8 => all(out, first, |i| Element::Q8.decode(words, i)),
-            Element::Q4 => all(out, first, |i| Element::Q4.decode(words, i)),
-            element => all(out, first, |i| element.decode(words, i)),
-        }
+        each(first + before + whole * size, blocks.into_remainder());
     }
 }
 

@@ -10,6 +10,7 @@ mod memory;
 mod par;
 #[cfg(any(test, all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
 mod relaxed;
+mod thin;
 
 pub use executor::{Call, Cpu, Program, Twin};
 pub use float::{Float, gemm};
@@ -17,3 +18,4 @@ pub use gemm::{MatMut, MatRef};
 pub use io::{Io, Weights};
 pub use memory::Memory;
 pub use par::{for_blocks, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};
+pub use thin::{MOST_ROWS, thin, thin_rows, thin_scratch, thin_suits};

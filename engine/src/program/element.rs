@@ -112,6 +112,26 @@ impl Element {
         }
     }
 
+    /// The 32 elements of a block of `q8` or `q4`.
+    #[inline(always)]
+    pub fn decode_block(self, words: &[u32], out: &mut [f32; 32]) {
+        if self == Self::Q8 {
+            let scale = f32::from_bits(words[0]);
+            for (word, out) in words[1..9].iter().zip(out.chunks_exact_mut(4)) {
+                for (byte, out) in word.to_le_bytes().into_iter().zip(out) {
+                    *out = scale * f32::from(byte as i8);
+                }
+            }
+        } else {
+            let [scale, offset] = halves(words[0]);
+            for (word, out) in words[1..5].iter().zip(out.chunks_exact_mut(8)) {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = scale * ((word >> (4 * i)) & 15) as f32 + offset;
+                }
+            }
+        }
+    }
+
     /// Element `index` of a buffer's words.
     #[inline(always)]
     pub fn decode(self, words: &[u32], index: usize) -> f32 {

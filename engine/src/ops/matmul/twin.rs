@@ -1,11 +1,16 @@
 //! The product on the CPU.
 
 use super::{Form, Many, Matmul};
-use crate::cpu::{Float, Io, MatMut, MatRef, Weights, for_blocks, for_rows, for_rows2, gemm, math};
+use crate::cpu::{
+    Float, Io, MOST_ROWS, MatMut, MatRef, Weights, for_blocks, for_rows, for_rows2, gemm, math,
+    thin, thin_rows, thin_scratch, thin_suits,
+};
 use crate::ops::epilogue::Epilogue;
 
 /// Packed elements that the twin unpacks at a time.
 const PANEL: usize = 1 << 20;
+/// Columns of a product of few rows that are turned over at a time.
+const TILE: usize = 256;
 
 impl Matmul {
     /// One product after the other, or each on a thread of its own.
@@ -45,17 +50,22 @@ impl Matmul {
         };
         let n = self.n;
         let (a, b) = (io.read(0), io.weights(1));
+        let few = self.form == Form::Nt && m <= MOST_ROWS && thin_suits();
         // packed weights are unpacked some rows at a time
         let panel = if b.is_packed() {
             PANEL.div_ceil(k).min(n)
         } else {
             n
         };
-        let (factors, unpacked) = {
+        let (factors, space) = {
             let residual = matches!(self.epilogue, Epilogue::Residual(_));
             let factors = if residual { m * n } else { 0 };
-            let unpacked = if b.is_packed() { panel * k } else { 0 };
-            io.scratch(factors + unpacked).split_at_mut(factors)
+            let space = match (few, b.is_packed()) {
+                (true, _) => thin_scratch(m, n, k),
+                (false, true) => panel * k,
+                (false, false) => 0,
+            };
+            io.scratch(factors + space).split_at_mut(factors)
         };
         let c = &mut io.write(0)[..m * n];
         if self.bias {
@@ -67,10 +77,23 @@ impl Matmul {
         }
         let begun = self.accumulate || self.bias;
         match (b, self.form) {
+            (b, Form::Nt) if few => {
+                let product = thin(a, b, [m, n, k], space);
+                // turned over some columns at a time, which stay in cache
+                let wide = thin_rows(m);
+                for (tile, product) in product.chunks(TILE * wide).enumerate() {
+                    for (i, row) in c.chunks_exact_mut(n).enumerate() {
+                        let columns = product[i..].iter().step_by(wide);
+                        for (c, &x) in row[tile * TILE..].iter_mut().zip(columns) {
+                            *c = if begun { *c + x } else { x };
+                        }
+                    }
+                }
+            }
             (b, Form::Nt) => {
                 for first in (0..n).step_by(panel.max(1)) {
                     let rows = panel.min(n - first);
-                    let b = MatRef::new(b.part(first * k, rows * k, unpacked), rows, k, k);
+                    let b = MatRef::new(b.part(first * k, rows * k, space), rows, k, k);
                     let c = MatMut::new(&mut c[first..], m, rows, n);
                     gemm(c, MatRef::new(a, m, k, k), b.t(), begun, F::ONE, true);
                 }
