@@ -8,6 +8,7 @@ use crate::common::borrowed::open;
 use crate::common::close::Report;
 use crate::common::training::{Training, model};
 use mdlm::device::Device;
+use mdlm_engine::gpu::DeviceClass;
 
 #[test]
 fn the_applications_handlers_stay() {
@@ -23,7 +24,10 @@ fn the_applications_handlers_stay() {
         counter.fetch_add(1, Ordering::SeqCst);
     });
 
+    let adapter = device.adapter_info();
     let ours = Device::from_wgpu(device.clone(), queue).unwrap();
+    assert_eq!(ours.class(), DeviceClass::of(&adapter));
+    assert_eq!(ours.info().name, adapter.name);
     let mut training = Training::new(&ours, &model(true, 0.1), 2, usize::MAX).unwrap();
     let mut twin =
         Training::new(Executor::CpuF64.shared(), &model(true, 0.1), 2, usize::MAX).unwrap();

@@ -50,7 +50,7 @@ impl Matmul {
         };
         let n = self.n;
         let (a, b) = (io.read(0), io.weights(1));
-        let few = self.form == Form::Nt && m <= MOST_ROWS && thin_suits();
+        let few = self.form == Form::Nt && (1..=MOST_ROWS).contains(&m) && thin_suits();
         // packed weights are unpacked some rows at a time
         let panel = if b.is_packed() {
             PANEL.div_ceil(k).min(n)
