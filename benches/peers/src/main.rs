@@ -85,7 +85,10 @@ impl Rotary {
             let data = TensorData::new(values, [1, 1, args.length, half]);
             Tensor::<4>::from_data(data, device)
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
+        Self {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+        }
     }
 
     fn turn(&self, x: Tensor<4>) -> Tensor<4> {
@@ -117,12 +120,20 @@ impl Block {
     }
 
     fn forward(&self, args: Args, x: Tensor<3>, c: &Tensor<3>, rotary: &Rotary) -> Tensor<3> {
-        let Args { hidden, heads, length, batch, .. } = args;
+        let Args {
+            hidden,
+            heads,
+            length,
+            batch,
+            ..
+        } = args;
         let m = self.modulation.forward(c.clone()).chunk(6, 2);
         let h = modulated(&self.norm1, x.clone(), &m[0], &m[1]);
         let qkv = self.qkv.forward(h).chunk(3, 2);
         let split = |i: usize| {
-            let part = qkv[i].clone().reshape([batch, length, heads, hidden / heads]);
+            let part = qkv[i]
+                .clone()
+                .reshape([batch, length, heads, hidden / heads]);
             part.swap_dims(1, 2)
         };
         let (q, k, v) = (rotary.turn(split(0)), rotary.turn(split(1)), split(2));
@@ -149,7 +160,13 @@ impl Network {
         }
     }
 
-    fn forward(&self, args: Args, xt: Tensor<2, Int>, time: Tensor<3>, rotary: &Rotary) -> Tensor<2> {
+    fn forward(
+        &self,
+        args: Args,
+        xt: Tensor<2, Int>,
+        time: Tensor<3>,
+        rotary: &Rotary,
+    ) -> Tensor<2> {
         let c = silu(self.time2.forward(silu(self.time0.forward(time))));
         let mut x = self.embedding.forward(xt);
         for block in &self.blocks {
@@ -206,5 +223,8 @@ fn main() {
         Backend::Wgpu => "burn wgpu",
         Backend::Flex => "burn flex",
     };
-    println!("{}", json!({ "name": name, "median_ms": times[times.len() / 2], "min_ms": times[0] }));
+    println!(
+        "{}",
+        json!({ "name": name, "median_ms": times[times.len() / 2], "min_ms": times[0] })
+    );
 }
