@@ -271,6 +271,7 @@ fn template(inner: &tokenizers::Tokenizer) -> (Option<String>, Option<String>) {
     }
     (before, after)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -238,9 +238,6 @@ impl Config {
             n_positions: self.n_positions,
             prefix: prefix.to_owned(),
         };
-        let network = Network::new(Arc::new(trunk), device.slab_limit(), Element::F32)?;
-        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-        network.load(path, &mut storage)?;
-        Ok((network, storage))
+        Network::open(device, Arc::new(trunk), Element::F32, path).await
     }
 }

@@ -270,22 +270,21 @@ impl DrawGraph {
             true => graph.input_uint("numbers", &[rows]),
             false => list.rows,
         };
-        let head = |g: &mut Graph, name: &str, list| {
+        let head_of = |g: &mut Graph, name: &str, list| {
             let rows = g.gather_rows(name, hidden, list)?;
             trunk.head(g, &mut network.params(), rows)
         };
-        let mut made = head(&mut graph, "revealed", list)?;
+        let mut head = head_of(&mut graph, "revealed", list)?;
         let mut plain = None;
         if among.guidance != 0.0 {
             // the head is linear, so what it is given may be mixed instead of its logits
             let others = graph.row_list(rows);
-            let other = head(&mut graph, "plain", others)?.hidden;
-            let near = graph.scale("guided", made.hidden, 1.0 + among.guidance)?;
+            let other = head_of(&mut graph, "plain", others)?.hidden;
+            let near = graph.scale("guided", head.hidden, 1.0 + among.guidance)?;
             let far = graph.scale("unguided", other, -among.guidance)?;
-            made.hidden = graph.add("mixed", near, far)?;
+            head.hidden = graph.add("mixed", near, far)?;
             plain = Some(others);
         }
-        let head = made;
         let (mut weight, mut bias) = (head.weight, head.bias);
         if among.below < graph.shape(weight)[0] {
             let width = graph.shape(weight)[1];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{SampleConfig, SamplerKind};
 use crate::error::Result;
 use crate::graph::PARAMS;
-use crate::model::load::{Kind, Load, find};
+use crate::model::load::{Kind, Load, find, ids};
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use crate::program::Element;
@@ -83,9 +83,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
         model_type,
         parameters: network.layout.parameters(),
         vocab_size,
-        ids: found
-            .tokenizer
-            .map_or(vocab_size, |t| t.ids().min(vocab_size)),
+        ids: ids(&found.tokenizer, &*trunk),
         mask_index,
         length: trunk.length(),
         shift,

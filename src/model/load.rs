@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{PARAMS, Storage};
+use crate::graph::Storage;
 use crate::io::checkpoint::{read_text, resolve};
 use crate::io::settings;
 use crate::model::family::Foreign;
 use crate::model::pretrained::{self, Described};
 use crate::model::published::MAX_CONFIG_BYTES;
-use crate::model::{Description, Family, Model, Network, describe, fitting};
+use crate::model::{Description, Family, Model, Network, Trunk, fitting};
 use crate::program::Element;
 
 /// How to load a model, where its files leave it open or say something else.
@@ -55,9 +55,9 @@ impl Model {
             tokenizer,
             weights,
         } = find(path, how)?;
-        let load = |network: &Network, storage: &mut Storage| network.load(&weights, storage);
         match kind {
             Kind::Own(described) => {
+                let load = |n: &Network, storage: &mut Storage| n.load(&weights, storage);
                 let made = described.build(device, how.weights, load).await?;
                 Ok(Self {
                     tokenizer,
@@ -71,18 +71,17 @@ impl Model {
                 mask_index,
                 shift,
             } => {
-                let rows = described.trunk.vocab_size();
-                let network =
-                    Network::new(described.trunk.clone(), device.slab_limit(), how.weights)?;
-                let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-                load(&network, &mut storage)?;
+                let ids = ids(&tokenizer, &*described.trunk);
+                let trunk = described.trunk.clone();
+                let (network, storage) =
+                    Network::open(device, trunk, how.weights, &weights).await?;
                 let family = Family::Other(Foreign {
                     sampling: described.sampling(),
                     model_type: described.model_type,
                     network,
                     mask_index,
                     shift,
-                    ids: tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows)),
+                    ids,
                 });
                 Ok(Self {
                     tokenizer,
@@ -112,10 +111,16 @@ pub(super) enum Kind {
 
 /// Looks for a model: what [`Model::load_with`] takes.
 pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
-    let published = path.join("config.json").is_file();
     let weights = path.join("model.safetensors");
-    if published && !own(path)? {
-        let described = pretrained::read(path)?;
+    let file = path.join("config.json");
+    let text = match file.is_file() {
+        true => Some(read_text(&file, MAX_CONFIG_BYTES)?),
+        false => None,
+    };
+    let damaged = |problem| Error::checkpoint(&file, None, problem);
+    let foreign = text.as_deref().map(is_foreign).transpose();
+    if let (Some(text), Some(true)) = (&text, foreign.map_err(damaged)?) {
+        let described = pretrained::describe(text).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
         let shift = how.shift.unwrap_or(described.shift);
         let kind = Kind::Other {
@@ -133,8 +138,8 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         let problem = "is for models of other programs; this one's files tell";
         return Err(Error::argument("mask or shift", "given", problem));
     }
-    if published {
-        let (described, names) = describe(path)?;
+    if let Some(text) = text {
+        let (described, names) = Description::parse(&text).map_err(damaged)?;
         let file = path.join("tokenizer.json");
         let tokenizer = match file.is_file() {
             true => Some(fitted(&file, &names, &described)?),
@@ -162,6 +167,12 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
     })
 }
 
+/// How many of a network's rows stand for something.
+pub(super) fn ids(tokenizer: &Option<Tokenizer>, trunk: &dyn Trunk) -> usize {
+    let rows = trunk.vocab_size();
+    tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows))
+}
+
 /// The tokenizer of a file, whose ids must be the model's.
 fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<Tokenizer> {
     described.model.validate()?;
@@ -169,11 +180,8 @@ fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<
     fitting(path, tokenizer, &described.model)
 }
 
-/// Whether a folder's `config.json` is that of a model of this crate's family.
-fn own(dir: &Path) -> Result<bool> {
-    let path = dir.join("config.json");
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    let model_type =
-        pretrained::model_type(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
-    Ok(matches!(model_type.as_str(), "mdlm" | "ar"))
+/// Whether a `config.json` is that of another program's model.
+fn is_foreign(text: &str) -> Result<bool, String> {
+    let model_type = pretrained::model_type(text)?;
+    Ok(!matches!(model_type.as_str(), "mdlm" | "ar"))
 }

@@ -42,8 +42,6 @@ pub use params::{Group, Init, Linear, Params};
 pub use pass::Pass;
 pub(crate) use pass::check_tokens;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use published::describe;
-#[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
 pub use trunk::{Call, DecodeInputs, Head, Options, Positions, Sights, Trunk};

@@ -67,8 +67,26 @@ impl Network {
         Params::of(self.layout.clone())
     }
 
-    /// Reads the weights of a file, or of the shards that its index names, into the arena [`PARAMS`](crate::graph::PARAMS), one tensor after the
-    /// other: every parameter and nothing else, but for what the trunk says that files may hold besides.
+    /// The network of a trunk with the weights of a file, see [`Network::load`].
+    ///
+    /// # Errors
+    /// As [`Network::new`] and [`Network::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn open(
+        device: &crate::device::Device,
+        trunk: Arc<dyn Trunk>,
+        weights: Element,
+        path: &std::path::Path,
+    ) -> Result<(Self, Storage)> {
+        let network = Self::new(trunk, device.slab_limit(), weights)?;
+        let mut storage = Storage::new(device, &network.layout, &[crate::graph::PARAMS]).await?;
+        network.load(path, &mut storage)?;
+        Ok((network, storage))
+    }
+
+    /// Reads the weights of a file, or of the shards that its index names, into the arena
+    /// [`PARAMS`](crate::graph::PARAMS), one tensor after the other: every parameter and nothing else, but for what the
+    /// trunk says that files may hold besides.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names the tensor, also where it does not fit half precision; [`Error::Io`]; what the

@@ -72,7 +72,7 @@ pub struct Description {
 
 impl Description {
     /// Reads the text of a `config.json`, with the names of the tokenizer's special tokens; the error is for people.
-    fn parse(text: &str) -> Result<(Self, SpecialNames), String> {
+    pub(super) fn parse(text: &str) -> Result<(Self, SpecialNames), String> {
         let c: Fields = keyed::parse(text.as_bytes())?;
         let model = ModelConfig {
             kind: match c.model_type {
@@ -298,7 +298,7 @@ impl Model {
 
 /// What the `config.json` of a folder in the published layout says, and the names of special tokens in it.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn describe(dir: &Path) -> Result<(Description, SpecialNames)> {
+fn describe(dir: &Path) -> Result<(Description, SpecialNames)> {
     let path = dir.join("config.json");
     let text = read_text(&path, MAX_CONFIG_BYTES)?;
     Description::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))

@@ -2,7 +2,7 @@
 //!
 //! Counts are formed in f32 as there, since halves are rounded one way or the other by the last bit.
 
-use super::declare::{Choice, Declaration, SamplerKind};
+use super::declare::{Choice, Declaration, SamplerKind, Setting};
 use super::plan::{Draw, Plan, Rule, View, draw_all, largest};
 use crate::process::Schedule;
 use crate::rng::Rng;
@@ -27,10 +27,7 @@ impl SamplerKind {
         has_steps: true,
         options: &[],
         check: |_| Ok(()),
-        make: |setting| {
-            let (schedule, steps) = (setting.schedule.clone(), setting.steps);
-            Box::new(Counted { schedule, steps, counts: scheduled, score: |draw| draw.probability })
-        },
+        make: |setting| counted(setting, scheduled, |draw| draw.probability),
     });
     /// The most probable tokens first, counted as Dream does (`maskgit_plus`).
     pub const DREAM: Self = Self(&Declaration {
@@ -39,10 +36,7 @@ impl SamplerKind {
         has_steps: true,
         options: &[],
         check: |_| Ok(()),
-        make: |setting| {
-            let (schedule, steps) = (setting.schedule.clone(), setting.steps);
-            Box::new(Counted { schedule, steps, counts: dream, score: |draw| draw.probability })
-        },
+        make: |setting| counted(setting, dream, |draw| draw.probability),
     });
     /// The positions of least entropy first, counted as Dream does (`entropy`).
     pub const DREAM_ENTROPY: Self = Self(&Declaration {
@@ -51,10 +45,7 @@ impl SamplerKind {
         has_steps: true,
         options: &[],
         check: |_| Ok(()),
-        make: |setting| {
-            let (schedule, steps) = (setting.schedule.clone(), setting.steps);
-            Box::new(Counted { schedule, steps, counts: dream, score: |draw| -draw.entropy })
-        },
+        make: |setting| counted(setting, dream, |draw| -draw.entropy),
     });
     /// Every token that is probable enough for its rank (Fast-dLLM's factor).
     pub const FACTOR: Self = Self(&Declaration {
@@ -79,6 +70,19 @@ struct Counted {
     steps: usize,
     counts: fn(usize, usize) -> Vec<usize>,
     score: fn(&Draw) -> f64,
+}
+
+fn counted(
+    setting: &Setting<'_>,
+    counts: fn(usize, usize) -> Vec<usize>,
+    score: fn(&Draw) -> f64,
+) -> Box<dyn Rule> {
+    Box::new(Counted {
+        schedule: setting.schedule.clone(),
+        steps: setting.steps,
+        counts,
+        score,
+    })
 }
 
 impl Counted {

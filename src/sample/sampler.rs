@@ -298,15 +298,17 @@ impl<D: Denoiser> Sampler<D> {
         }
         let mask_index = self.denoiser.mask_index();
         let mut xt = Vec::with_capacity(length * self.work.len());
-        let mut plain = Vec::new();
+        let (scale, mut plain) = (self.config.guidance, Vec::new());
         for Work { canvas, .. } in &self.work {
             let tokens = &canvas.tokens(mask_index)[range.clone()];
             xt.extend_from_slice(tokens);
+            if scale == 0.0 {
+                continue;
+            }
             let given = range.clone().map(|position| canvas.is_frozen(position));
             let without = tokens.iter().zip(given);
             plain.extend(without.map(|(&id, given)| if given { mask_index } else { id }));
         }
-        let scale = self.config.guidance;
         let guidance = (scale > 0.0).then_some(Guidance { scale, xt: plain });
         let options = DrawOptions {
             temperature: self.config.temperature,

@@ -8,8 +8,8 @@ use mdlm::{Canvas, Model, SampleConfig, SamplerKind};
 use serde_json::Value;
 
 /// A model of the fixtures without its tokenizer, so that every row of its head may be drawn as there.
-async fn load(executor: Executor, run: &Value, folder: &str) -> Option<Model> {
-    let from = FIXTURES.folder_of(folder)?;
+async fn load(executor: Executor, fixture: &Fixture, run: &Value) -> Option<Model> {
+    let from = FIXTURES.folder_of(told(fixture, run, "model_dir").as_str().unwrap())?;
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -19,7 +19,7 @@ async fn load(executor: Executor, run: &Value, folder: &str) -> Option<Model> {
         }
     }
     let how = Load {
-        mask: run["mask_id"].as_u64().map(|id| id as u32),
+        mask: told(fixture, run, "mask_id").as_u64().map(|id| id as u32),
         shift: run["right_shift_logits"].as_bool(),
         ..Load::default()
     };
@@ -53,8 +53,16 @@ fn canvases(
     found
 }
 
-/// Samples from the first canvas on and compares every one after it.
-async fn goes(model: &mut Model, what: &str, expected: &[Vec<u32>], config: &SampleConfig) {
+/// Samples from the first canvas of a row on and compares every one after it.
+async fn goes(
+    model: &mut Model,
+    fixture: &Fixture,
+    run: &str,
+    row: usize,
+    kept: std::ops::Range<usize>,
+    config: &SampleConfig,
+) {
+    let expected = canvases(fixture, run, row, kept);
     let mask = model.mask_index();
     let open = expected[0]
         .iter()
@@ -65,7 +73,7 @@ async fn goes(model: &mut Model, what: &str, expected: &[Vec<u32>], config: &Sam
         seen.push(sampler.canvas().tokens(mask));
     }
     seen.dedup();
-    assert_eq!(seen, expected, "{what}");
+    assert_eq!(seen, expected, "{run}, row {row}");
 }
 
 fn number(run: &Value, key: &str) -> Option<usize> {
@@ -91,18 +99,9 @@ fn runs(fixture: &Fixture) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn models<'a>(fixture: &'a Fixture, run: &'a Value) -> &'a str {
-    let folder = run.get("model_dir").or(fixture.json.get("model_dir"));
-    folder.unwrap().as_str().unwrap()
-}
-
-/// The run as the model is loaded for it: with the mask's id that the fixture tells for all.
-fn with_mask(fixture: &Fixture, run: &Value) -> Value {
-    let mut run = run.clone();
-    if run.get("mask_id").is_none() {
-        run["mask_id"] = fixture.json["mask_id"].clone();
-    }
-    run
+/// What a run says, or else the fixture for all of them.
+fn told<'a>(fixture: &'a Fixture, run: &'a Value, key: &str) -> &'a Value {
+    run.get(key).unwrap_or(&fixture.json[key])
 }
 
 /// LLaDA's and Fast-dLLM's `generate` without a cache. Where the network would rather write a mask (`mask_predicted`),
@@ -116,8 +115,7 @@ pub async fn llada(name: &str, executor: Executor) {
         if what == "mask_predicted" || what.contains("_cache_") && !what.starts_with("no_cache") {
             continue;
         }
-        let run = with_mask(&fixture, &run);
-        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+        let Some(mut model) = load(executor, &fixture, &run).await else {
             return;
         };
         let size = |key| number(&run, key).unwrap();
@@ -141,14 +139,7 @@ pub async fn llada(name: &str, executor: Executor) {
                     .count()
             };
             let pads = mask.map_or(0, pad);
-            let expected = canvases(&fixture, &what, row, pads..length);
-            goes(
-                &mut model,
-                &format!("{what}, row {row}"),
-                &expected,
-                &config,
-            )
-            .await;
+            goes(&mut model, &fixture, &what, row, pads..length, &config).await;
             compared += 1;
         }
     }
@@ -166,8 +157,7 @@ pub async fn dllm(name: &str, executor: Executor) {
         if run.get("begin_suppress_tokens").is_some() {
             continue;
         }
-        let run = with_mask(&fixture, &run);
-        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+        let Some(mut model) = load(executor, &fixture, &run).await else {
             return;
         };
         let prompts = run["prompts"].as_array().unwrap();
@@ -187,14 +177,7 @@ pub async fn dllm(name: &str, executor: Executor) {
         };
         for (row, prompt) in prompts.iter().enumerate() {
             let length = prompt.as_array().unwrap().len() + new;
-            let expected = canvases(&fixture, &what, row, 0..length);
-            goes(
-                &mut model,
-                &format!("{what}, row {row}"),
-                &expected,
-                &config,
-            )
-            .await;
+            goes(&mut model, &fixture, &what, row, 0..length, &config).await;
             compared += 1;
         }
     }
@@ -212,8 +195,7 @@ pub async fn dream(name: &str, executor: Executor) {
             "entropy" if run.get("top_p").is_none() => SamplerKind::DREAM_ENTROPY,
             _ => continue,
         };
-        let run = with_mask(&fixture, &run);
-        let Some(mut model) = load(executor, &run, models(&fixture, &run)).await else {
+        let Some(mut model) = load(executor, &fixture, &run).await else {
             return;
         };
         let config = greedy(sampler, number(&run, "steps").unwrap(), 0, &run);
@@ -224,14 +206,7 @@ pub async fn dream(name: &str, executor: Executor) {
             } else {
                 0
             };
-            let expected = canvases(&fixture, &what, row, pads..length);
-            goes(
-                &mut model,
-                &format!("{what}, row {row}"),
-                &expected,
-                &config,
-            )
-            .await;
+            goes(&mut model, &fixture, &what, row, pads..length, &config).await;
         }
     }
 }

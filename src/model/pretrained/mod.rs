@@ -15,7 +15,7 @@ pub(crate) use tokens::tokenizer;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{PARAMS, Storage};
+use crate::graph::Storage;
 use crate::io::checkpoint::read_text;
 use crate::io::keyed;
 use crate::model::Network;
@@ -26,7 +26,7 @@ use crate::program::Element;
 pub struct Pretrained {
     /// Its trunk and layout, to build graphs from.
     pub network: Network,
-    /// Its weights, in the arena [`PARAMS`] and no other.
+    /// Its weights, in the arena [`PARAMS`](crate::graph::PARAMS) and no other.
     pub storage: Storage,
     /// What its configuration says.
     pub described: Described,
@@ -39,9 +39,8 @@ pub struct Pretrained {
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
 pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretrained> {
     let described = read(dir)?;
-    let network = Network::new(described.trunk.clone(), device.slab_limit(), weights)?;
-    let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-    network.load(&dir.join("model.safetensors"), &mut storage)?;
+    let file = dir.join("model.safetensors");
+    let (network, storage) = Network::open(device, described.trunk.clone(), weights, &file).await?;
     Ok(Pretrained {
         network,
         storage,
