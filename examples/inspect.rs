@@ -36,6 +36,9 @@ fn run() -> anyhow::Result<()> {
         "its own token"
     };
     println!("a row predicts   {row}");
+    if let Some(block) = found.block {
+        println!("a row sees       its block of {block} and those before it");
+    }
     let s = &found.sampling;
     println!(
         "sampled by       {}, {} steps, block {}, temperature {}",

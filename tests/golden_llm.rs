@@ -70,6 +70,7 @@ executors! {
     dllm_mdlm_sampler: crate::sample::dllm;
     dllm_fastdllm_sampler: crate::sample::dllm;
     dream_generate: crate::sample::dream;
+    dllm_bd3lm_sampler: crate::sample::blocks;
 }
 
 /// The bound of f32 (of the fixtures' README), or of f64: the golden numbers are rounded to f32.

@@ -3,6 +3,8 @@
 
 #[path = "sampling/autoregressive.rs"]
 mod autoregressive;
+#[path = "sampling/caches.rs"]
+mod caches;
 mod common;
 #[path = "sampling/draws.rs"]
 mod draws;

@@ -4,7 +4,7 @@
 use mdlm::config::{NoiseConfig, Parameterization};
 use mdlm::error::Result;
 use mdlm::process::Schedule;
-use mdlm::sample::{Denoiser, Draw, DrawOptions};
+use mdlm::sample::{Denoiser, Draw, DrawOptions, Drawn};
 use mdlm_engine::rng::threefry2x32;
 
 /// Rows of distributions.
@@ -155,7 +155,7 @@ impl Denoiser for Oracle {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
+    ) -> Result<Drawn> {
         assert!(options.temperature == 1.0 && t.iter().all(|t| (0.0..=1.0).contains(t)));
         self.asked.push(t[0]);
         let length = xt.len() / t.len();
@@ -188,6 +188,6 @@ impl Denoiser for Oracle {
                 log_total: (self.tokens() as f64).ln(),
             });
         }
-        Ok(draws)
+        Ok(Drawn { draws, calls: 1 })
     }
 }

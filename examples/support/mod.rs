@@ -55,6 +55,10 @@ pub struct ModelArgs {
     /// Whether a row's logits are about the token behind it, where the model's kind does not tell.
     #[arg(long)]
     pub shift: Option<bool>,
+    /// Tokens of the blocks of a model whose tokens do not see the blocks behind theirs (block diffusion), where its
+    /// files do not say it; 0: every token sees all.
+    #[arg(long)]
+    pub block_size: Option<usize>,
 }
 
 impl ModelArgs {
@@ -73,6 +77,7 @@ impl ModelArgs {
             weights: self.weights,
             mask: self.mask,
             shift: self.shift,
+            block: self.block_size,
         }
     }
 
@@ -133,6 +138,10 @@ pub struct SampleArgs {
     /// How far logits are moved away from those without the prompt (classifier-free guidance).
     #[arg(long)]
     guidance: Option<f64>,
+    /// Which keys and values are kept from call to call: exact (those that cannot change), off, prefix or dual (those
+    /// outside of the block, as they were when it was begun).
+    #[arg(long, value_parser = ["exact", "off", "prefix", "dual"])]
+    cache: Option<String>,
     /// Any sampling option, as key=value, for example gamma=0.5; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", long_help = options())]
     set: Vec<String>,
@@ -213,6 +222,7 @@ impl SampleArgs {
             ("threshold", text(&self.threshold)),
             ("block", text(&self.block)),
             ("guidance", text(&self.guidance)),
+            ("cache", text(&self.cache)),
         ];
         let mut all = TrainConfig {
             sampling: base,
@@ -245,6 +255,7 @@ impl SampleArgs {
             || self.threshold.is_some()
             || self.block.is_some()
             || self.guidance.is_some()
+            || self.cache.is_some()
             || !self.set.is_empty();
         anyhow::ensure!(
             !given,

@@ -16,5 +16,5 @@ pub use crate::rules::SamplerKind;
 pub use model::{ModelConfig, ModelKind};
 pub use objective::{ObjectiveConfig, Parameterization};
 pub use optim::{HiddenUpdate, LrSchedule, OptimConfig, Recipe};
-pub use sample::SampleConfig;
+pub use sample::{Cache, SampleConfig};
 pub use train::{DataConfig, Detokenizer, LossWeights, TrainConfig, TrainingConfig};

@@ -49,6 +49,50 @@ pub struct SampleConfig {
     /// How far logits are moved away from those that the network gives without what the canvas began with
     /// (classifier-free guidance): `l + guidance (l - m)`. Takes two network calls in one.
     pub guidance: f64,
+    /// Which keys and values are kept from call to call.
+    pub cache: Cache,
+    /// A token that ends texts: a canvas is done once a block has been filled with one in it, and ends with that block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
+}
+
+/// Which keys and values are kept from call to call, so that only the other rows are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// Those that cannot change: of finished blocks in a network that sees block by block, of the text so far in an
+    /// autoregressive one. Elsewhere none.
+    #[default]
+    Exact,
+    /// None.
+    Off,
+    /// Those before the block, as they were when it was begun, though the network would see the block in them
+    /// (Fast-dLLM's prefix cache).
+    Prefix,
+    /// Those before and behind the block, as they were when it was begun (Fast-dLLM's dual cache).
+    Dual,
+}
+
+impl std::fmt::Display for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Off => "off",
+            Self::Prefix => "prefix",
+            Self::Dual => "dual",
+        })
+    }
+}
+
+impl Cache {
+    /// Whether any are kept of a network whose rows do, or do not, see less than all.
+    pub(crate) fn keeps(self, partial: bool) -> bool {
+        match self {
+            Self::Exact => partial,
+            Self::Off => false,
+            Self::Prefix | Self::Dual => true,
+        }
+    }
 }
 
 impl Default for SampleConfig {
@@ -64,6 +108,8 @@ impl Default for SampleConfig {
             stride: 0,
             block: 0,
             guidance: 0.0,
+            cache: Cache::Exact,
+            end: None,
         }
     }
 }
@@ -93,6 +139,10 @@ impl SampleConfig {
         let problem = "must be in [0, 100]";
         let holds = |x| (0.0..=100.0).contains(&x);
         check("sampling.guidance", self.guidance, holds, problem)?;
+        if matches!(self.cache, Cache::Prefix | Cache::Dual) && self.block == 0 {
+            let problem = "is about blocks: set sampling.block";
+            return Err(Error::config("sampling.cache", self.cache, problem));
+        }
         for (key, value, changed) in [
             ("top_k", self.top_k.to_string(), self.top_k != 0),
             ("top_p", self.top_p.to_string(), self.top_p != 1.0),

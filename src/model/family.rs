@@ -2,7 +2,7 @@
 
 use crate::config::SampleConfig;
 use crate::error::{Error, Result};
-use crate::model::{Among, Backbone, Network};
+use crate::model::{Among, Backbone, Network, Vision};
 use crate::ops::Never;
 
 /// Whose network a model has.
@@ -26,6 +26,8 @@ pub(crate) struct Foreign {
     pub(crate) mask_index: u32,
     /// Whether a row's logits are about the token behind it.
     pub(crate) shift: bool,
+    /// Positions of the blocks that do not see those behind them; `None`: every row sees all.
+    pub(crate) block: Option<usize>,
     /// Ids that stand for something; the network may have more rows.
     pub(crate) ids: usize,
 }
@@ -56,9 +58,22 @@ impl Family {
         }
     }
 
-    /// Whether a row's logits are about the token behind it.
-    pub(crate) fn shift(&self) -> bool {
-        matches!(self, Self::Other(foreign) if foreign.shift)
+    /// How many rows behind the one that predicts it a token stands: 0 or 1.
+    pub(crate) fn shift(&self) -> usize {
+        let shifted = match self {
+            Self::Own(backbone) => backbone.config.autoregressive(),
+            Self::Other(foreign) => foreign.shift,
+        };
+        usize::from(shifted)
+    }
+
+    /// What its rows see.
+    pub(crate) fn vision(&self) -> Vision {
+        match self {
+            Self::Own(backbone) if backbone.config.autoregressive() => Vision::Causal,
+            Self::Other(foreign) if foreign.block.is_some() => Vision::Blocks,
+            _ => Vision::All,
+        }
     }
 
     /// What may be drawn: any id that stands for something, but not the mask. Other programs' softmax counts it.
@@ -71,7 +86,6 @@ impl Family {
                     token: Some(foreign.mask_index).filter(|&mask| (mask as usize) < foreign.ids),
                     counted: true,
                 },
-                numbered: foreign.shift,
                 guidance: 0.0,
             },
         }

@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::graph::{BACKWARD, Graph, Session, Tensor, UPDATE};
 use crate::model::network::Network;
 use crate::model::pass::Pass;
-use crate::model::trunk::{Call, Options, Trunk};
-use crate::ops::{COEFFICIENTS, Draws, HeadLoss, Never, ROWS, RowList, RowLoss, Rule};
+use crate::model::trunk::{Call, Options};
+use crate::ops::{COEFFICIENTS, HeadLoss, ROWS, RowList, RowLoss, Rule};
 use crate::program::{Element, Slab, Step};
 
 /// Elements of a chunk's logits.
@@ -13,7 +13,7 @@ const CHUNK_LOGITS: usize = 1 << 24;
 
 /// Rows of a chunk of the output head: a multiple of 64, so that chunks keep the alignment of
 /// their tensors.
-fn chunk_rows(vocab: usize, rows: usize) -> usize {
+pub(super) fn chunk_rows(vocab: usize, rows: usize) -> usize {
     let most = (CHUNK_LOGITS / vocab).max(64) / 64 * 64;
     most.min(rows.next_multiple_of(64))
 }
@@ -211,97 +211,5 @@ impl LogitsGraph {
         let mask_index = network.trunk.mask_index().ok_or_else(missing)?;
         let (logits, xt) = (self.logits, self.call.xt);
         self.graph.subs("subs_log_probs", logits, xt, mask_index)
-    }
-}
-
-/// Which tokens may be drawn, and from which rows.
-#[derive(Clone, Copy, Debug)]
-pub struct Among {
-    /// Ids below this one.
-    pub below: usize,
-    /// But not this one.
-    pub never: Never,
-    /// Rows have numbers of their own, which key the random draws: [`DrawGraph::numbers`].
-    pub numbered: bool,
-    /// Logits are `l + guidance (l - m)`, m those of the batch's second half; 0: there is no such half.
-    pub guidance: f64,
-}
-
-impl Among {
-    /// All tokens but the mask.
-    pub fn all(trunk: &dyn Trunk) -> Self {
-        Self {
-            below: trunk.vocab_size(),
-            never: Never::absent(trunk.mask_index()),
-            numbered: false,
-            guidance: 0.0,
-        }
-    }
-}
-
-/// Draws of tokens at listed rows.
-pub struct DrawGraph {
-    /// Has the phase `FORWARD` alone.
-    pub graph: Graph,
-    /// The network's inputs, for [`Call::write`].
-    pub call: Call,
-    /// The rows to draw at.
-    pub list: RowList,
-    /// Numbers of the listed rows, which key the random draws: the rows themselves unless [`Among::numbered`].
-    pub numbers: Tensor,
-    /// Of guided draws: the same rows in the batch's second half.
-    pub plain: Option<RowList>,
-    /// What is drawn, in the order of the list.
-    pub draws: Draws,
-}
-
-impl DrawGraph {
-    /// Builds it; with `decode` for the next token of sequences of an autoregressive model, whose keys and values are
-    /// kept: rows are sequences.
-    ///
-    /// # Errors
-    /// [`crate::Error::Argument`] if the length is above the model's.
-    pub fn new(network: &Network, options: Options, among: Among) -> Result<Self> {
-        let (mut graph, call, hidden) = network.begin(options)?;
-        let trunk = &*network.trunk;
-        let rows = graph.shape(hidden)[0];
-        let list = graph.row_list(rows);
-        let numbers = match among.numbered {
-            true => graph.input_uint("numbers", &[rows]),
-            false => list.rows,
-        };
-        let head_of = |g: &mut Graph, name: &str, list| {
-            let rows = g.gather_rows(name, hidden, list)?;
-            trunk.head(g, &mut network.params(), rows)
-        };
-        let mut head = head_of(&mut graph, "revealed", list)?;
-        let mut plain = None;
-        if among.guidance != 0.0 {
-            // the head is linear, so what it is given may be mixed instead of its logits
-            let others = graph.row_list(rows);
-            let other = head_of(&mut graph, "plain", others)?.hidden;
-            let near = graph.scale("guided", head.hidden, 1.0 + among.guidance)?;
-            let far = graph.scale("unguided", other, -among.guidance)?;
-            head.hidden = graph.add("mixed", near, far)?;
-            plain = Some(others);
-        }
-        let (mut weight, mut bias) = (head.weight, head.bias);
-        if among.below < graph.shape(weight)[0] {
-            let width = graph.shape(weight)[1];
-            weight = graph.view(weight, 0, &[among.below, width])?;
-            bias = bias
-                .map(|bias| graph.view(bias, 0, &[among.below]))
-                .transpose()?;
-        }
-        let chunk = chunk_rows(among.below, rows);
-        let draws = graph.categorical(head.hidden, weight, bias, numbers, among.never, chunk)?;
-        Ok(Self {
-            graph,
-            call,
-            list,
-            numbers,
-            plain,
-            draws,
-        })
     }
 }

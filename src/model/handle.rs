@@ -8,7 +8,7 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::pass::check_tokens;
-use crate::model::{Backbone, Decoder, DrawGraph, Family, LogitsGraph, Options, Pass};
+use crate::model::{Backbone, Drawer, Family, LogitsGraph, Options, Pass};
 use crate::program::Step;
 
 /// Size of a model.
@@ -44,9 +44,7 @@ pub struct Model {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) noise: NoiseConfig,
     pub(crate) objective: ObjectiveConfig,
-    /// For so many sequences of such a length, guided so much.
-    pub(crate) draw: Option<((usize, usize, f64), DrawGraph, Session)>,
-    pub(crate) decoder: Option<Decoder>,
+    pub(crate) drawer: Option<Drawer>,
     pub(super) logits: Option<([usize; 2], LogitsGraph, Session)>,
 }
 
@@ -74,8 +72,7 @@ impl Model {
             tokenizer: None,
             noise: NoiseConfig::default(),
             objective: ObjectiveConfig::default(),
-            draw: None,
-            decoder: None,
+            drawer: None,
             logits: None,
         }
     }

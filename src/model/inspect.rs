@@ -34,6 +34,8 @@ pub struct Inspected {
     pub length: usize,
     /// Whether a row's logits are about the token behind it.
     pub shift: bool,
+    /// Positions of the blocks that do not see those behind them; `None`: every row sees all it was made to see.
+    pub block: Option<usize>,
     /// How it is sampled unless told otherwise.
     pub sampling: SampleConfig,
 }
@@ -44,7 +46,7 @@ pub struct Inspected {
 /// As [`Model::load_with`](crate::Model::load_with).
 pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
     let found = find(path, how)?;
-    let (model_type, trunk, mask_index, shift, sampling) = match found.kind {
+    let (model_type, trunk, mask_index, shift, block, sampling) = match found.kind {
         Kind::Own(described) => {
             let config = described.model;
             config.validate()?;
@@ -60,19 +62,21 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
             };
             let (mask, shift) = (config.mask_index, config.autoregressive());
             let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
-            (model_type.to_owned(), trunk, mask, shift, sampling)
+            (model_type.to_owned(), trunk, mask, shift, None, sampling)
         }
         Kind::Other {
             described,
             mask_index,
             shift,
+            block,
         } => {
-            let sampling = described.sampling();
+            let sampling = described.sampling(block);
             (
                 described.model_type,
                 described.trunk,
                 mask_index,
                 shift,
+                block,
                 sampling,
             )
         }
@@ -87,6 +91,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
         mask_index,
         length: trunk.length(),
         shift,
+        block,
         sampling,
         trunk,
     })

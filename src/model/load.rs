@@ -32,6 +32,9 @@ pub struct Load {
     pub mask: Option<u32>,
     /// Whether the logits of another program's model are about the token behind their row.
     pub shift: Option<bool>,
+    /// Positions of the blocks of another program's model whose rows do not see the blocks behind theirs (block
+    /// diffusion); 0: every row sees all.
+    pub block: Option<usize>,
 }
 
 impl Model {
@@ -48,7 +51,7 @@ impl Model {
     /// As [`Model::load`], in another precision, or with another mask or shift than its files tell.
     ///
     /// # Errors
-    /// As [`Model::load`]; [`crate::Error::Argument`] for a mask or shift of this crate's family, whose files tell.
+    /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift or block of this crate's family, whose files tell.
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
         let Found {
             kind,
@@ -70,17 +73,19 @@ impl Model {
                 described,
                 mask_index,
                 shift,
+                block,
             } => {
                 let ids = ids(&tokenizer, &*described.trunk);
                 let trunk = described.trunk.clone();
                 let (network, storage) =
                     Network::open(device, trunk, how.weights, &weights).await?;
                 let family = Family::Other(Foreign {
-                    sampling: described.sampling(),
+                    sampling: described.sampling(block),
                     model_type: described.model_type,
                     network,
                     mask_index,
                     shift,
+                    block,
                     ids,
                 });
                 Ok(Self {
@@ -106,6 +111,7 @@ pub(super) enum Kind {
         described: Described,
         mask_index: u32,
         shift: bool,
+        block: Option<usize>,
     },
 }
 
@@ -123,10 +129,12 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         let described = pretrained::describe(text).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
         let shift = how.shift.unwrap_or(described.shift);
+        let block = how.block.or(described.block).filter(|&block| block > 0);
         let kind = Kind::Other {
             described,
             mask_index,
             shift,
+            block,
         };
         return Ok(Found {
             kind,
@@ -134,9 +142,9 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
             weights,
         });
     }
-    if how.mask.is_some() || how.shift.is_some() {
-        let problem = "is for models of other programs; this one's files tell";
-        return Err(Error::argument("mask or shift", "given", problem));
+    if how.mask.is_some() || how.shift.is_some() || how.block.is_some() {
+        let problem = "are for models of other programs; this one's files tell";
+        return Err(Error::argument("mask, shift or block", "given", problem));
     }
     if let Some(text) = text {
         let (described, names) = Description::parse(&text).map_err(damaged)?;

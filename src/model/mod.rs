@@ -1,7 +1,8 @@
 //! Networks: parameters, trunks, the graphs built from them, and models on disk.
 
 mod backbone;
-mod decode;
+mod draw;
+mod drawer;
 mod family;
 mod files;
 #[cfg(not(target_arch = "wasm32"))]
@@ -23,14 +24,15 @@ mod trunk;
 pub mod trunks;
 
 pub use backbone::Backbone;
-pub(crate) use decode::Decoder;
+pub use draw::{Among, DrawGraph, Drawing};
+pub(crate) use drawer::{Ask, Drawer, Setup, Vision};
 pub(crate) use family::Family;
 pub(crate) use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpt2::Gpt2;
-pub use graphs::{Among, DrawGraph, EvalGraph, LogitsGraph, LossInputs, TrainGraph};
+pub use graphs::{EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
 #[cfg(not(target_arch = "wasm32"))]
@@ -44,4 +46,4 @@ pub(crate) use pass::check_tokens;
 #[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
-pub use trunk::{Call, DecodeInputs, Head, Options, Positions, Sights, Trunk};
+pub use trunk::{Call, Head, KeptInputs, Options, Positions, Sights, Trunk};

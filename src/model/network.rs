@@ -51,9 +51,18 @@ impl Network {
     /// [`Error::Argument`] for sizes that cannot be; what the trunk says.
     pub fn begin(&self, options: Options) -> Result<(Graph, Call, Tensor)> {
         let mut g = Graph::new(self.layout.clone());
-        let mut call = Call::new(&mut g, &*self.trunk, options)?;
-        let hidden = self.trunk.build(&mut g, &mut self.params(), &mut call)?;
+        let (call, hidden) = self.append(&mut g, options)?;
         Ok((g, call, hidden))
+    }
+
+    /// The network once more in a graph over its layout.
+    ///
+    /// # Errors
+    /// As [`Network::begin`].
+    pub fn append(&self, g: &mut Graph, options: Options) -> Result<(Call, Tensor)> {
+        let mut call = Call::new(g, &*self.trunk, options)?;
+        let hidden = self.trunk.build(g, &mut self.params(), &mut call)?;
+        Ok((call, hidden))
     }
 
     /// What the parameter of that name is for.

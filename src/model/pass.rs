@@ -27,6 +27,8 @@ pub struct Pass {
     pub positions: Vec<u32>,
     /// Who sees whom, if not as the network was made for: of one sequence's rows or of all.
     pub sights: Vec<Sight>,
+    /// The rows that are kept, of all sequences, as keys.
+    pub kept: Vec<Sight>,
 }
 
 impl Pass {

@@ -7,7 +7,7 @@ use crate::graph::{Graph, Session, Tensor};
 use crate::model::params::Params;
 use crate::model::pass::Pass;
 use crate::ops::visibility::{Sight, padded};
-use crate::ops::{Seen, SegmentInputs, rotary_row};
+use crate::ops::{Attend, Heads, Seen, SegmentInputs, rotary_row};
 
 /// A network from tokens to hidden states, and the head that makes logits of them.
 pub trait Trunk: Debug + Send + Sync {
@@ -100,23 +100,22 @@ pub struct Options {
     pub length: usize,
     /// Dropout and embedding gradient: for training.
     pub training: bool,
-    /// One new token a sequence (`length` 1), whose predecessors' keys and values are kept.
-    pub decode: bool,
+    /// Rows of each sequence whose keys and values stay on the device from run to run; a call's rows go to their places
+    /// among them, which its pass says, and attend to all of them. 0: none.
+    pub kept: usize,
     /// Where the tokens of a sequence stand.
     pub positions: Positions,
     /// Who sees whom in attention.
     pub sights: Sights,
 }
 
-/// What decoding token by token needs besides the tokens.
+/// What a call needs besides its tokens if keys and values are kept.
 #[derive(Clone, Copy, Debug)]
-pub struct DecodeInputs {
-    /// Where the new tokens stand, `[B]`.
-    pub positions: Tensor,
-    /// The rotary table's rows of those positions, `[B, pairs, 2]`.
-    pub rotary: Tensor,
-    /// What the new tokens see, `[B, 4]`: the words of [`Sight`].
-    pub sight: Tensor,
+pub struct KeptInputs {
+    /// Where its tokens stand, `[B * length]`.
+    pub places: Tensor,
+    /// The kept rows as keys, `[B * kept, 4]`: the words of [`Sight`].
+    pub keys: Tensor,
 }
 
 /// A network under construction: how it is built, and the inputs that it asks for.
@@ -128,8 +127,8 @@ pub struct Call {
     pub xt: Tensor,
     /// Noise levels, embedded, see [`Trunk::time_rows`]; `None` in networks that do not read them.
     pub time: Option<Tensor>,
-    /// Inputs of decoding; `None` in graphs without [`Options::decode`].
-    pub decode: Option<DecodeInputs>,
+    /// What [`Options::kept`] asks for.
+    pub kept: Option<KeptInputs>,
     /// Rows grouped by token, for the gradient of the embedding; `None` unless training.
     pub segments: Option<SegmentInputs>,
     /// Rotary tables whose rows are those of given positions, with their frequencies.
@@ -143,11 +142,17 @@ impl Call {
     ///
     /// # Errors
     /// [`Error::Argument`] for a batch or a length that cannot be.
-    pub fn new(g: &mut Graph, trunk: &dyn Trunk, options: Options) -> Result<Self> {
+    pub fn new(g: &mut Graph, trunk: &dyn Trunk, mut options: Options) -> Result<Self> {
         let (batch, length) = (options.batch, options.length);
+        if options.kept > 0 {
+            options.positions = Positions::Given;
+            options.sights = Sights::Given {
+                rows: batch.saturating_mul(length),
+            };
+        }
         let period = match options.positions {
             Positions::Period(n) => n,
-            _ => length,
+            _ => length.max(options.kept),
         };
         if batch == 0 || length == 0 || period == 0 || period > trunk.length() {
             return Err(Error::argument(
@@ -170,11 +175,15 @@ impl Call {
         let segments = options
             .training
             .then(|| g.segment_inputs(rows, trunk.vocab_size()));
+        let kept = (options.kept > 0).then(|| KeptInputs {
+            places: g.input_uint("places", &[rows]),
+            keys: g.input_uint("kept sights", &[batch * options.kept, 4]),
+        });
         Ok(Self {
             options,
             xt,
             time: None,
-            decode: None,
+            kept,
             segments,
             tables: Vec::new(),
             sights: Vec::new(),
@@ -199,8 +208,70 @@ impl Call {
         }
     }
 
+    /// `x` with the rows of a table of learned positions, those of its tokens' places.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for places that a table of this kind cannot be trained with; [`Error::Shape`].
+    pub fn positions(&self, g: &mut Graph, name: &str, x: Tensor, table: Tensor) -> Result<Tensor> {
+        let period = match (self.kept, self.options.positions) {
+            (Some(inputs), _) => {
+                let rows = g.embedding(name, inputs.places, table, None)?;
+                return g.add(name, x, rows);
+            }
+            (None, Positions::Plain) => self.options.length,
+            (None, Positions::Period(n)) => n,
+            (None, Positions::Given) => {
+                let problem = "learned positions go one after the other";
+                return Err(Error::Internal(problem.into()));
+            }
+        };
+        g.add_rows(name, x, table, period)
+    }
+
+    /// Attention of the call's rows, `reach` rows away at most if that is given: among themselves, or with
+    /// [`Options::kept`] over all that is kept, their own keys and values included. `attend` may be causal.
+    ///
+    /// # Errors
+    /// As [`Graph::attention`].
+    pub fn attention(
+        &mut self,
+        g: &mut Graph,
+        name: &str,
+        mut attend: Attend,
+        reach: Option<usize>,
+    ) -> Result<Tensor> {
+        match self.kept {
+            Some(inputs) => {
+                let kept = [attend.batch, self.options.kept];
+                let width = attend.kv_heads * attend.head_dim;
+                let [k, v] = [attend.k, attend.v];
+                if k.tensor == v.tensor && v.column == k.column + width {
+                    let state = keep(g, &format!("{name}.kv"), kept, 2 * width);
+                    g.store_rows(k, inputs.places, state)?;
+                    [attend.k, attend.v] = [0, width].map(|column| Heads {
+                        tensor: state,
+                        column,
+                    });
+                } else {
+                    for (part, heads) in [("k", &mut attend.k), ("v", &mut attend.v)] {
+                        let state = keep(g, &format!("{name}.{part}"), kept, width);
+                        g.store_rows(*heads, inputs.places, state)?;
+                        *heads = Heads::whole(state);
+                    }
+                }
+                attend.seen = Seen::By {
+                    queries: self.sights(g, self.rows(), reach),
+                    keys: inputs.keys,
+                };
+            }
+            None if matches!(attend.seen, Seen::Causal) => {}
+            None => attend.seen = self.seen(g, reach),
+        }
+        g.attention(name, &attend)
+    }
+
     /// Who sees whom, `reach` rows away at most if that is given.
-    pub fn seen(&mut self, g: &mut Graph, reach: Option<usize>) -> Seen {
+    fn seen(&mut self, g: &mut Graph, reach: Option<usize>) -> Seen {
         let length = self.options.length;
         let sights = match (self.options.sights, reach) {
             (Sights::Own, None) => return Seen::All,
@@ -209,19 +280,22 @@ impl Call {
                 let words = rows.iter().flat_map(|s| s.words()).collect();
                 g.constant_uint("sights", &[length, 4], words)
             }
-            (Sights::Given { rows }, _) => {
-                let known = self.sights.iter().find(|(_, r)| *r == reach);
-                known.map(|(t, _)| *t).unwrap_or_else(|| {
-                    let made = g.input_uint("sights", &[rows, 4]);
-                    self.sights.push((made, reach));
-                    made
-                })
-            }
+            (Sights::Given { rows }, _) => self.sights(g, rows, reach),
         };
         Seen::By {
             queries: sights,
             keys: sights,
         }
+    }
+
+    /// The input of given sights.
+    fn sights(&mut self, g: &mut Graph, rows: usize, reach: Option<usize>) -> Tensor {
+        let known = self.sights.iter().find(|(_, r)| *r == reach);
+        known.map(|(t, _)| *t).unwrap_or_else(|| {
+            let made = g.input_uint("sights", &[rows, 4]);
+            self.sights.push((made, reach));
+            made
+        })
     }
 
     /// Uploads what the network reads of a pass.
@@ -251,8 +325,19 @@ impl Call {
             session.write_uint(s.parts, &pass.segments.parts)?;
             session.write_uint(s.segments, &pass.segments.segments)?;
         }
-        if !self.tables.is_empty() {
+        if !self.tables.is_empty() || self.kept.is_some() {
             check("positions", pass.positions.len(), rows)?;
+        }
+        if let Some(inputs) = self.kept {
+            let kept = self.options.kept;
+            check("kept sights", pass.kept.len(), self.options.batch * kept)?;
+            if let Some(&place) = pass.positions.iter().find(|&&at| at as usize >= kept) {
+                let problem = format!("is beyond the {kept} rows that are kept");
+                return Err(Error::argument("position", place, problem));
+            }
+            session.write_uint(inputs.places, &pass.positions)?;
+            let words: Vec<u32> = pass.kept.iter().flat_map(|sight| sight.words()).collect();
+            session.write_uint(inputs.keys, &words)?;
         }
         for (table, frequencies) in &self.tables {
             let row = |&at: &u32| rotary_row(at as usize, frequencies);
@@ -264,7 +349,8 @@ impl Call {
                 check("sights", pass.sights.len(), rows)?;
             }
             let words = pass.sights.iter().enumerate().flat_map(|(row, &sight)| {
-                let at = row % self.options.length;
+                let given = pass.positions.get(row).map(|&at| at as usize);
+                let at = given.unwrap_or(row % self.options.length);
                 let sight = reach.map_or(sight, |reach| near(sight, at, reach));
                 sight.words()
             });
@@ -272,6 +358,12 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// What is kept under that name: the same in all calls of a graph.
+fn keep(g: &mut Graph, name: &str, [batch, rows]: [usize; 2], width: usize) -> Tensor {
+    g.find(name)
+        .unwrap_or_else(|| g.state(name, &[batch, rows, width]))
 }
 
 /// The sight of a row that stands at place `at` of its sequence, cut to a reach around it. Ranks must be places.

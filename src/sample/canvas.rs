@@ -200,6 +200,10 @@ impl Canvas {
         self.positions[position].token = Some(token);
     }
 
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.positions.truncate(length);
+    }
+
     pub(super) fn mask(&mut self, position: usize) {
         self.positions[position].token = None;
     }

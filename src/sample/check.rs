@@ -1,27 +1,22 @@
 //! What can be sampled: errors of canvases and settings that could not work.
 
-use crate::config::SamplerKind;
+use crate::config::{Cache, SamplerKind};
 use crate::error::{Error, Result};
 use crate::model::check_tokens;
 use crate::sample::Canvas;
 
 /// Errors of canvases that no model could fill.
 pub fn check_canvases(canvases: &[Canvas], vocab_size: usize, mask_index: u32) -> Result<()> {
-    let Some(length) = canvases.first().map(Canvas::len) else {
+    if canvases.is_empty() {
         return Err(Error::argument("canvases", 0, "there must be at least one"));
-    };
-    if length == 0 {
-        let problem = "there must be at least one position";
-        return Err(Error::argument("canvas length", 0, problem));
     }
     for canvas in canvases {
-        if canvas.len() != length {
-            let problem =
-                format!("the batch's first canvas has {length} positions; make them equal");
-            return Err(Error::argument("canvas length", canvas.len(), problem));
+        if canvas.is_empty() {
+            let problem = "there must be at least one position";
+            return Err(Error::argument("canvas length", 0, problem));
         }
         check_tokens(&canvas.tokens(mask_index), vocab_size)?;
-        if let Some(i) = (0..length).find(|&i| canvas.token(i) == Some(mask_index)) {
+        if let Some(i) = (0..canvas.len()).find(|&i| canvas.token(i) == Some(mask_index)) {
             let problem = "holds the mask token; open it instead";
             return Err(Error::argument("canvas position", i, problem));
         }
@@ -36,6 +31,16 @@ pub fn left_to_right(asked: SamplerKind) -> Result<SamplerKind> {
     }
     let problem = "an autoregressive model samples left-to-right; leave it out";
     Err(Error::config("sampling.sampler", asked.name, problem))
+}
+
+/// Errors of a cache that an autoregressive model does not have.
+pub fn check_cache(cache: Cache) -> Result<()> {
+    if matches!(cache, Cache::Exact | Cache::Off) {
+        return Ok(());
+    }
+    let problem =
+        "is for denoisers: an autoregressive model keeps what does not change; leave it out";
+    Err(Error::config("sampling.cache", cache, problem))
 }
 
 /// Errors of a canvas that an autoregressive model cannot fill.

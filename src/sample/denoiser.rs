@@ -2,13 +2,10 @@
 
 use std::future::Future;
 
-use crate::config::Parameterization;
+use crate::config::{Cache, Parameterization};
 use crate::error::{Error, Result};
-use crate::graph::FORWARD;
-use crate::graph::PARAMS;
-use crate::graph::Session;
-use crate::model::{Among, Decoder, DrawGraph, Model, Options, Pass, check_tokens};
-use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, ROWS, TOP_K, TOP_P};
+use crate::model::{Ask, Drawer, Model, Setup, check_tokens};
+use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
 use crate::rules::Draw;
@@ -24,6 +21,8 @@ pub struct DrawOptions {
     pub top_p: f64,
     /// How the logits are moved away from those of other canvases; see [`crate::config::SampleConfig::guidance`].
     pub guidance: Option<Guidance>,
+    /// How the canvases are read.
+    pub reading: Reading,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
     pub key: [u32; 2],
 }
@@ -35,6 +34,54 @@ pub struct Guidance {
     pub scale: f64,
     /// The canvases `[B, L]` that the logits m are of: as the others, without what was given.
     pub xt: Vec<u32>,
+}
+
+/// How canvases are read, beside what stands in them; by default each whole and anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Positions of each canvas; what `xt` has behind them is seen by nobody. None: all of `L`.
+    pub lengths: Vec<usize>,
+    /// Positions of a block; 0: all.
+    pub block: usize,
+    /// Where a block of each canvas begins: others lie before and behind it. None: at the beginning.
+    pub first: Vec<usize>,
+    /// What is kept from draw to draw.
+    pub cache: Cache,
+    /// Whether it is the first draw in a block, so that what an inexact cache has kept is out of date.
+    pub fresh: bool,
+}
+
+impl Reading {
+    /// With everything said, for a batch of canvases in rows of `length`.
+    fn of(&self, batch: usize, length: usize) -> Result<Self> {
+        let mut all = self.clone();
+        for (name, given, default) in [
+            ("reading.lengths", &mut all.lengths, length),
+            ("reading.first", &mut all.first, 0),
+        ] {
+            if given.is_empty() {
+                *given = vec![default; batch];
+            }
+            let wrong = |&n: &usize| n > length || n == 0 && default > 0;
+            if given.len() != batch || given.iter().any(wrong) {
+                let expected = format!("{batch} numbers up to {length}");
+                return Err(misfit(name, expected, given.len()));
+            }
+        }
+        if all.block == 0 {
+            all.block = length;
+        }
+        Ok(all)
+    }
+}
+
+/// What came of a draw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The draws, in the order of the rows.
+    pub draws: Vec<Draw>,
+    /// Runs of the network that it took: more than one where keys and values are kept and the text before has changed.
+    pub calls: usize,
 }
 
 /// A model as samplers see it.
@@ -77,7 +124,7 @@ pub trait Denoiser {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> impl Future<Output = Result<Vec<Draw>>>;
+    ) -> impl Future<Output = Result<Drawn>>;
 }
 
 impl<D: Denoiser> Denoiser for &mut D {
@@ -111,7 +158,7 @@ impl<D: Denoiser> Denoiser for &mut D {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
+    ) -> Result<Drawn> {
         (**self).draw(xt, t, rows, options).await
     }
 }
@@ -159,7 +206,7 @@ impl Denoiser for Model {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
+    ) -> Result<Drawn> {
         let batch = t.len();
         let size = xt.len();
         if batch == 0 || size == 0 || !size.is_multiple_of(batch) {
@@ -170,22 +217,34 @@ impl Denoiser for Model {
             return Err(misfit("rows", format!("rows below {size}"), rows.len()));
         }
         check_tokens(xt, self.vocab_size())?;
+        let length = size / batch;
+        let reading = options.reading.of(batch, length)?;
+        let mut positions = vec![Vec::new(); batch];
+        for &row in rows {
+            positions[row as usize / length].push(row as usize % length);
+        }
+        let mut numbers = rows.to_vec();
+        if self.autoregressive() {
+            let next = |of: &Vec<usize>| of.len() <= 1 && of.first() != Some(&0);
+            if !positions.iter().all(next) {
+                let expected = "one position behind the first of each canvas".to_owned();
+                return Err(misfit("rows", expected, rows.len()));
+            }
+            numbers = rows.iter().map(|&row| row / length as u32).collect();
+        }
         let inverse_temperature = if options.temperature > 0.0 {
             1.0 / options.temperature
         } else {
             0.0
         };
         let step = Step::default()
-            .with(ROWS, rows.len() as u32)
             .with(DRAW_KEY, options.key)
             .with(INVERSE_TEMPERATURE, inverse_temperature)
             .with(TOP_K, options.top_k)
             .with(TOP_P, options.top_p);
-        if self.autoregressive() {
-            return next_tokens(self, xt, size / batch, rows, step).await;
-        }
         let mut levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
         let mut seen = xt.to_vec();
+        let (mut lengths, mut first) = (reading.lengths.clone(), reading.first.clone());
         let mut guidance = 0.0;
         if let Some(guided) = options.guidance.as_ref().filter(|g| g.scale != 0.0) {
             if guided.xt.len() != size {
@@ -195,103 +254,53 @@ impl Denoiser for Model {
             check_tokens(&guided.xt, self.vocab_size())?;
             seen.extend(&guided.xt);
             levels.extend(levels.clone());
+            lengths.extend(lengths.clone());
+            first.extend(first.clone());
             guidance = guided.scale;
         }
-        let pass = Pass {
-            conditioning: levels,
-            ..Pass::of(&seen)
+        let setup = Setup {
+            sequences: lengths.len(),
+            length,
+            guidance,
+            vision: self.family.vision(),
+            cache: reading.cache,
+            block: reading.block,
+            ragged: lengths.iter().any(|&n| n != length),
+            shift: self.family.shift(),
         };
-        let key = (batch, size / batch, guidance);
-        let (_, graph, session) = match &mut self.draw {
-            Some(made) if made.0 == key => made,
+        let network = self.family.network();
+        let drawer = match &mut self.drawer {
+            Some(made) if *made.setup() == setup => made,
             slot => {
-                let options = Options {
-                    batch: seen.len() / key.1,
-                    length: key.1,
-                    ..Options::default()
-                };
-                let among = Among {
-                    guidance,
-                    ..self.family.among()
-                };
-                let mut g = DrawGraph::new(self.family.network(), options, among)?;
-                let d = g.draws;
-                let outputs = [d.tokens, d.probability, d.entropy, d.log_total];
-                let session =
-                    Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)
-                        .await?;
-                slot.insert((key, g, session))
+                // what the other one kept may be large
+                *slot = None;
+                let among = self.family.among();
+                let made = Drawer::new(&self.device, network, &self.storage, setup, among);
+                slot.insert(made.await?)
             }
         };
-        let trunk = &*self.family.network().trunk;
-        graph.call.write(session, trunk, &pass)?;
-        let mut listed = rows.to_vec();
-        if self.family.shift() {
-            // the first token of a canvas has no row before it
-            let first = |row: u32| row.is_multiple_of(key.1 as u32);
-            listed
-                .iter_mut()
-                .for_each(|row| *row -= u32::from(!first(*row)));
-            session.write_uint(graph.numbers, rows)?;
-        }
-        session.write_uint(graph.list.rows, &listed)?;
-        if let Some(plain) = graph.plain {
-            listed.iter_mut().for_each(|row| *row += size as u32);
-            session.write_uint(plain.rows, &listed)?;
-        }
-        let results = session.run(&mut self.storage, &step, &[FORWARD]).await?;
-        Ok(draws(results, rows.len(), seen.len()))
+        let ask = Ask {
+            xt: &seen,
+            lengths: &lengths,
+            first: &first,
+            levels: &levels,
+            positions: &positions,
+            numbers: &numbers,
+            fresh: reading.fresh,
+        };
+        let (results, calls) = drawer.draw(network, &mut self.storage, &ask, &step).await?;
+        let size = results.len() / 4;
+        let draw = |i: usize| Draw {
+            token: results[i] as u32,
+            probability: results[size + i],
+            entropy: results[2 * size + i],
+            log_total: results[3 * size + i],
+        };
+        Ok(Drawn {
+            draws: (0..rows.len()).map(draw).collect(),
+            calls,
+        })
     }
-}
-
-/// The first `count` of the draws in `results`, whose four parts are `size` long each.
-fn draws(results: &[f64], count: usize, size: usize) -> Vec<Draw> {
-    let draw = |i: usize| Draw {
-        token: results[i] as u32,
-        probability: results[size + i],
-        entropy: results[2 * size + i],
-        log_total: results[3 * size + i],
-    };
-    (0..count).map(draw).collect()
-}
-
-/// Draws the next token of autoregressive canvases: `rows` holds at most one position of each.
-async fn next_tokens(
-    model: &mut Model,
-    xt: &[u32],
-    length: usize,
-    rows: &[u32],
-    step: Step,
-) -> Result<Vec<Draw>> {
-    let batch = xt.len() / length;
-    let mut ends = vec![1; batch];
-    let mut listed = Vec::new();
-    for &row in rows {
-        let (canvas, position) = (row as usize / length, row as usize % length);
-        if position == 0 || listed.last() == Some(&(canvas as u32)) {
-            let expected = "one position behind the first of each canvas".to_owned();
-            return Err(misfit("rows", expected, rows.len()));
-        }
-        ends[canvas] = position;
-        listed.push(canvas as u32);
-    }
-    let prefixes: Vec<&[u32]> = ends
-        .iter()
-        .enumerate()
-        .map(|(b, end)| &xt[b * length..][..*end])
-        .collect();
-    let decoder = match &mut model.decoder {
-        Some(made) if made.batch() == batch => made,
-        slot => {
-            let backbone = model.family.own()?;
-            let made = Decoder::new(&model.device, backbone, &model.storage, batch);
-            slot.insert(made.await?)
-        }
-    };
-    let results = decoder
-        .draw(&mut model.storage, &prefixes, &listed, step)
-        .await?;
-    Ok(draws(results, listed.len(), batch))
 }
 
 fn misfit(tensor: &str, expected: String, got: usize) -> Error {

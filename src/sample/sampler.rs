@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::rng::{Rng, Stream, stream_key};
 use crate::rules::{Plan, Rule, Setting, View};
-use crate::sample::check::{check_canvases, check_prefix, left_to_right};
+use crate::sample::check::{check_cache, check_canvases, check_prefix, left_to_right};
 use crate::sample::window::Windows;
 use crate::sample::{
-    Canvas, Denoiser, Draw, DrawOptions, Guidance, Remasked, Revealed, StepReport,
+    Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
 };
 
 /// A canvas and what its rule remembers of it.
@@ -68,6 +68,8 @@ pub struct Sampler<D> {
     step: usize,
     /// Steps done, or skipped because a window was full.
     done: usize,
+    /// Whether nothing has been drawn in the window.
+    fresh: bool,
     network_calls: usize,
 }
 
@@ -80,7 +82,7 @@ impl Model {
         Sampler::new(self, vec![canvas], config)
     }
 
-    /// A sampler for several canvases of one length, filled together.
+    /// A sampler for several canvases, filled together. They may be of different lengths if the model takes the longest.
     ///
     /// # Errors
     /// As [`Sampler::new`].
@@ -94,12 +96,12 @@ impl Model {
 }
 
 impl<D: Denoiser> Sampler<D> {
-    /// A sampler for the open positions of canvases of one length. Those longer than the model are
-    /// filled window after window.
+    /// A sampler for the open positions of canvases. Those longer than the model must be of one length and are filled
+    /// window after window.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that cannot work; [`Error::Argument`] for canvases that are empty, of different
-    /// lengths, or hold the mask as a token, and for what an autoregressive model cannot fill;
+    /// [`Error::Config`] for settings that cannot work; [`Error::Argument`] for canvases that are empty, longer than
+    /// the model and of different lengths, or hold the mask as a token, and for what an autoregressive model cannot fill;
     /// [`Error::Token`] for a token outside the vocabulary.
     pub fn new(denoiser: D, canvases: Vec<Canvas>, config: &SampleConfig) -> Result<Self> {
         config.validate()?;
@@ -107,18 +109,18 @@ impl<D: Denoiser> Sampler<D> {
         check_canvases(&canvases, denoiser.vocab_size(), denoiser.mask_index())?;
         if denoiser.autoregressive() {
             config.sampler = left_to_right(config.sampler)?;
+            check_cache(config.cache)?;
             canvases.iter().try_for_each(check_prefix)?;
         }
-        let length = canvases[0].len();
         // behind a prompt, or from the beginning if there are gaps
-        let first = |canvas: &Canvas| {
+        let open = |canvas: &Canvas| {
+            let length = canvas.len();
             let open = canvas.masked().first().copied().unwrap_or(length);
             let gaps = (open..length).any(|position| canvas.is_frozen(position));
-            if gaps { 0 } else { open }
+            if gaps { 0..length } else { open..length }
         };
-        let first = canvases.iter().map(first).collect();
-        let (most, stride) = (denoiser.length(), config.stride);
-        let windows = Windows::new(length, most, stride, config.block, first)?;
+        let open = canvases.iter().map(open).collect();
+        let windows = Windows::new(denoiser.length(), config.stride, config.block, open)?;
         let rule = (config.sampler.make)(&Setting {
             schedule: &denoiser.schedule(),
             steps: config.steps,
@@ -126,9 +128,10 @@ impl<D: Denoiser> Sampler<D> {
             vocab_size: denoiser.vocab_size(),
             options: &config.options,
         });
+        let length = canvases.iter().map(Canvas::len).max().unwrap_or(0);
         let work = canvases.into_iter().map(|canvas| Work {
             t: 1.0,
-            probability: vec![1.0; canvas.len()],
+            probability: vec![1.0; length],
             canvas,
         });
         Ok(Self {
@@ -140,6 +143,7 @@ impl<D: Denoiser> Sampler<D> {
             window: 0,
             step: 0,
             done: 0,
+            fresh: true,
             network_calls: 0,
         })
     }
@@ -225,14 +229,31 @@ impl<D: Denoiser> Sampler<D> {
 
     /// Goes on to the next window, if there is one.
     fn next_window(&mut self) -> bool {
+        if self.config.block > 0 {
+            self.cut();
+        }
         if self.window + 1 == self.windows.count() {
             return false;
         }
         self.window += 1;
         self.step = 0;
+        self.fresh = true;
         self.done = self.done.max(self.window * self.rule.steps());
         self.work.iter_mut().for_each(|work| work.t = 1.0);
         true
+    }
+
+    /// Ends the canvases whose block has been filled with a token that ends texts.
+    fn cut(&mut self) {
+        for (index, Work { canvas, .. }) in self.work.iter_mut().enumerate() {
+            let reach = self.windows.reach(self.window, index);
+            let ends = |at: usize| !canvas.is_frozen(at) && canvas.token(at) == self.config.end;
+            let filled =
+                reach.end <= canvas.len() && reach.clone().all(|at| canvas.token(at).is_some());
+            if self.config.end.is_some() && filled && reach.clone().any(ends) {
+                canvas.truncate(reach.end);
+            }
+        }
     }
 
     /// What to do with each canvas in this window; `None` where nothing is left to do.
@@ -246,7 +267,7 @@ impl<D: Denoiser> Sampler<D> {
         let range = self.windows.range(self.window);
         let reach = self.windows.reach(self.window, index);
         let (mut masked, mut filled) = (Vec::new(), Vec::new());
-        for position in range.start..reach.end {
+        for position in range.start..reach.end.min(canvas.len()) {
             if canvas.token(position).is_none() {
                 masked.push(position - range.start);
             } else if position >= reach.start && !canvas.is_frozen(position) {
@@ -300,7 +321,10 @@ impl<D: Denoiser> Sampler<D> {
         let mut xt = Vec::with_capacity(length * self.work.len());
         let (scale, mut plain) = (self.config.guidance, Vec::new());
         for Work { canvas, .. } in &self.work {
-            let tokens = &canvas.tokens(mask_index)[range.clone()];
+            let mut tokens = canvas.tokens(mask_index);
+            // what a shorter canvas does not have is seen by nobody
+            tokens.resize(tokens.len().max(range.end), mask_index);
+            let tokens = &tokens[range.clone()];
             xt.extend_from_slice(tokens);
             if scale == 0.0 {
                 continue;
@@ -310,20 +334,30 @@ impl<D: Denoiser> Sampler<D> {
             plain.extend(without.map(|(&id, given)| if given { mask_index } else { id }));
         }
         let guidance = (scale > 0.0).then_some(Guidance { scale, xt: plain });
+        let [lengths, first] = self.windows.places(self.window);
+        let reading = Reading {
+            lengths,
+            block: self.config.block,
+            first,
+            cache: self.config.cache,
+            fresh: self.fresh,
+        };
         let options = DrawOptions {
             temperature: self.config.temperature,
             top_k: self.config.top_k,
             top_p: self.config.top_p,
             guidance,
+            reading,
             key: stream_key(self.config.seed, Stream::Token, self.done as u64),
         };
-        let draws = self.denoiser.draw(&xt, &times, &rows, &options).await?;
-        if draws.len() != rows.len() {
-            let problem = format!("{} draws for {} rows", draws.len(), rows.len());
+        let drawn = self.denoiser.draw(&xt, &times, &rows, &options).await?;
+        if drawn.draws.len() != rows.len() {
+            let problem = format!("{} draws for {} rows", drawn.draws.len(), rows.len());
             return Err(Error::Internal(problem));
         }
-        self.network_calls += 1;
-        Ok(draws)
+        self.network_calls += drawn.calls;
+        self.fresh = false;
+        Ok(drawn.draws)
     }
 
     /// Reveals and masks what a canvas's rule chooses.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
 use crate::model::{Model as Inner, Published};
 use crate::process::Schedule;
-use crate::sample::{Canvas, Denoiser, Draw, DrawOptions};
+use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn};
 
 /// Longest canvas, tokens; longer ones are no text that a page can show.
 const MAX_LENGTH: usize = 1 << 12;
@@ -130,7 +130,7 @@ impl Denoiser for Shared {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
+    ) -> Result<Drawn> {
         let mut loan = self.lend();
         loan.model()?.draw(xt, t, rows, options).await
     }

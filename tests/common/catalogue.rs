@@ -140,6 +140,12 @@ fn published() -> Vec<Graph> {
             &Rule::adamw(ADAMW),
         );
         graphs.push(train.unwrap().graph);
+        let kept = Options {
+            kept: 33,
+            ..options
+        };
+        let draw = DrawGraph::of_widths(&network, kept, &[5, 33], Among::all(&*network.trunk));
+        graphs.push(draw.unwrap().graph);
         for &(element, _) in &Element::WEIGHTS[1..] {
             let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();
             graphs.push(

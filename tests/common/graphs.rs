@@ -49,7 +49,7 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
     let options = Options {
         batch,
         length: if decode { 1 } else { length },
-        decode,
+        kept: if decode { config.length } else { 0 },
         ..Options::default()
     };
     match purpose {

@@ -147,8 +147,8 @@ fn help_names_every_flag() {
     help(
         "sample",
         &[],
-        "checkpoint model weights mask shift prompt length count watch sampler steps seed temperature \
-         top-k top-p threshold block guidance set device",
+        "checkpoint model weights mask shift block-size prompt length count watch sampler steps seed temperature \
+         top-k top-p threshold block guidance cache set device",
     );
     help("infill", &[], "checkpoint sampler steps seed set device");
     help("bench", &[], "device seconds");

@@ -3,13 +3,14 @@
 use crate::FIXTURES;
 use crate::common::Executor;
 use crate::common::fixtures::Fixture;
+use mdlm::config::Cache;
 use mdlm::model::Load;
 use mdlm::{Canvas, Model, SampleConfig, SamplerKind};
 use serde_json::Value;
 
 /// A model of the fixtures without its tokenizer, so that every row of its head may be drawn as there.
-async fn load(executor: Executor, fixture: &Fixture, run: &Value) -> Option<Model> {
-    let from = FIXTURES.folder_of(told(fixture, run, "model_dir").as_str().unwrap())?;
+async fn load(executor: Executor, name: &str, json: &Value, run: &Value) -> Option<Model> {
+    let from = FIXTURES.folder_of(told(json, run, "model_dir").as_str().unwrap())?;
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -19,8 +20,9 @@ async fn load(executor: Executor, fixture: &Fixture, run: &Value) -> Option<Mode
         }
     }
     let how = Load {
-        mask: told(fixture, run, "mask_id").as_u64().map(|id| id as u32),
+        mask: told(json, run, "mask_id").as_u64().map(|id| id as u32),
         shift: run["right_shift_logits"].as_bool(),
+        block: (name == "dllm_bd3lm_sampler").then(|| number(run, "block_size").unwrap()),
         ..Load::default()
     };
     let model = Model::load_with(executor.shared(), dir.path(), &how);
@@ -53,7 +55,30 @@ fn canvases(
     found
 }
 
-/// Samples from the first canvas of a row on and compares every one after it.
+/// A canvas as a fixture has it: what is no mask was given.
+fn begun(tokens: &[u32], mask: u32) -> Canvas {
+    let open = tokens
+        .iter()
+        .map(|&id| (Some(id).filter(|&id| id != mask), true));
+    Canvas::of(open)
+}
+
+/// Samples from the first canvases of several rows on in one batch, of whatever lengths, and compares the last ones.
+async fn together(model: &mut Model, what: &str, rows: &[Vec<Vec<u32>>], config: &SampleConfig) {
+    let mask = model.mask_index();
+    let canvases = rows.iter().map(|row| begun(&row[0], mask)).collect();
+    let sampler = model.sampler_batch(canvases, config).unwrap();
+    let filled = sampler
+        .finish_all(|_| std::ops::ControlFlow::Continue(()))
+        .await
+        .unwrap();
+    for (row, (filled, expected)) in filled.iter().zip(rows).enumerate() {
+        let last = expected.last().unwrap();
+        assert_eq!(&filled.tokens(mask), last, "{what}, row {row} in a batch");
+    }
+}
+
+/// Samples from the first canvas of a row on and compares every one after it; says which ones there were.
 async fn goes(
     model: &mut Model,
     fixture: &Fixture,
@@ -61,19 +86,18 @@ async fn goes(
     row: usize,
     kept: std::ops::Range<usize>,
     config: &SampleConfig,
-) {
+) -> Vec<Vec<u32>> {
     let expected = canvases(fixture, run, row, kept);
     let mask = model.mask_index();
-    let open = expected[0]
-        .iter()
-        .map(|&id| (Some(id).filter(|&id| id != mask), true));
-    let mut sampler = model.sampler(Canvas::of(open), config).unwrap();
+    let canvas = begun(&expected[0], mask);
+    let mut sampler = model.sampler(canvas, config).unwrap();
     let mut seen = vec![expected[0].clone()];
     while sampler.step().await.unwrap().is_some() {
         seen.push(sampler.canvas().tokens(mask));
     }
     seen.dedup();
     assert_eq!(seen, expected, "{run}, row {row}");
+    expected
 }
 
 fn number(run: &Value, key: &str) -> Option<usize> {
@@ -92,41 +116,47 @@ fn greedy(sampler: SamplerKind, steps: usize, block: usize, run: &Value) -> Samp
 }
 
 /// Runs of a fixture, by name.
-fn runs(fixture: &Fixture) -> Vec<(String, Value)> {
-    let runs = fixture.json["runs"].as_object().unwrap();
+fn runs(json: &Value) -> Vec<(String, Value)> {
+    let runs = json["runs"].as_object().unwrap();
     runs.iter()
         .map(|(name, run)| (name.clone(), run.clone()))
         .collect()
 }
 
 /// What a run says, or else the fixture for all of them.
-fn told<'a>(fixture: &'a Fixture, run: &'a Value, key: &str) -> &'a Value {
-    run.get(key).unwrap_or(&fixture.json[key])
+fn told<'a>(json: &'a Value, run: &'a Value, key: &str) -> &'a Value {
+    run.get(key).unwrap_or(&json[key])
 }
 
-/// LLaDA's and Fast-dLLM's `generate` without a cache. Where the network would rather write a mask (`mask_predicted`),
+/// LLaDA's and Fast-dLLM's `generate`, without and with a cache. Where the network would rather write a mask (`mask_predicted`),
 /// the published code leaves it there; here a token is written, so that run is not compared.
 pub async fn llada(name: &str, executor: Executor) {
     let Some(fixture) = FIXTURES.load(name) else {
         return;
     };
     let mut compared = 0;
-    for (what, run) in runs(&fixture) {
-        if what == "mask_predicted" || what.contains("_cache_") && !what.starts_with("no_cache") {
+    for (what, run) in runs(&fixture.json) {
+        if what == "mask_predicted" {
             continue;
         }
-        let Some(mut model) = load(executor, &fixture, &run).await else {
+        let Some(mut model) = load(executor, name, &fixture.json, &run).await else {
             return;
         };
         let size = |key| number(&run, key).unwrap();
         let (block, steps) = (size("block_length"), size("steps"));
         let steps = steps / (size("gen_length") / block);
-        let config = match run["threshold"].as_f64() {
+        let mut config = match run["threshold"].as_f64() {
             Some(threshold) => {
                 greedy(SamplerKind::THRESHOLD, 1, block, &run).with("threshold", threshold)
             }
             None => greedy(SamplerKind::CONFIDENCE, steps, block, &run),
         };
+        config.cache = match run["function"].as_str() {
+            Some("generate_with_prefix_cache") => Cache::Prefix,
+            Some("generate_with_dual_cache") => Cache::Dual,
+            _ => Cache::Exact,
+        };
+        let mut all = Vec::new();
         let rows = run["final"].as_array().unwrap();
         let mask = fixture.find(&format!("{what}.attention_mask"));
         let prompt = size_of(&fixture, &format!("{what}.prompt"))[1];
@@ -139,9 +169,10 @@ pub async fn llada(name: &str, executor: Executor) {
                     .count()
             };
             let pads = mask.map_or(0, pad);
-            goes(&mut model, &fixture, &what, row, pads..length, &config).await;
+            all.push(goes(&mut model, &fixture, &what, row, pads..length, &config).await);
             compared += 1;
         }
+        together(&mut model, &what, &all, &config).await;
     }
     assert!(compared >= 2, "{compared} runs");
 }
@@ -153,11 +184,11 @@ pub async fn dllm(name: &str, executor: Executor) {
         return;
     };
     let mut compared = 0;
-    for (what, run) in runs(&fixture) {
+    for (what, run) in runs(&fixture.json) {
         if run.get("begin_suppress_tokens").is_some() {
             continue;
         }
-        let Some(mut model) = load(executor, &fixture, &run).await else {
+        let Some(mut model) = load(executor, name, &fixture.json, &run).await else {
             return;
         };
         let prompts = run["prompts"].as_array().unwrap();
@@ -175,11 +206,13 @@ pub async fn dllm(name: &str, executor: Executor) {
             (_, Some(factor)) => greedy(SamplerKind::FACTOR, 1, block, &run).with("factor", factor),
             _ => greedy(SamplerKind::SCHEDULED, steps, block, &run),
         };
+        let mut all = Vec::new();
         for (row, prompt) in prompts.iter().enumerate() {
             let length = prompt.as_array().unwrap().len() + new;
-            goes(&mut model, &fixture, &what, row, 0..length, &config).await;
+            all.push(goes(&mut model, &fixture, &what, row, 0..length, &config).await);
             compared += 1;
         }
+        together(&mut model, &what, &all, &config).await;
     }
     assert!(compared >= 2, "{compared} runs");
 }
@@ -189,16 +222,17 @@ pub async fn dream(name: &str, executor: Executor) {
     let Some(fixture) = FIXTURES.load(name) else {
         return;
     };
-    for (what, run) in runs(&fixture) {
+    for (what, run) in runs(&fixture.json) {
         let sampler = match run["alg"].as_str().unwrap() {
             "maskgit_plus" => SamplerKind::DREAM,
             "entropy" if run.get("top_p").is_none() => SamplerKind::DREAM_ENTROPY,
             _ => continue,
         };
-        let Some(mut model) = load(executor, &fixture, &run).await else {
+        let Some(mut model) = load(executor, name, &fixture.json, &run).await else {
             return;
         };
         let config = greedy(sampler, number(&run, "steps").unwrap(), 0, &run);
+        let mut all = Vec::new();
         for (row, last) in run["final"].as_array().unwrap().iter().enumerate() {
             let length = last.as_array().unwrap().len();
             let pads = if what.contains("left_padded") && row == 0 {
@@ -206,7 +240,81 @@ pub async fn dream(name: &str, executor: Executor) {
             } else {
                 0
             };
-            goes(&mut model, &fixture, &what, row, pads..length, &config).await;
+            all.push(goes(&mut model, &fixture, &what, row, pads..length, &config).await);
         }
+        together(&mut model, &what, &all, &config).await;
     }
+}
+
+/// dllm's sampler of block diffusion, whose keys and values are kept. Rows are padded on the left to whole blocks, and
+/// blocks appended as they are begun.
+pub async fn blocks(name: &str, executor: Executor) {
+    let Some(json) = FIXTURES.describe(name) else {
+        return;
+    };
+    let mut compared = 0;
+    for (what, run) in runs(&json) {
+        let Some(mut model) = load(executor, name, &json, &run).await else {
+            return;
+        };
+        let [new, block] = ["max_new_tokens", "block_size"].map(|key| number(&run, key).unwrap());
+        let steps = number(&run, "steps_per_block");
+        let steps = steps.unwrap_or(number(&run, "steps").unwrap().div_ceil(new.div_ceil(block)));
+        let tokens = |list: &Value| -> Vec<u32> {
+            let ids = list.as_array().unwrap().iter();
+            ids.map(|id| id.as_u64().unwrap() as u32).collect()
+        };
+        let prompts: Vec<Vec<u32>> = run["prompts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(tokens)
+            .collect();
+        let mut config = greedy(SamplerKind::SCHEDULED, steps, block, &run);
+        // a row of several goes on until all have ended
+        config.end = number(&run, "eos_id")
+            .filter(|_| prompts.len() == 1)
+            .map(|id| id as u32);
+        let mask = model.mask_index();
+        let mut all = Vec::new();
+        for (row, prompt) in prompts.iter().enumerate() {
+            let listed = run["canvases"].as_array().unwrap().iter();
+            let pads = run["canvases"][0][row].as_array().unwrap().len() - prompt.len();
+            let mut expected: Vec<Vec<u32>> = listed
+                .map(|all| tokens(&all[row])[pads..].to_vec())
+                .collect();
+            assert_eq!(expected.remove(0), *prompt);
+            expected.dedup();
+            let canvas = Canvas::prompt(prompt, prompt.len() + new).unwrap();
+            let mut finals = Vec::new();
+            for cache in [Cache::Exact, Cache::Off] {
+                let config = SampleConfig {
+                    cache,
+                    ..config.clone()
+                };
+                let mut sampler = model.sampler(canvas.clone(), &config).unwrap();
+                let mut steps = expected.iter();
+                while let Some(report) = sampler.step().await.unwrap() {
+                    let expected = steps.next().unwrap();
+                    let seen = sampler.canvas().tokens(mask);
+                    assert_eq!(
+                        seen[..expected.len()],
+                        expected[..],
+                        "{what}, row {row}, {cache}"
+                    );
+                    // every step computes its block, and the first of a block what has been filled before it besides
+                    assert!(report.network_calls == report.step || cache == Cache::Exact);
+                }
+                assert!(steps.next().is_none(), "{what}, row {row}, {cache}");
+                finals.push(sampler.canvas().clone());
+                compared += 1;
+            }
+            let last = expected.last().unwrap();
+            assert_eq!(finals[0], finals[1], "{what}, row {row}");
+            assert_eq!(&finals[0].tokens(mask), last, "{what}, row {row}");
+            all.push(vec![canvas.tokens(mask), last.clone()]);
+        }
+        together(&mut model, &what, &all, &config).await;
+    }
+    assert!(compared >= 12, "{compared} runs");
 }

@@ -6,7 +6,7 @@ use mdlm::config::{Parameterization, SampleConfig, SamplerKind};
 use mdlm::error::{Error, Result};
 use mdlm::model::Model;
 use mdlm::process::Schedule;
-use mdlm::sample::{Canvas, Denoiser, Draw, DrawOptions, Sampler, StepReport};
+use mdlm::sample::{Canvas, Denoiser, DrawOptions, Drawn, Sampler, StepReport};
 use pollster::block_on;
 
 use super::fill;
@@ -336,7 +336,7 @@ impl Denoiser for Flaky<'_> {
         t: &[f64],
         rows: &[u32],
         options: &DrawOptions,
-    ) -> Result<Vec<Draw>> {
+    ) -> Result<Drawn> {
         self.calls += 1;
         if self.calls % 2 == 1 {
             let (reason, during) = ("a test".to_owned(), "draw");

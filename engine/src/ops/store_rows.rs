@@ -1,4 +1,4 @@
-//! Rows that are kept from run to run: a new row of each sequence goes to its place among those of earlier runs.
+//! Rows that are kept from run to run: new rows of each sequence go to their places among those of earlier runs.
 
 use crate::cpu::{Float, Io};
 use crate::error::Result;
@@ -7,10 +7,11 @@ use crate::ops::heads::Heads;
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
-/// Reads x `[batch, stride]` and positions `[batch]`; updates rows `[batch, length, width]`.
+/// Reads x `[batch * rows, stride]` and positions `[batch * rows]`; updates `[batch, length, width]`.
 #[derive(Clone, Debug)]
 struct StoreRows {
     batch: usize,
+    rows: usize,
     length: usize,
     width: usize,
     stride: usize,
@@ -19,8 +20,10 @@ struct StoreRows {
 
 params! {
     struct StoreParams {
-        /// batch * width
+        /// batch * rows * width
         total: u32,
+        /// New ones of a sequence.
+        rows: u32,
         length: u32,
         width: u32,
         stride: u32,
@@ -29,8 +32,9 @@ params! {
 }
 
 impl Graph {
-    /// Stores the columns of `x [batch, ..]` from its column on in row `positions[b]` of sequence b of
-    /// `state [batch, length, width]`.
+    /// Stores the columns of `x [batch * rows, ..]` from its column on in the rows `positions [batch * rows]` of
+    /// `state [batch, length, width]`, each among those of its sequence. Rows of a sequence that have one place must
+    /// be equal.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -39,14 +43,14 @@ impl Graph {
         let &[batch, length, width] = self.shape(state) else {
             return Err(self.misfit(OP, state, "[batch, length, width]"));
         };
-        self.expect(OP, positions, &[batch])?;
         let rows = x.rows(self, OP, width, batch.max(1))?;
-        self.require(OP, x.tensor, rows == 1, &format!("{batch} rows"))?;
+        self.expect(OP, positions, &[batch * rows])?;
         let op = StoreRows {
             batch,
+            rows,
             length,
             width,
-            stride: self.len(x.tensor) / batch,
+            stride: self.len(x.tensor) / (batch * rows),
             column: x.column,
         };
         self.push(
@@ -54,7 +58,7 @@ impl Graph {
             &[x.tensor, positions],
             &[state],
             &[],
-            Extent::Fixed(batch),
+            Extent::Fixed(batch * rows),
         )
     }
 }
@@ -62,9 +66,9 @@ impl Graph {
 impl StoreRows {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (x, positions, state) = (io.read(0), io.read_uint(1), io.write(0));
-        for (b, &position) in positions.iter().enumerate() {
-            let to = (b * self.length + position as usize) * self.width;
-            let from = b * self.stride + self.column;
+        for (row, &position) in positions.iter().enumerate() {
+            let to = (row / self.rows * self.length + position as usize) * self.width;
+            let from = row * self.stride + self.column;
             state[to..to + self.width].copy_from_slice(&x[from..from + self.width]);
         }
     }
@@ -86,9 +90,10 @@ impl Op for StoreRows {
     }
 
     fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
-        let total = self.batch * self.width;
+        let total = self.batch * self.rows * self.width;
         let params = StoreParams {
             total: total as u32,
+            rows: self.rows as u32,
             length: self.length as u32,
             width: self.width as u32,
             stride: self.stride as u32,

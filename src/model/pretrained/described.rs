@@ -16,15 +16,18 @@ pub struct Described {
     pub mask_token: Option<u32>,
     /// Whether a row's logits are about the token behind it, as in the autoregressive model that it was made of.
     pub shift: bool,
+    /// Positions of the blocks that do not see those behind them, if it says so (block diffusion).
+    pub block: Option<usize>,
 }
 
 impl Described {
     /// How the model is sampled unless told otherwise: as those who published it recommend, in blocks of 32 where they
-    /// fill blocks.
-    pub fn sampling(&self) -> SampleConfig {
+    /// fill blocks, or in those that it was trained with.
+    pub fn sampling(&self, block: Option<usize>) -> SampleConfig {
+        let block = block.unwrap_or(32);
         let blocks = SampleConfig {
-            steps: 32,
-            block: 32,
+            steps: block,
+            block,
             temperature: 0.0,
             ..SampleConfig::default()
         };

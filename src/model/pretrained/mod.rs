@@ -92,7 +92,22 @@ pub fn describe(text: &str) -> Result<Described, String> {
         trunk,
         mask_token,
         shift: kind == "dream",
+        block: blocks(json)?,
     })
+}
+
+/// The blocks that a `config.json` says that its rows see, each with those before it.
+fn blocks(json: &[u8]) -> Result<Option<usize>, String> {
+    #[derive(Deserialize)]
+    struct Blocks {
+        bd_size: Option<usize>,
+        block_size: Option<usize>,
+    }
+    let found = keyed::parse::<Blocks>(json)?;
+    match found.bd_size.or(found.block_size) {
+        Some(block) if block > 1 << 24 => Err(format!("blocks of {block} tokens cannot be")),
+        block => Ok(block),
+    }
 }
 
 /// Why a network is not there.

@@ -1,11 +1,11 @@
 //! Encoders: BERT (post-norm, learned positions) and ModernBERT (pre-norm, rotary, GeGLU, local and global blocks), with
 //! the head of masked language models, whose decoder is the table of the embedding.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Tensor};
 use crate::model::params::{Group, Init, Linear, Params};
-use crate::model::trunk::{Call, Head, Positions, Trunk};
-use crate::ops::{Activation, Attend, Dropout, Heads, Norm, rotary_frequencies};
+use crate::model::trunk::{Call, Head, Trunk};
+use crate::ops::{Activation, Attend, Dropout, Heads, Norm, Seen, rotary_frequencies};
 
 /// What the two encoders do not share.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,14 +72,15 @@ impl Bert {
         p.linear(g, name, shape, bias, Init::linear(shape[1]))
     }
 
-    fn attend(
+    fn attention(
         &self,
-        [q, k, v]: [Heads; 3],
-        call: &mut Call,
         g: &mut Graph,
+        call: &mut Call,
+        name: &str,
+        [q, k, v]: [Heads; 3],
         reach: Option<usize>,
-    ) -> Attend {
-        Attend {
+    ) -> Result<Tensor> {
+        let attend = Attend {
             q,
             k,
             v,
@@ -87,8 +88,9 @@ impl Bert {
             heads: self.n_heads,
             kv_heads: self.n_heads,
             head_dim: self.hidden_size / self.n_heads,
-            seen: call.seen(g, reach),
-        }
+            seen: Seen::All,
+        };
+        call.attention(g, name, attend, reach)
     }
 
     fn classic(
@@ -99,18 +101,10 @@ impl Bert {
         types: usize,
     ) -> Result<Tensor> {
         let (d, none) = (self.hidden_size, Dropout::default());
-        let period = match call.options.positions {
-            Positions::Plain => call.options.length,
-            Positions::Period(n) => n,
-            Positions::Given => {
-                let problem = "learned positions go one after the other";
-                return Err(Error::Internal(problem.into()));
-            }
-        };
         let x = self.embedded(g, p, call)?;
         let table = |part: &str| format!("bert.embeddings.{part}_embeddings.weight");
         let positions = p.tensor(g, &table("position"), &[self.length, d], Init::linear(d))?;
-        let x = g.add_rows("positions", x, positions, period)?;
+        let x = call.positions(g, "positions", x, positions)?;
         let kinds = p.tensor(g, &table("token_type"), &[types, d], Init::linear(d))?;
         for part in ["position", "token_type"] {
             p.group(&table(part), Group::Embedding);
@@ -126,8 +120,8 @@ impl Bert {
                 let w = self.linear(g, p, &key(&format!("attention.self.{part}")), [d, d])?;
                 heads.push(Heads::whole(g.linear(&name(part), x, w.weight, w.bias)?));
             }
-            let attend = self.attend([heads[0], heads[1], heads[2]], call, g, None);
-            let a = g.attention(&name("attn"), &attend)?;
+            let heads = [heads[0], heads[1], heads[2]];
+            let a = self.attention(g, call, &name("attn"), heads, None)?;
             let w = self.linear(g, p, &key("attention.output.dense"), [d, d])?;
             let names = [&name("attn_out")[..], &name("mid")];
             [_, x] = g.linear_residual(names, a, w.weight, w.bias, x, None, none)?;
@@ -182,8 +176,8 @@ impl Bert {
                 column: i * d,
             };
             let reach = (!global).then_some(reach);
-            let attend = self.attend([part(0), part(1), part(2)], call, g, reach);
-            let a = g.attention(&name("attn"), &attend)?;
+            let heads = [part(0), part(1), part(2)];
+            let a = self.attention(g, call, &name("attn"), heads, reach)?;
             let w = self.linear(g, p, &key("attn.Wo"), [d, d])?;
             let names = [&name("attn_out")[..], &name("mid")];
             [_, x] = g.linear_residual(names, a, w.weight, None, x, None, none)?;

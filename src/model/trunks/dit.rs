@@ -5,14 +5,13 @@
 //! rows only: the others are in no softmax, loss, draw or logits, and their gradient is 0.
 
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Key, Tensor};
 use crate::model::files::BUFFERS;
 use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::time_embedding::{TIME_FEATURES, time_rows};
-use crate::model::trunk::{Call, DecodeInputs, Head, Trunk};
-use crate::ops::visibility::Sight;
-use crate::ops::{Attend, Dropout, Heads, Modulation, Norm, Seen, inv_freq};
+use crate::model::trunk::{Call, Head, Trunk};
+use crate::ops::{Attend, Dropout, Modulation, Norm, Seen, inv_freq};
 use crate::program::Element;
 
 /// The network of a configuration.
@@ -80,28 +79,6 @@ impl Dit {
         g.linear("adaLN", c, weight, Some(bias))
     }
 
-    /// Keys and values of a new token go to those that are kept, and it attends to all of them.
-    fn cached(
-        &self,
-        g: &mut Graph,
-        name: &str,
-        inputs: DecodeInputs,
-        attend: Attend,
-    ) -> Result<Attend> {
-        let (c, d) = (&self.0, self.0.hidden_size);
-        let cache = g.state(name, &[attend.batch, c.length, 2 * d]);
-        g.store_rows(attend.k, inputs.positions, cache)?;
-        let part = |column| Heads {
-            tensor: cache,
-            column,
-        };
-        Ok(Attend {
-            k: part(0),
-            v: part(d),
-            ..attend
-        })
-    }
-
     /// The rows of the head that stand for tokens.
     fn vocabulary(&self, g: &mut Graph, head: Linear) -> Result<Linear> {
         let c = &self.0;
@@ -113,21 +90,6 @@ impl Dit {
             weight: g.view(head.weight, 0, &[c.vocab_size, c.hidden_size])?,
             bias: bias.transpose()?,
         })
-    }
-
-    fn seen(&self, g: &mut Graph, call: &mut Call) -> Seen {
-        match call.decode {
-            Some(inputs) => {
-                let rank = |j| Sight::new(j, 0..0).words();
-                let keys = (0..self.0.length).flat_map(rank).collect();
-                Seen::By {
-                    queries: inputs.sight,
-                    keys: g.constant_uint("ranks", &[self.0.length, 4], keys),
-                }
-            }
-            None if !self.conditioned() => Seen::Causal,
-            None => call.seen(g, None),
-        }
     }
 }
 
@@ -182,22 +144,11 @@ impl Trunk for Dit {
         };
         let place: Vec<_> = (0..6 * c.n_blocks + 2).map(place).collect();
         let at = |column: usize| modulation.map(|m| (m, place[column]));
-        if options.decode {
-            if self.conditioned() || length != 1 {
-                let problem = "decoding goes token by token in autoregressive models";
-                return Err(Error::Internal(problem.into()));
-            }
-            call.decode = Some(DecodeInputs {
-                positions: g.input_uint("positions", &[batch]),
-                rotary: g.input("rotary", &[batch, c.head_dim() / 2, 2]),
-                sight: g.input_uint("sight", &[batch, 4]),
-            });
-        }
-        let rotary = match call.decode {
-            Some(inputs) => inputs.rotary,
-            None => call.rotary_table(g, &frequencies(c.head_dim())),
+        let rotary = call.rotary_table(g, &frequencies(c.head_dim()));
+        let seen = match self.conditioned() {
+            true => Seen::All,
+            false => Seen::Causal,
         };
-        let seen = self.seen(g, call);
         let rate = if options.training { c.dropout } else { 0.0 };
         let dropout = |site: usize| Dropout {
             p: rate,
@@ -213,11 +164,8 @@ impl Trunk for Dit {
             p.group(&key("attn_qkv.weight"), Group::Hidden { parts: 3 });
             let qkv = g.linear(&name("qkv"), h, qkv, None)?;
             let qkv = g.rotary(&name("qkv_rot"), qkv, rotary, 2 * heads, c.head_dim())?;
-            let mut attend = Attend::fused(qkv, batch, heads, c.head_dim(), seen);
-            if let Some(inputs) = call.decode {
-                attend = self.cached(g, &name("cache"), inputs, attend)?;
-            }
-            let a = g.attention(&name("attn"), &attend)?;
+            let attend = Attend::fused(qkv, batch, heads, c.head_dim(), seen);
+            let a = call.attention(g, &name("attn"), attend, None)?;
             let out = p.matrix(g, &key("attn_out.weight"), [d, d], Init::linear(d))?;
             let names = [&name("attn_out")[..], &name("x_mid")[..]];
             [_, x] = g.linear_residual(names, a, out, None, x, at(first + 2), dropout(2 * i))?;

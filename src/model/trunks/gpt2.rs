@@ -80,7 +80,7 @@ impl Trunk for Gpt2Trunk {
         let shape = [self.n_positions, d];
         let positions = p.tensor(g, &self.key("wpe.weight"), &shape, Init::linear(d))?;
         p.group(&self.key("wpe.weight"), Group::Embedding);
-        let mut x = g.add_rows("wpe", x, positions, call.options.length)?;
+        let mut x = call.positions(g, "wpe", x, positions)?;
         for i in 0..self.n_layer {
             let name = |part: &str| format!("h.{i}.{part}");
             let norm = self.norm(g, p, &name("ln_1"))?;
@@ -90,7 +90,7 @@ impl Trunk for Gpt2Trunk {
             p.group(&qkv, Group::Hidden { parts: 3 });
             let qkv = g.linear(&name("c_attn"), h, w.weight, w.bias)?;
             let attend = Attend::fused(qkv, batch, heads, d / heads, Seen::Causal);
-            let a = g.attention(&name("attn"), &attend)?;
+            let a = call.attention(g, &name("attn"), attend, None)?;
             let w = self.linear(g, p, &name("attn.c_proj"), [d, d])?;
             let names = [&name("attn.c_proj")[..], &name("mid")];
             [_, x] = g.linear_residual(names, a, w.weight, w.bias, x, None, none)?;

@@ -206,10 +206,6 @@ impl Trunk for Llama {
             let k = self.rotated(g, p, i, "k", h, rotary)?;
             let w = self.projection(g, p, i, "v", [kv, d], self.qkv_bias)?;
             let v = g.linear(&name("v"), h, w.weight, w.bias)?;
-            let seen = match self.causal {
-                true => Seen::Causal,
-                false => call.seen(g, self.windows.get(i).copied().flatten()),
-            };
             let attend = Attend {
                 q: Heads::whole(q),
                 k: Heads::whole(k),
@@ -218,9 +214,10 @@ impl Trunk for Llama {
                 heads: self.n_heads,
                 kv_heads: self.n_kv_heads,
                 head_dim: self.head_dim,
-                seen,
+                seen: if self.causal { Seen::Causal } else { Seen::All },
             };
-            let a = g.attention(&name("attn"), &attend)?;
+            let reach = self.windows.get(i).copied().flatten();
+            let a = call.attention(g, &name("attn"), attend, reach)?;
             let w = self.projection(g, p, i, "o", [d, width], false)?;
             let names = [&name("attn_out")[..], &name("mid")];
             [_, x] = g.linear_residual(names, a, w.weight, w.bias, x, None, Dropout::default())?;
