@@ -5,6 +5,8 @@
 mod common;
 #[path = "golden_llm_parts/forward.rs"]
 mod forward;
+#[path = "golden_llm_parts/layouts.rs"]
+mod layouts;
 #[path = "golden_llm_parts/loss.rs"]
 mod loss;
 #[path = "golden_llm_parts/recipe.rs"]

@@ -12,7 +12,7 @@ use common::runs::{
 use common::training::subs_batch;
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::data::Corpus;
-use mdlm::model::{Backbone, Model};
+use mdlm::model::{Backbone, Model, Options};
 use mdlm::progress::{Event, Flow, Silent};
 use mdlm::train::{StepOutcome, TrainSession, Trainer, read_log};
 use mdlm_engine::graph::PARAMS;
@@ -387,8 +387,7 @@ impl Padded {
             &storage,
             optim,
             RowLoss::Subs,
-            size,
-            LENGTH,
+            Options::of(size, LENGTH),
             None,
         );
         let mut session = block_on(session).unwrap();

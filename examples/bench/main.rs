@@ -112,6 +112,7 @@ impl Shape {
             dropout: 0.0,
             time_conditioning: false,
             vocab_multiple: 1,
+            adaln: true,
         }
     }
 

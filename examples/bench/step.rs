@@ -64,8 +64,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             &storage,
             &optim,
             RowLoss::Subs,
-            shape.batch,
-            shape.length,
+            Options::of(shape.batch, shape.length),
             None,
         ))?;
         let objective =

@@ -59,6 +59,9 @@ pub struct ModelArgs {
     /// files do not say it; 0: every token sees all.
     #[arg(long)]
     pub block_size: Option<usize>,
+    /// What a model is, where its config.json says something else, such as a2d-qwen2.
+    #[arg(long)]
+    pub model_type: Option<String>,
 }
 
 impl ModelArgs {
@@ -78,6 +81,7 @@ impl ModelArgs {
             mask: self.mask,
             shift: self.shift,
             block: self.block_size,
+            model_type: self.model_type.clone(),
         }
     }
 

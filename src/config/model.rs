@@ -51,6 +51,8 @@ pub struct ModelConfig {
     /// The embedding's table and the head have a multiple of so many rows, as some published models do (64 or 128).
     /// The rows beyond the vocabulary are neither looked up nor projected nor trained. 1: no such rows.
     pub vocab_multiple: usize,
+    /// Whether a denoiser's norms and branches are modulated by the noise level (adaLN), even where it sees none.
+    pub adaln: bool,
 }
 
 impl Default for ModelConfig {
@@ -67,6 +69,7 @@ impl Default for ModelConfig {
             dropout: 0.1,
             time_conditioning: false,
             vocab_multiple: 1,
+            adaln: true,
         }
     }
 }
@@ -80,7 +83,7 @@ impl ModelConfig {
 
     /// Whether its blocks are modulated by the noise level (adaLN), even if that is always 0.
     pub fn conditioned(&self) -> bool {
-        !self.autoregressive()
+        self.adaln && !self.autoregressive()
     }
 
     /// Names of [`ModelConfig::preset`].
@@ -168,6 +171,10 @@ impl ModelConfig {
                 true,
                 "an autoregressive model has no diffusion time to see",
             ));
+        }
+        if !self.adaln && self.time_conditioning {
+            let problem = "sigma is seen through adaLN: set model.adaln = true";
+            return Err(Error::config("model.time_conditioning", true, problem));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::config(

@@ -22,6 +22,9 @@ pub struct ObjectiveConfig {
     /// Take log P(mask) itself as the time, which the network sees in place of sigma; `loglinear`
     /// and `linear` only.
     pub change_of_variables: bool,
+    /// Tokens of the blocks that are denoised one after the other, each seeing itself and those before it (block
+    /// diffusion); 0: the whole sequence is denoised at once.
+    pub block_size: usize,
 }
 
 /// What the network's output means.
@@ -58,10 +61,19 @@ impl ObjectiveConfig {
             subs_masking,
             importance_sampling,
             change_of_variables,
+            block_size,
         } = self.clone();
         if model.kind == ModelKind::Ar && *self != Self::default() {
             let why = "an autoregressive model has no diffusion objective; leave [objective] out";
             return refuse("parameterization", &"(changed)", why);
+        }
+        if block_size > model.length {
+            let why = format!("must be at most the model's length, {}", model.length);
+            return refuse("block_size", &block_size, &why);
+        }
+        if block_size > 0 && model.time_conditioning {
+            let why = "the clean blocks beside the noisy ones have another sigma: set model.time_conditioning = false";
+            return refuse("block_size", &block_size, why);
         }
         if t_steps > 1 << 20 {
             return refuse("T", &t_steps, "must be at most 1048576");

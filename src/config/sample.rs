@@ -44,7 +44,8 @@ pub struct SampleConfig {
     /// Positions by which the window moves over a canvas longer than the model; 0: half of it.
     pub stride: usize,
     /// Positions that are filled before the next ones are begun, counted from the end of a prompt, or, if there are
-    /// gaps to fill, from the beginning; `steps` are those of such a block. 0: all of a window.
+    /// gaps to fill, from the beginning; `steps` are those of such a block. 0: all of a window, or the blocks that the
+    /// model was trained with.
     pub block: usize,
     /// How far logits are moved away from those that the network gives without what the canvas began with
     /// (classifier-free guidance): `l + guidance (l - m)`. Takes two network calls in one.

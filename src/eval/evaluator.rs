@@ -28,7 +28,7 @@ use crate::eval::strata::{GROUP, Strata};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, EvalGraph, Model, Options, Pass, Trunk};
+use crate::model::{Backbone, EvalGraph, Model, Pass, Trunk};
 use crate::objective;
 use crate::objective::{Clean, Objective, attention_mask};
 use crate::process::mask_exactly;
@@ -175,11 +175,7 @@ impl Evaluator {
         batch: usize,
         length: usize,
     ) -> Result<Self> {
-        let options = Options {
-            batch,
-            length,
-            ..Options::default()
-        };
+        let options = objective.options(batch, length);
         let mut graph = EvalGraph::new(&backbone.network, options, objective.row_loss())?;
         let outputs = [graph.nll];
         let session = Session::new(device, &mut graph.graph, storage, weights, &outputs).await?;
@@ -218,6 +214,7 @@ impl Evaluator {
             _ => (config.samples, config.antithetic_sampling),
         };
         let law = exact.then(|| CountLaw::new(blocks.length(), config.t_steps));
+        let rows = self.rows(blocks.length());
         let mut strata = Strata::new(config.seed, count, samples, stratified);
         let mut sequences = Vec::new();
         for first in (0..count).step_by(self.batch) {
@@ -249,7 +246,7 @@ impl Evaluator {
                 for pass in passes.iter().filter(|pass| !pass.rows.is_empty()) {
                     let nll = self.run(storage, pass).await?;
                     for (i, &row) in pass.rows.iter().enumerate() {
-                        let sequence = row as usize / blocks.length();
+                        let sequence = row as usize / rows;
                         nats[sequence] += nll[i] * pass.weights[i] / samples as f64;
                     }
                 }
@@ -263,6 +260,11 @@ impl Evaluator {
         }
         let group = if stratified { GROUP } else { 1 };
         Ok(Perplexity::estimate(&sequences, group))
+    }
+
+    /// Rows of a sequence in the graph.
+    fn rows(&self, length: usize) -> usize {
+        self.objective.options(1, length).length
     }
 
     /// Whether t is integrated out.
@@ -322,7 +324,7 @@ impl Evaluator {
         };
         pass.weights = pass.rows.iter().map(weight).collect();
         pass.conditioning = told;
-        Ok(vec![pass])
+        Ok(vec![self.objective.arranged(pass, x0, length)])
     }
 
     /// The passes of the training objective at drawn times.
@@ -338,7 +340,7 @@ impl Evaluator {
             times.push(t);
         }
         let mut passes = self.objective.passes(clean, xt, &times)?;
-        let end = (group.real * length) as u32;
+        let end = (group.real * self.rows(length)) as u32;
         passes.iter_mut().for_each(|pass| pass.truncate(end));
         Ok(passes)
     }

@@ -2,7 +2,7 @@
 
 use crate::config::SampleConfig;
 use crate::error::{Error, Result};
-use crate::model::{Among, Backbone, Network, Vision};
+use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
 
 /// Whose network a model has.
@@ -28,6 +28,8 @@ pub(crate) struct Foreign {
     pub(crate) shift: bool,
     /// Positions of the blocks that do not see those behind them; `None`: every row sees all.
     pub(crate) block: Option<usize>,
+    /// Whether blocks are counted from a canvas's beginning when it is sampled, as in training.
+    pub(crate) from_start: bool,
     /// Ids that stand for something; the network may have more rows.
     pub(crate) ids: usize,
 }
@@ -65,15 +67,6 @@ impl Family {
             Self::Other(foreign) => foreign.shift,
         };
         usize::from(shifted)
-    }
-
-    /// What its rows see.
-    pub(crate) fn vision(&self) -> Vision {
-        match self {
-            Self::Own(backbone) if backbone.config.autoregressive() => Vision::Causal,
-            Self::Other(foreign) if foreign.block.is_some() => Vision::Blocks,
-            _ => Vision::All,
-        }
     }
 
     /// What may be drawn: any id that stands for something, but not the mask. Other programs' softmax counts it.

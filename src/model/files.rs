@@ -15,7 +15,13 @@ const INV_FREQ: &str = "backbone.rotary_emb.inv_freq";
 /// What files of such networks may hold that is no parameter. `logit_bias` is GIDD's (von Rütte et al. 2025): a scalar
 /// that is added to the logit of the token that a row holds already. It is 0 and never trained; and where a row holds
 /// the mask, which takes no part in the softmax, no value of it changes a prediction.
-pub(super) const BUFFERS: [&str; 2] = [INV_FREQ, "backbone.logit_bias"];
+/// The ends of BD3-LM's range of times are about its training.
+pub(super) const BUFFERS: [&str; 4] = [
+    INV_FREQ,
+    "backbone.logit_bias",
+    "sampling_eps_min",
+    "sampling_eps_max",
+];
 
 fn specs(layout: &Layout) -> Vec<TensorSpec> {
     layout

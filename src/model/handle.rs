@@ -8,7 +8,8 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::pass::check_tokens;
-use crate::model::{Backbone, Drawer, Family, LogitsGraph, Options, Pass};
+use crate::model::{Backbone, Drawer, Family, LogitsGraph, Options, Pass, Sights, Vision};
+use crate::ops::visibility;
 use crate::program::Step;
 
 /// Size of a model.
@@ -18,6 +19,16 @@ pub struct ModelInfo {
     pub parameters: usize,
     /// Bytes of the weights on the device, gaps between tensors included.
     pub bytes: u64,
+}
+
+/// How a model's rows were trained to see each other: those of a block, and those of the blocks before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Positions of a block.
+    pub size: usize,
+    /// Whether blocks are counted from a canvas's beginning, so that the first one may hold the end of a prompt, or
+    /// else from the end of the prompt.
+    pub from_start: bool,
 }
 
 /// A denoiser, or an autoregressive model, with its weights on a device.
@@ -191,8 +202,34 @@ impl Model {
         }
     }
 
+    /// The blocks that it was trained to fill one after the other, if that is how.
+    pub(crate) fn blocks(&self) -> Option<Blocks> {
+        match &self.family {
+            Family::Own(_) => match self.objective.block_size {
+                0 => None,
+                size => Some(Blocks {
+                    size,
+                    from_start: true,
+                }),
+            },
+            Family::Other(foreign) => foreign.block.map(|size| Blocks {
+                size,
+                from_start: foreign.from_start,
+            }),
+        }
+    }
+
+    /// What its rows see.
+    pub(crate) fn vision(&self) -> Vision {
+        match self.blocks() {
+            _ if self.autoregressive() => Vision::Causal,
+            Some(_) => Vision::Blocks,
+            None => Vision::All,
+        }
+    }
+
     /// Raw logits `[batch, length, V]` of noisy sequences `xt` `[batch, length]`, one sigma for each
-    /// sequence (ignored without time conditioning).
+    /// sequence (ignored without time conditioning). A model of block diffusion has its blocks from the beginning on.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Shape`], [`Error::Argument`] for a length above the model's.
@@ -209,14 +246,15 @@ impl Model {
         }
         check_tokens(xt, self.vocab_size())?;
         let key = [batch, xt.len() / batch];
+        let blocks = self.blocks();
+        let sights = blocks.map(|blocks| visibility::blocks(key[1], blocks.size));
         let (_, graph, session) = match &mut self.logits {
             Some(made) if made.0 == key => made,
             slot => {
-                let options = Options {
-                    batch,
-                    length: key[1],
-                    ..Options::default()
-                };
+                let mut options = Options::of(batch, key[1]);
+                if blocks.is_some() {
+                    options.sights = Sights::Given { rows: key[1] };
+                }
                 let mut g = LogitsGraph::new(self.family.network(), options, false)?;
                 let outputs = [g.logits];
                 let session =
@@ -227,6 +265,7 @@ impl Model {
         };
         let pass = Pass {
             conditioning: sigma.to_vec(),
+            sights: sights.unwrap_or_default(),
             ..Pass::of(xt)
         };
         let trunk = &*self.family.network().trunk;

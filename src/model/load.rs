@@ -35,6 +35,9 @@ pub struct Load {
     /// Positions of the blocks of another program's model whose rows do not see the blocks behind theirs (block
     /// diffusion); 0: every row sees all.
     pub block: Option<usize>,
+    /// What another program's model is, where its `model_type` says something else: `a2d-qwen2` for a Qwen2 that was
+    /// turned into a denoiser under its old name.
+    pub model_type: Option<String>,
 }
 
 impl Model {
@@ -51,7 +54,7 @@ impl Model {
     /// As [`Model::load`], in another precision, or with another mask or shift than its files tell.
     ///
     /// # Errors
-    /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift or block of this crate's family, whose files tell.
+    /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift, block or type of this crate's family, whose files tell.
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
         let Found {
             kind,
@@ -86,6 +89,7 @@ impl Model {
                     mask_index,
                     shift,
                     block,
+                    from_start: described.from_start,
                     ids,
                 });
                 Ok(Self {
@@ -125,8 +129,12 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
     };
     let damaged = |problem| Error::checkpoint(&file, None, problem);
     let foreign = text.as_deref().map(is_foreign).transpose();
-    if let (Some(text), Some(true)) = (&text, foreign.map_err(damaged)?) {
-        let described = pretrained::describe(text).map_err(damaged)?;
+    let foreign = foreign
+        .map_err(damaged)?
+        .map(|foreign| foreign || how.model_type.is_some());
+    if let (Some(text), Some(true)) = (&text, foreign) {
+        let as_what = how.model_type.as_deref();
+        let described = pretrained::describe(text, as_what).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
         let shift = how.shift.unwrap_or(described.shift);
         let block = how.block.or(described.block).filter(|&block| block > 0);
@@ -142,9 +150,14 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
             weights,
         });
     }
-    if how.mask.is_some() || how.shift.is_some() || how.block.is_some() {
+    if how.mask.is_some() || how.shift.is_some() || how.block.is_some() || how.model_type.is_some()
+    {
         let problem = "are for models of other programs; this one's files tell";
-        return Err(Error::argument("mask, shift or block", "given", problem));
+        return Err(Error::argument(
+            "mask, shift, block or model_type",
+            "given",
+            problem,
+        ));
     }
     if let Some(text) = text {
         let (described, names) = Description::parse(&text).map_err(damaged)?;
@@ -191,5 +204,5 @@ fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<
 /// Whether a `config.json` is that of another program's model.
 fn is_foreign(text: &str) -> Result<bool, String> {
     let model_type = pretrained::model_type(text)?;
-    Ok(!matches!(model_type.as_str(), "mdlm" | "ar"))
+    Ok(!matches!(model_type.as_str(), "mdlm" | "ar" | "bd3lm"))
 }

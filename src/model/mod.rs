@@ -34,7 +34,7 @@ pub use files::{read_weights, write_weights};
 pub use gpt2::Gpt2;
 pub use graphs::{EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
-pub use handle::{Model, ModelInfo};
+pub use handle::{Blocks, Model, ModelInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{Inspected, inspect};
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,6 +1,8 @@
 //! Models on disk in the published layout of `kuleshov-group/mdlm-owt`: `config.json` beside
 //! `model.safetensors`.
 //!
+//! `bd3lm`, block diffusion's (Arriola et al. 2025), is the same network with blocks of `block_size`.
+//!
 //! Five keys of `config.json` are ours, and may be absent: `mask_index` (the published models have the
 //! mask last), `vocab_multiple` (1: tables of `vocab_size` rows), `noise`, `objective` and `special_tokens` (names of a
 //! tokenizer's that are not the usual ones).
@@ -49,6 +51,13 @@ struct Fields {
     objective: Option<ObjectiveConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     special_tokens: Option<SpecialNames>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adaln: Option<bool>,
+    // BD3-LM's
+    #[serde(skip_serializing)]
+    block_size: Option<usize>,
+    #[serde(skip_serializing)]
+    causal: Option<bool>,
 }
 
 /// Names of [`ModelKind`] in published files.
@@ -57,6 +66,8 @@ struct Fields {
 enum ModelType {
     Mdlm,
     Ar,
+    /// The denoiser's network, block by block.
+    Bd3lm,
 }
 
 /// What a folder in the published layout describes.
@@ -76,7 +87,7 @@ impl Description {
         let c: Fields = keyed::parse(text.as_bytes())?;
         let model = ModelConfig {
             kind: match c.model_type {
-                ModelType::Mdlm => ModelKind::Dit,
+                ModelType::Mdlm | ModelType::Bd3lm => ModelKind::Dit,
                 ModelType::Ar => ModelKind::Ar,
             },
             vocab_size: c.vocab_size,
@@ -89,17 +100,25 @@ impl Description {
             cond_dim: match (c.model_type, c.cond_dim) {
                 (_, Some(cond_dim)) => cond_dim,
                 (ModelType::Ar, None) => ModelConfig::default().cond_dim,
-                (ModelType::Mdlm, None) => return Err("missing field `cond_dim`".into()),
+                (_, None) => return Err("missing field `cond_dim`".into()),
             },
             length: c.model_length,
             dropout: c.dropout,
             time_conditioning: c.time_conditioning.unwrap_or_default(),
             vocab_multiple: c.vocab_multiple.unwrap_or(1),
+            adaln: c.adaln.unwrap_or(true),
         };
+        let mut objective = c.objective.unwrap_or_default();
+        if let ModelType::Bd3lm = c.model_type {
+            if c.causal == Some(true) {
+                return Err("only causal = false is supported".into());
+            }
+            objective.block_size = c.block_size.ok_or("missing field `block_size`")?;
+        }
         let described = Self {
             model,
             noise: c.noise.unwrap_or_default(),
-            objective: c.objective.unwrap_or_default(),
+            objective,
         };
         Ok((described, c.special_tokens.unwrap_or_default()))
     }
@@ -148,6 +167,9 @@ impl Description {
             noise: Some(self.noise.clone()),
             objective: Some(self.objective.clone()),
             special_tokens: Some(names.clone()).filter(|names| *names != SpecialNames::default()),
+            adaln: Some(false).filter(|_| !m.adaln),
+            block_size: None,
+            causal: None,
         };
         serde_json::to_vec_pretty(&fields).map_err(|e| Error::Internal(e.to_string()))
     }

@@ -118,6 +118,17 @@ pub struct KeptInputs {
     pub keys: Tensor,
 }
 
+impl Options {
+    /// For `batch` sequences of `length` tokens.
+    pub fn of(batch: usize, length: usize) -> Self {
+        Self {
+            batch,
+            length,
+            ..Self::default()
+        }
+    }
+}
+
 /// A network under construction: how it is built, and the inputs that it asks for.
 #[derive(Debug)]
 pub struct Call {

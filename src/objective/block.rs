@@ -50,6 +50,14 @@ impl Objective for Block {
         }
     }
 
+    fn is_subs(&self) -> bool {
+        self.inner.is_subs()
+    }
+
+    fn arranged(&self, pass: Pass, x0: &[u32], length: usize) -> Pass {
+        beside_clean(pass, x0, length, self.block)
+    }
+
     fn counted(&self, attended: usize) -> usize {
         self.inner.counted(attended)
     }
@@ -70,7 +78,7 @@ impl Objective for Block {
         let length = clean.x0.len() / t.len().max(1);
         let passes = self.inner.passes(clean, xt, t)?.into_iter();
         Ok(passes
-            .map(|pass| beside_clean(pass, clean.x0, length, self.block))
+            .map(|pass| self.arranged(pass, clean.x0, length))
             .collect())
     }
 }

@@ -32,11 +32,12 @@ pub trait Objective: Debug + Send + Sync {
 
     /// How graphs over `batch` sequences of `length` tokens are built.
     fn options(&self, batch: usize, length: usize) -> Options {
-        Options {
-            batch,
-            length,
-            ..Options::default()
-        }
+        Options::of(batch, length)
+    }
+
+    /// A pass over noisy sequences of `length` tokens as one over what its graphs take.
+    fn arranged(&self, pass: Pass, _x0: &[u32], _length: usize) -> Pass {
+        pass
     }
 
     /// How many of a sequence's `attended` leading tokens have a loss.

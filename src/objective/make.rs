@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::error::Result;
-use crate::objective::{Autoregressive, Masked, Objective};
+use crate::objective::{Autoregressive, Block, Masked, Objective};
 
 /// The objective of a configuration.
 ///
@@ -18,6 +18,12 @@ pub fn make(
     config.validate(noise, model)?;
     Ok(match model.kind {
         ModelKind::Ar => Arc::new(Autoregressive::new(model.vocab_size)),
-        ModelKind::Dit => Arc::new(Masked::new(model, noise, config)?),
+        ModelKind::Dit => {
+            let masked = Arc::new(Masked::new(model, noise, config)?);
+            match config.block_size {
+                0 => masked,
+                block => Arc::new(Block::new(masked, block)?),
+            }
+        }
     })
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::config::{Cache, Parameterization};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Drawer, Model, Setup, check_tokens};
+use crate::model::{Ask, Blocks, Drawer, Model, Setup, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
@@ -110,6 +110,11 @@ pub trait Denoiser {
         false
     }
 
+    /// The blocks that it was trained to fill one after the other, if that is how.
+    fn blocks(&self) -> Option<Blocks> {
+        None
+    }
+
     /// Draws a token for each of `rows` (position + `L` x canvas, rising) of the canvases
     /// `xt [B, L]`, canvas b at diffusion time `t[b]`. An autoregressive model is asked for the
     /// first masked position of a canvas only.
@@ -150,6 +155,10 @@ impl<D: Denoiser> Denoiser for &mut D {
 
     fn autoregressive(&self) -> bool {
         (**self).autoregressive()
+    }
+
+    fn blocks(&self) -> Option<Blocks> {
+        (**self).blocks()
     }
 
     async fn draw(
@@ -198,6 +207,10 @@ impl Denoiser for Model {
 
     fn autoregressive(&self) -> bool {
         self.autoregressive()
+    }
+
+    fn blocks(&self) -> Option<Blocks> {
+        self.blocks()
     }
 
     async fn draw(
@@ -262,7 +275,7 @@ impl Denoiser for Model {
             sequences: lengths.len(),
             length,
             guidance,
-            vision: self.family.vision(),
+            vision: self.vision(),
             cache: reading.cache,
             block: reading.block,
             ragged: lengths.iter().any(|&n| n != length),

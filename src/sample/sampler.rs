@@ -112,12 +112,20 @@ impl<D: Denoiser> Sampler<D> {
             check_cache(config.cache)?;
             canvases.iter().try_for_each(check_prefix)?;
         }
+        let blocks = denoiser.blocks();
+        if let (Some(blocks), 0) = (blocks, config.block) {
+            config.block = blocks.size;
+        }
         // behind a prompt, or from the beginning if there are gaps
         let open = |canvas: &Canvas| {
             let length = canvas.len();
             let open = canvas.masked().first().copied().unwrap_or(length);
             let gaps = (open..length).any(|position| canvas.is_frozen(position));
-            if gaps { 0..length } else { open..length }
+            match blocks {
+                _ if gaps => 0..length,
+                Some(blocks) if blocks.from_start => open / config.block * config.block..length,
+                _ => open..length,
+            }
         };
         let open = canvases.iter().map(open).collect();
         let windows = Windows::new(denoiser.length(), config.stride, config.block, open)?;

@@ -72,7 +72,7 @@ pub struct TrainSession {
 }
 
 impl TrainSession {
-    /// Builds the graph for micro-batches of `batch` sequences, listed rows scored by `row_loss`, and
+    /// Builds the graph for micro-batches of the options' sizes (an objective's), listed rows scored by `row_loss`, and
     /// creates everything it needs. Settings of `optim` that are not resolved are the reference's.
     ///
     /// # Errors
@@ -84,15 +84,9 @@ impl TrainSession {
         storage: &Storage,
         optim: &OptimConfig,
         row_loss: RowLoss,
-        batch: usize,
-        length: usize,
+        options: Options,
         chunk: Option<usize>,
     ) -> Result<Self> {
-        let options = Options {
-            batch,
-            length,
-            ..Options::default()
-        };
         let network = &backbone.network;
         let rule = |name: &str, _: &[usize]| rule(optim, network.group(name));
         let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, &rule)?;

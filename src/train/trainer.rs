@@ -300,6 +300,7 @@ async fn session(
     length: usize,
 ) -> Result<TrainSession> {
     let batch = config.training.batch * config.model.length / length;
+    let options = objective.options(batch, length);
     let (optim, loss) = (&config.optim, objective.row_loss());
-    TrainSession::new(device, backbone, storage, optim, loss, batch, length, None).await
+    TrainSession::new(device, backbone, storage, optim, loss, options, None).await
 }

@@ -16,7 +16,7 @@ use crate::config::{ModelKind, Parameterization};
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
-use crate::model::{Model as Inner, Published};
+use crate::model::{Blocks, Model as Inner, Published};
 use crate::process::Schedule;
 use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn};
 
@@ -42,6 +42,7 @@ struct Facts {
     schedule: Schedule,
     parameterization: Parameterization,
     autoregressive: bool,
+    blocks: Option<Blocks>,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -75,6 +76,7 @@ impl Shared {
             schedule: Denoiser::schedule(&model),
             parameterization: Denoiser::parameterization(&model),
             autoregressive: Denoiser::autoregressive(&model),
+            blocks: Denoiser::blocks(&model),
             tokenizer: model.tokenizer().cloned(),
         };
         Self {
@@ -122,6 +124,10 @@ impl Denoiser for Shared {
 
     fn autoregressive(&self) -> bool {
         self.facts.autoregressive
+    }
+
+    fn blocks(&self) -> Option<Blocks> {
+        self.facts.blocks
     }
 
     async fn draw(

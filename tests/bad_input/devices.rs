@@ -2,7 +2,7 @@
 
 use mdlm::config::ModelConfig;
 use mdlm::device::{AdapterChoice, Device};
-use mdlm::model::{Backbone, Model};
+use mdlm::model::{Backbone, Model, Options};
 use mdlm::train::TrainSession;
 use mdlm_engine::graph::Storage;
 use mdlm_engine::ops::RowLoss;
@@ -84,8 +84,7 @@ fn what_is_too_large_is_refused_before_anything_is_allocated() {
         &storage,
         &optim,
         RowLoss::Subs,
-        1 << 12,
-        1 << 16,
+        Options::of(1 << 12, 1 << 16),
         None,
     );
     let error = refused(block_on(session), "unsupported", &["bytes"]);

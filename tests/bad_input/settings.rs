@@ -64,7 +64,7 @@ fn objectives_that_contradict_themselves_are_refused_with_the_reason() {
     const COSINE: &str = "noise.type=cosine";
     const SEES_TIME: &str = "model.time_conditioning=true";
     const AR: &str = "model.kind=ar";
-    let cases: [(&[&str], &[&str]); 17] = [
+    let cases: [(&[&str], &[&str]); 20] = [
         (
             &[SEDD],
             &[
@@ -100,6 +100,21 @@ fn objectives_that_contradict_themselves_are_refused_with_the_reason() {
             &["objective.importance_sampling", "T = 0"],
         ),
         (&[VARIABLES, T], &["objective.change_of_variables", "T = 0"]),
+        (
+            &["objective.block_size=4", "model.time_conditioning=true"],
+            &[
+                "objective.block_size = 4",
+                "model.time_conditioning = false",
+            ],
+        ),
+        (
+            &["objective.block_size=99999"],
+            &["objective.block_size = 99999", "the model's length"],
+        ),
+        (
+            &["model.adaln=false", "model.time_conditioning=true"],
+            &["model.time_conditioning", "model.adaln = true"],
+        ),
         (
             &[SEDD, SEES_TIME, IMPORTANCE],
             &["objective.importance_sampling", "parameterization = subs"],

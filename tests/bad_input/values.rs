@@ -4,7 +4,7 @@ use std::fs;
 
 use mdlm::config::{DataConfig, ModelConfig, SampleConfig, TrainConfig};
 use mdlm::data::{Blocks, Corpus, Tokenizer};
-use mdlm::model::{Backbone, Model};
+use mdlm::model::{Backbone, Model, Options};
 use mdlm::progress::Silent;
 use mdlm::sample::Canvas;
 use mdlm::train::{TrainSession, Trainer};
@@ -201,8 +201,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
             &storage,
             &optim,
             RowLoss::Subs,
-            size,
-            length,
+            Options::of(size, length),
             None,
         );
         let parts = [format!("{size} x {length}")];
@@ -214,8 +213,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
         &storage,
         &optim,
         RowLoss::Subs,
-        1,
-        4,
+        Options::of(1, 4),
         None,
     );
     let mut session = block_on(session).unwrap();

@@ -175,6 +175,7 @@ impl Fixture {
             dropout: self.number(&["config", "dropout"]),
             time_conditioning,
             vocab_multiple: 1,
+            adaln: true,
         }
     }
 }

@@ -107,6 +107,7 @@ pub fn configs() -> Vec<ModelConfig> {
                     dropout,
                     time_conditioning,
                     vocab_multiple: 1,
+                    adaln: true,
                 });
             }
         }

@@ -31,6 +31,7 @@ pub fn small(length: usize) -> ModelConfig {
         dropout: 0.0,
         time_conditioning: false,
         vocab_multiple: 1,
+        adaln: true,
     }
 }
 

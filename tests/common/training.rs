@@ -4,8 +4,8 @@
 use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig};
 use mdlm::device::Device;
 use mdlm::error::Result;
-use mdlm::model::Backbone;
 use mdlm::model::Pass;
+use mdlm::model::{Backbone, Options};
 use mdlm::objective;
 use mdlm::objective::Clean;
 use mdlm::process::q_xt;
@@ -35,6 +35,7 @@ pub fn model(time_conditioning: bool, dropout: f64) -> ModelConfig {
         dropout,
         time_conditioning,
         vocab_multiple: 1,
+        adaln: true,
     }
 }
 
@@ -86,8 +87,7 @@ impl Training {
             &storage,
             &OptimConfig::default(),
             RowLoss::Subs,
-            batch,
-            config.length,
+            Options::of(batch, config.length),
             Some(64),
         ))?;
         Ok(Self {

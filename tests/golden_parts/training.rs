@@ -7,6 +7,7 @@ use crate::common::training::subs_batch;
 use mdlm::config::{
     ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig, OptimConfig, Recipe, TrainConfig,
 };
+use mdlm::model::Options;
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
 use mdlm::train::{TrainSession, ema_decay, learning_rate};
@@ -115,8 +116,7 @@ async fn losses_of(
         &arrays,
         &optim,
         objective.row_loss(),
-        t.len(),
-        length,
+        Options::of(t.len(), length),
         Some(64),
     );
     let mut train = session.await.unwrap();
@@ -205,8 +205,7 @@ pub async fn autoregressive(executor: Executor) {
         &storage,
         &optim,
         objective.row_loss(),
-        batch,
-        length,
+        Options::of(batch, length),
         Some(64),
     );
     let mut train = session.await.unwrap();
@@ -308,8 +307,7 @@ async fn train(executor: Executor, name: &str) {
         &storage,
         &optim,
         RowLoss::Subs,
-        batch,
-        length,
+        Options::of(batch, length),
         Some(64),
     )
     .await

@@ -98,6 +98,12 @@ pub fn prefix(length: usize, prefix: usize) -> Vec<Sight> {
     (0..length).map(|i| Sight::new(i, seen(i))).collect()
 }
 
+/// Every row sees the block of `block` rows that it is in and those before it.
+pub fn blocks(length: usize, block: usize) -> Vec<Sight> {
+    let end = |i: usize| (i / block + 1).saturating_mul(block).min(length);
+    (0..length).map(|i| Sight::new(i, 0..end(i))).collect()
+}
+
 /// Documents that lie one after the other and do not see each other; `lengths` of each.
 pub fn packed(lengths: &[usize]) -> Vec<Sight> {
     let mut rows = Vec::new();
@@ -171,6 +177,7 @@ mod tests {
                 check("prefix", &prefix(n, p), |i, j| j <= i || j < p);
             }
             for block in [1, 3, 4, n] {
+                check("blocks", &blocks(n, block), |i, j| j / block <= i / block);
                 let half = |i: usize| i >= n;
                 let at = |i: usize| i % n / block;
                 check(

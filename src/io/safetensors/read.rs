@@ -12,6 +12,23 @@ use crate::error::{Error, Result};
 /// Tensors named in an error, of each kind of difference.
 const NAMED: usize = 8;
 
+/// What wrappers of training programs (data parallel, compiled) put before the names of all tensors.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+/// What wrappers have put before every one of the names, which is passed over.
+pub(super) fn wrapper(names: &[&str]) -> String {
+    let mut before = String::new();
+    let stands =
+        |before: &str| !names.is_empty() && names.iter().all(|name| name.starts_with(before));
+    while let Some(more) = WRAPPERS
+        .iter()
+        .find(|more| stands(&format!("{before}{more}")))
+    {
+        before += more;
+    }
+    before
+}
+
 /// Takes the values of each expected tensor, by its place among them.
 pub type Sink<'a> = dyn FnMut(usize, Vec<f32>) -> Result<()> + 'a;
 
@@ -55,16 +72,19 @@ fn read_from(
     sink: &mut Sink<'_>,
 ) -> Result<()> {
     let metadata = read_header(&mut source, length, path)?;
-    check_names(&metadata, path, expected, optional)?;
+    let names = metadata.offset_keys();
+    let wrapper = wrapper(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    check_names(&metadata, &wrapper, path, expected, optional)?;
     // In the order of the data, so that the source is read once from front to back.
-    for name in metadata.offset_keys() {
+    for name in names {
         let Some(info) = metadata.info(&name) else {
             continue;
         };
         let mut bytes = source
             .by_ref()
             .take((info.data_offsets.1 - info.data_offsets.0) as u64);
-        match expected.iter().position(|spec| spec.name == name) {
+        let bare = &name[wrapper.len()..];
+        match expected.iter().position(|spec| spec.name == bare) {
             None => drop(
                 std::io::copy(&mut bytes, &mut std::io::sink()).map_err(Error::io(path, "read"))?,
             ),
@@ -134,6 +154,7 @@ fn read_header(source: &mut impl Read, file_length: u64, path: &Path) -> Result<
 
 fn check_names(
     metadata: &Metadata,
+    wrapper: &str,
     path: &Path,
     expected: &[TensorSpec],
     optional: &[&str],
@@ -142,7 +163,7 @@ fn check_names(
     let mut first = None;
     for spec in expected {
         let name = &spec.name;
-        match metadata.info(name) {
+        match metadata.info(&format!("{wrapper}{name}")) {
             None => missing.push(name.clone()),
             Some(info) if info.shape != spec.shape => {
                 shapes.push(format!(
@@ -162,7 +183,8 @@ fn check_names(
     }
     let mut unexpected = metadata.offset_keys();
     unexpected.retain(|name| {
-        !optional.contains(&name.as_str()) && !expected.iter().any(|spec| spec.name == *name)
+        let bare = &name[wrapper.len()..];
+        !optional.contains(&bare) && !expected.iter().any(|spec| spec.name == bare)
     });
     let kinds = [
         ("missing", missing),

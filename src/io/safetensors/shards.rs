@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::TensorSpec;
-use super::read::{Sink, difference, read_one};
+use super::read::{Sink, difference, read_one, wrapper};
 use crate::error::{Error, Result};
 use crate::io::{keyed, read};
 
@@ -87,6 +87,9 @@ fn read_shards(
     sink: &mut Sink<'_>,
 ) -> Result<()> {
     let map = read_index(index)?;
+    let wrapper = wrapper(&map.keys().map(String::as_str).collect::<Vec<_>>()).len();
+    let bare = |(name, file): (String, String)| (name[wrapper..].to_owned(), file);
+    let map: BTreeMap<String, String> = map.into_iter().map(bare).collect();
     let missing = expected.iter().filter(|spec| !map.contains_key(&spec.name));
     let missing: Vec<String> = missing.map(|spec| spec.name.clone()).collect();
     let known = |name: &&String| {

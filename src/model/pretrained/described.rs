@@ -18,6 +18,8 @@ pub struct Described {
     pub shift: bool,
     /// Positions of the blocks that do not see those behind them, if it says so (block diffusion).
     pub block: Option<usize>,
+    /// Whether blocks are counted from a canvas's beginning when it is sampled.
+    pub from_start: bool,
 }
 
 impl Described {
@@ -36,6 +38,12 @@ impl Described {
                 sampler: SamplerKind::CONFIDENCE,
                 ..blocks
             },
+            "sdar" => SampleConfig {
+                sampler: SamplerKind::THRESHOLD,
+                temperature: 1.0,
+                ..blocks
+            }
+            .with("threshold", 0.85),
             "dream" => SampleConfig {
                 sampler: SamplerKind::DREAM_ENTROPY,
                 temperature: 0.2,

@@ -32,7 +32,7 @@ pub struct Pretrained {
     pub described: Described,
 }
 
-/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, ModernBERT or BERT, with matrices kept in elements of type
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, ModernBERT or BERT, with matrices kept in elements of type
 /// `weights`.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretr
 pub fn read(dir: &Path) -> Result<Described> {
     let path = dir.join("config.json");
     let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    describe(&text).map_err(|e| Error::checkpoint(&path, None, e))
+    describe(&text, None).map_err(|e| Error::checkpoint(&path, None, e))
 }
 
 /// The `model_type` of a `config.json`; the error is for people.
@@ -70,19 +70,24 @@ pub fn model_type(text: &str) -> Result<String, String> {
     keyed::parse::<Kind>(text.as_bytes()).map(|kind| kind.model_type)
 }
 
-/// Reads the text of a `config.json`; the error is for people.
+/// Reads the text of a `config.json` as that of `model_type`, or of the one that it names; the error is for people.
 ///
 /// # Errors
 /// A sentence about what is missing or not supported.
-pub fn describe(text: &str) -> Result<Described, String> {
+pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> {
     let json = text.as_bytes();
-    let model_type = model_type(text)?;
+    let model_type = match as_what {
+        Some(given) => given.to_owned(),
+        None => model_type(text)?,
+    };
     let kind = model_type.to_lowercase();
     let (trunk, mask_token) = match kind.as_str() {
         "llada" => llada::describe(keyed::parse(json)?),
-        "dream" => qwen::describe(keyed::parse(json)?, true, false),
-        "a2d-qwen2" => qwen::describe(keyed::parse(json)?, true, false),
-        "a2d-qwen3" => qwen::describe(keyed::parse(json)?, false, true),
+        "dream" => qwen::describe(keyed::parse(json)?, &qwen::DREAM),
+        "a2d-qwen2" => qwen::describe(keyed::parse(json)?, &qwen::QWEN2),
+        "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
+        "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
+        "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
         "modernbert" => bert::modern(&keyed::parse(json)?),
         "bert" => bert::classic(&keyed::parse(json)?),
         other => Err(unknown(other)),
@@ -91,8 +96,10 @@ pub fn describe(text: &str) -> Result<Described, String> {
         model_type,
         trunk,
         mask_token,
-        shift: kind == "dream",
-        block: blocks(json)?,
+        shift: ["dream", "diffullama"].contains(&kind.as_str()),
+        // SDAR's were trained with blocks of 4 unless they say otherwise
+        block: blocks(json)?.or((kind == "sdar").then_some(4)),
+        from_start: kind == "sdar",
     })
 }
 
@@ -120,12 +127,13 @@ fn unknown(model_type: &str) -> String {
             "a model of images, which is not supported"
         }
         "qwen2" | "qwen3" | "llama" | "gpt2" => {
-            "an autoregressive model as far as that says; one that was turned into a denoiser is a2d-qwen2 or a2d-qwen3"
+            "an autoregressive model as far as that says; load one that was turned into a denoiser as an a2d-qwen2, \
+             a2d-qwen3, a2d-llama or diffullama"
         }
         _ => "not known",
     };
     format!(
-        "model_type is {model_type}, {reason}: mdlm, ar, llada, Dream, a2d-qwen2, a2d-qwen3, modernbert and bert can be \
-         loaded"
+        "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
+         diffullama, modernbert and bert can be loaded"
     )
 }

@@ -145,9 +145,9 @@ impl Trunk for Dit {
         let place: Vec<_> = (0..6 * c.n_blocks + 2).map(place).collect();
         let at = |column: usize| modulation.map(|m| (m, place[column]));
         let rotary = call.rotary_table(g, &frequencies(c.head_dim()));
-        let seen = match self.conditioned() {
-            true => Seen::All,
-            false => Seen::Causal,
+        let seen = match c.autoregressive() {
+            true => Seen::Causal,
+            false => Seen::All,
         };
         let rate = if options.training { c.dropout } else { 0.0 };
         let dropout = |site: usize| Dropout {

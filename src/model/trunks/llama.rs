@@ -16,14 +16,18 @@ pub enum Names {
     HuggingFace,
     /// As LLaDA's files.
     Llada,
+    /// As those of DiffuLLaMA, which takes a Llama apart.
+    Diffu,
 }
 
 impl Names {
     fn top(self, part: &str) -> String {
         match (self, part) {
+            (Self::Diffu, "embed") => "embed_tokens",
+            (Self::Diffu, "norm") => "denoise_model.norm",
             (Self::HuggingFace, "embed") => "model.embed_tokens",
             (Self::HuggingFace, "norm") => "model.norm",
-            (Self::HuggingFace, _) => "lm_head",
+            (Self::HuggingFace | Self::Diffu, _) => "lm_head",
             (Self::Llada, "embed") => "model.transformer.wte",
             (Self::Llada, "norm") => "model.transformer.ln_f",
             (Self::Llada, _) => "model.transformer.ff_out",
@@ -33,17 +37,19 @@ impl Names {
 
     fn block(self, i: usize, part: &str) -> String {
         match self {
-            Self::HuggingFace => {
-                let module = match part {
-                    "norm1" => "input_layernorm",
-                    "norm2" => "post_attention_layernorm",
-                    "q" | "k" | "v" | "o" => {
-                        return format!("model.layers.{i}.self_attn.{part}_proj");
-                    }
-                    "q_norm" | "k_norm" => return format!("model.layers.{i}.self_attn.{part}"),
-                    _ => return format!("model.layers.{i}.mlp.{part}_proj"),
+            Self::HuggingFace | Self::Diffu => {
+                let model = match self {
+                    Self::Diffu => "denoise_model",
+                    _ => "model",
                 };
-                format!("model.layers.{i}.{module}")
+                let module = match part {
+                    "norm1" => "input_layernorm".to_owned(),
+                    "norm2" => "post_attention_layernorm".to_owned(),
+                    "q" | "k" | "v" | "o" => format!("self_attn.{part}_proj"),
+                    "q_norm" | "k_norm" => format!("self_attn.{part}"),
+                    _ => format!("mlp.{part}_proj"),
+                };
+                format!("{model}.layers.{i}.{module}")
             }
             Self::Llada => {
                 let module = match part {

@@ -1,0 +1,194 @@
+//! One network under the names of several programs: the weights of a fixture, renamed, give the same logits.
+
+use std::path::Path;
+
+use crate::FIXTURES;
+use crate::common::Executor;
+use mdlm::model::Load;
+use mdlm::{Canvas, Model, SampleConfig};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+
+/// Copies a model with other names of its tensors and another configuration.
+fn renamed(from: &Path, to: &Path, config: &Value, name: impl Fn(&str) -> String) {
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.iter().map(|(key, view)| (name(key), view));
+    let made = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(to.join("model.safetensors"), made).unwrap();
+    std::fs::write(to.join("config.json"), config.to_string()).unwrap();
+}
+
+fn config_of(dir: &Path) -> Value {
+    let text = std::fs::read_to_string(dir.join("config.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+async fn logits(dir: &Path, how: &Load) -> Vec<f32> {
+    let model = Model::load_with(Executor::CpuF32.shared(), dir, how).await;
+    let xt: Vec<u32> = (0..7).map(|i| i * 41 % 289).collect();
+    model.unwrap().logits(&xt, &[0.0]).await.unwrap()
+}
+
+/// LLaDA's network is a Llama, and DiffuLLaMA's too.
+#[test]
+fn llamas_by_any_name_compute_the_same() {
+    let Some(from) = FIXTURES.folder_of("llada") else {
+        return;
+    };
+    let c = config_of(&from);
+    let llama = |model_type: &str| {
+        json!({
+            "model_type": model_type,
+            "hidden_size": c["d_model"],
+            "num_hidden_layers": c["n_layers"],
+            "num_attention_heads": c["n_heads"],
+            "intermediate_size": c["mlp_hidden_size"],
+            "vocab_size": c["embedding_size"],
+            "max_position_embeddings": c["max_sequence_length"],
+            "rms_norm_eps": c["rms_norm_eps"],
+            // as newer files have it
+            "rope_parameters": {"rope_theta": c["rope_theta"], "rope_type": "default"},
+            "rope_scaling": null,
+            "mask_token_id": 289,
+            "a_key_of_tomorrow": [1, {"x": null}],
+        })
+    };
+    let parts = [
+        ("transformer.wte", "embed_tokens"),
+        ("transformer.ln_f", "norm"),
+        ("transformer.blocks", "layers"),
+        ("attn_norm", "input_layernorm"),
+        ("ff_norm", "post_attention_layernorm"),
+        ("q_proj", "self_attn.q_proj"),
+        ("k_proj", "self_attn.k_proj"),
+        ("v_proj", "self_attn.v_proj"),
+        ("attn_out", "self_attn.o_proj"),
+        ("ff_proj", "mlp.gate_proj"),
+        ("up_proj", "mlp.up_proj"),
+        ("ff_out", "mlp.down_proj"),
+    ];
+    let plain = |key: &str| {
+        if key == "model.transformer.ff_out.weight" {
+            return "lm_head.weight".to_owned();
+        }
+        parts
+            .iter()
+            .fold(key.to_owned(), |key, (from, to)| key.replace(from, to))
+    };
+    let taken_apart = |key: &str| {
+        let key = plain(key).replace("model.", "denoise_model.");
+        key.replace("denoise_model.embed_tokens", "embed_tokens")
+    };
+    pollster::block_on(async {
+        let expected = logits(&from, &Load::default()).await;
+        for (model_type, as_what, names) in [
+            ("a2d-llama", None, &plain as &dyn Fn(&str) -> String),
+            ("llama", Some("a2d-llama"), &plain),
+            ("llama", Some("diffullama"), &taken_apart),
+            ("DiffuLLaMA", None, &taken_apart),
+            // what wrappers of training programs put before every name
+            ("a2d-llama", None, &|key| format!("module.{}", plain(key))),
+            ("a2d-llama", None, &|key| {
+                format!("module._orig_mod.{}", plain(key))
+            }),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            renamed(&from, dir.path(), &llama(model_type), names);
+            let how = Load {
+                model_type: as_what.map(str::to_owned),
+                ..Load::default()
+            };
+            assert_eq!(
+                logits(dir.path(), &how).await,
+                expected,
+                "{model_type}, {as_what:?}"
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let some = |key: &str| match key.contains("wte") {
+            true => plain(key),
+            false => format!("module.{}", plain(key)),
+        };
+        renamed(&from, dir.path(), &llama("a2d-llama"), some);
+        let error = Model::load(Executor::CpuF32.shared(), dir.path()).await;
+        let error = error.err().unwrap().to_string();
+        assert!(
+            error.contains("unexpected: module.lm_head.weight"),
+            "{error}"
+        );
+    });
+}
+
+/// SDAR is a Qwen3 whose rows see their block and those before it, counted from the beginning.
+#[test]
+fn sdar_is_a_qwen3_in_blocks() {
+    let Some(from) = FIXTURES.folder_of("qwen3_a2d") else {
+        return;
+    };
+    let mut config = config_of(&from);
+    (config["model_type"], config["mask_token_id"]) = (json!("sdar"), json!(279));
+    let dir = tempfile::tempdir().unwrap();
+    renamed(&from, dir.path(), &config, str::to_owned);
+    pollster::block_on(async {
+        let model = Model::load(Executor::CpuF32.shared(), dir.path()).await;
+        let mut model = model.unwrap();
+        let settings = model.sampling();
+        assert_eq!((settings.block, settings.sampler.name), (4, "threshold"));
+        let canvas = Canvas::prompt(&[5, 9, 2, 7, 11, 3], 14).unwrap();
+        let fill = |end: usize| {
+            let canvas = Canvas::prompt(&canvas.tokens(279)[..6], end).unwrap();
+            let config = SampleConfig {
+                temperature: 0.0,
+                ..settings.clone()
+            };
+            (canvas, config)
+        };
+        let mut filled = Vec::new();
+        for end in [8, 12, 14] {
+            let (canvas, config) = fill(end);
+            let sampler = model.sampler(canvas, &config).unwrap();
+            let made = sampler.finish(|report| {
+                // the first block holds the end of the prompt and two more
+                let blocks = report.revealed.iter().map(|r| r.position / 4);
+                assert!(blocks.clone().min() == blocks.max());
+                std::ops::ControlFlow::Continue(())
+            });
+            filled.push(made.await.unwrap().tokens(279));
+        }
+        // what is behind a block changes nothing in it
+        assert_eq!(filled[0], filled[2][..8]);
+        assert_eq!(filled[1], filled[2][..12]);
+    });
+}
+
+/// Weights of a type that nobody publishes are named.
+#[test]
+fn weights_in_f64_are_refused() {
+    let Some(from) = FIXTURES.folder_of("qwen3_a2d") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    renamed(&from, dir.path(), &config_of(&from), str::to_owned);
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let wide = vec![0; 8 * 64];
+    let tensors = file.iter().map(|(key, view)| match key {
+        "model.norm.weight" => (key, TensorView::new(Dtype::F64, vec![64], &wide).unwrap()),
+        _ => (key, view),
+    });
+    let made = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(&path, made).unwrap();
+    let how = Load {
+        mask: Some(279),
+        ..Load::default()
+    };
+    let model = Model::load_with(Executor::CpuF32.shared(), dir.path(), &how);
+    let error = pollster::block_on(model).err().unwrap();
+    let text = error.to_string();
+    assert!(
+        error.code() == "checkpoint" && text.contains("model.norm.weight F64"),
+        "{text}"
+    );
+}
