@@ -2,6 +2,8 @@
 //! `tests/golden_llm/README.md`): every layer, the logits, losses and every gradient.
 #![allow(clippy::unwrap_used)]
 
+#[path = "golden_llm_parts/chat.rs"]
+mod chat;
 mod common;
 #[path = "golden_llm_parts/forward.rs"]
 mod forward;

@@ -52,9 +52,10 @@ pub struct SampleConfig {
     pub guidance: f64,
     /// Which keys and values are kept from call to call.
     pub cache: Cache,
-    /// A token that ends texts: a canvas is done once a block has been filled with one in it, and ends with that block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<u32>,
+    /// Tokens that end what is written: a canvas is done once a block has been filled with one in it, and ends with that
+    /// block.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<u32>,
 }
 
 /// Which keys and values are kept from call to call, so that only the other rows are computed.
@@ -110,7 +111,7 @@ impl Default for SampleConfig {
             block: 0,
             guidance: 0.0,
             cache: Cache::Exact,
-            end: None,
+            ends: Vec::new(),
         }
     }
 }

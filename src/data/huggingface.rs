@@ -1,5 +1,7 @@
 //! A Hugging Face `tokenizer.json`: its ids, and the text of ids where they stand.
 
+use std::sync::OnceLock;
+
 use tokenizers::ModelWrapper;
 
 use super::oniguruma;
@@ -21,6 +23,8 @@ pub(super) struct HuggingFace {
     glue: &'static str,
     /// How tokens begin that go on with a word.
     continuing: Option<String>,
+    /// The same for texts in which the names of special tokens stand for them.
+    marked: OnceLock<Box<tokenizers::Tokenizer>>,
 }
 
 impl HuggingFace {
@@ -41,6 +45,7 @@ impl HuggingFace {
             context: Default::default(),
             glue: " ",
             continuing: None,
+            marked: OnceLock::new(),
         };
         if let ModelWrapper::WordPiece(model) = made.inner.get_model() {
             made.continuing = Some(model.continuing_subword_prefix.clone());
@@ -75,6 +80,21 @@ impl HuggingFace {
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         let encoding = self.inner.encode_fast(text, false);
         Ok(encoding.map_err(|e| e.to_string())?.get_ids().to_vec())
+    }
+
+    /// Ids of a text in which the names of special tokens stand for them.
+    pub(super) fn encode_marked(&self, text: &str) -> Result<Vec<u32>, String> {
+        let marked = self.marked.get_or_init(|| {
+            let mut inner = Box::new(self.inner.clone());
+            inner.set_encode_special_tokens(false);
+            inner
+        });
+        let encoding = marked.encode_fast(text, false);
+        Ok(encoding.map_err(|e| e.to_string())?.get_ids().to_vec())
+    }
+
+    pub(super) fn id_of(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
     }
 
     /// As [`HuggingFace::encode`], with the characters that each id adds to those before it.

@@ -16,6 +16,8 @@
 mod blocks;
 #[cfg(not(target_arch = "wasm32"))]
 mod cache;
+#[cfg(not(target_arch = "wasm32"))]
+mod chat;
 mod corpus;
 mod decode;
 mod detokenize;
@@ -38,6 +40,8 @@ mod tokenizer;
 mod unigram;
 
 pub use blocks::Blocks;
+#[cfg(not(target_arch = "wasm32"))]
+pub use chat::{ChatTemplate, Message};
 pub use corpus::Corpus;
 #[cfg(not(target_arch = "wasm32"))]
 pub use documents::Documents;

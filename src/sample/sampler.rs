@@ -237,7 +237,7 @@ impl<D: Denoiser> Sampler<D> {
 
     /// Goes on to the next window, if there is one.
     fn next_window(&mut self) -> bool {
-        if self.config.block > 0 {
+        if self.config.block > 0 && !self.config.ends.is_empty() {
             self.cut();
         }
         if self.window + 1 == self.windows.count() {
@@ -255,10 +255,11 @@ impl<D: Denoiser> Sampler<D> {
     fn cut(&mut self) {
         for (index, Work { canvas, .. }) in self.work.iter_mut().enumerate() {
             let reach = self.windows.reach(self.window, index);
-            let ends = |at: usize| !canvas.is_frozen(at) && canvas.token(at) == self.config.end;
+            let listed = |token| self.config.ends.contains(&token);
+            let ends = |at: usize| !canvas.is_frozen(at) && canvas.token(at).is_some_and(listed);
             let filled =
                 reach.end <= canvas.len() && reach.clone().all(|at| canvas.token(at).is_some());
-            if self.config.end.is_some() && filled && reach.clone().any(ends) {
+            if filled && reach.clone().any(ends) {
                 canvas.truncate(reach.end);
             }
         }

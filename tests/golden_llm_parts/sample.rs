@@ -272,9 +272,8 @@ pub async fn blocks(name: &str, executor: Executor) {
             .collect();
         let mut config = greedy(SamplerKind::SCHEDULED, steps, block, &run);
         // a row of several goes on until all have ended
-        config.end = number(&run, "eos_id")
-            .filter(|_| prompts.len() == 1)
-            .map(|id| id as u32);
+        let eos = number(&run, "eos_id").filter(|_| prompts.len() == 1);
+        config.ends = eos.map(|id| id as u32).into_iter().collect();
         let mask = model.mask_index();
         let mut all = Vec::new();
         for (row, prompt) in prompts.iter().enumerate() {

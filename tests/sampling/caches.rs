@@ -176,7 +176,7 @@ fn a_canvas_ends_with_the_block_that_ends_its_text() {
     let tokens = whole.tokens(6);
     for token in 0..6 {
         let ended = SampleConfig {
-            end: Some(token),
+            ends: vec![token],
             ..config.clone()
         };
         let (filled, seen) = fill(&mut model, canvas.clone(), &ended);
