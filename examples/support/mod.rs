@@ -5,6 +5,7 @@ pub mod chart;
 pub mod lines;
 pub mod samples;
 pub mod screen;
+pub mod talk;
 
 use std::path::{Path, PathBuf};
 
@@ -318,6 +319,12 @@ pub fn main(run: impl FnOnce() -> anyhow::Result<()>) -> std::process::ExitCode 
     let Err(error) = run() else {
         return std::process::ExitCode::SUCCESS;
     };
+    tell(&error);
+    std::process::ExitCode::FAILURE
+}
+
+/// Says what went wrong, and what to do if that is known.
+pub fn tell(error: &anyhow::Error) {
     eprintln!("error: {error}");
     if let Some(hint) = error
         .downcast_ref::<mdlm::Error>()
@@ -325,5 +332,4 @@ pub fn main(run: impl FnOnce() -> anyhow::Result<()>) -> std::process::ExitCode 
     {
         eprintln!("hint: {hint}");
     }
-    std::process::ExitCode::FAILURE
 }

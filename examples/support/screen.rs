@@ -14,15 +14,38 @@ fn colour(probability: f64) -> u8 {
 /// frozen, colours tell how sure the model was.
 pub struct Screen {
     probability: Vec<f64>,
+    /// What stands before is not shown.
+    from: usize,
     rows: usize,
 }
 
 impl Screen {
     /// Before the first step of a canvas of `length` positions.
     pub fn new(length: usize) -> Self {
+        Self::behind(length, 0)
+    }
+
+    /// Of what stands behind the first `from` positions.
+    pub fn behind(length: usize, from: usize) -> Self {
         Self {
             probability: vec![1.0; length],
+            from,
             rows: 0,
+        }
+    }
+
+    /// Takes the picture away.
+    pub fn clear(&mut self) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        write!(out, "{}", self.up())?;
+        self.rows = 0;
+        out.flush()
+    }
+
+    fn up(&self) -> String {
+        match self.rows {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}A\r\x1b[J"),
         }
     }
 
@@ -46,7 +69,7 @@ impl Screen {
             |i: usize| !special.contains(&tokens[i]) && Some(tokens[i]) != tokenizer.pad();
         let first = (0..canvas.len()).find(|&i| text_at(i)).unwrap_or(0);
         let last = (0..canvas.len()).rfind(|&i| text_at(i)).unwrap_or(0);
-        for (i, piece) in pieces.into_iter().enumerate() {
+        for (i, piece) in pieces.into_iter().enumerate().skip(self.from) {
             let piece = match canvas.token(i) {
                 Some(id) if special.contains(&id) && (first..last).contains(&i) => " ∎ ".to_owned(),
                 Some(_) => piece.replace(['\n', '\r'], "⏎"),
@@ -65,11 +88,7 @@ impl Screen {
             };
             text += &format!("{code}{piece}");
         }
-        let up = if self.rows > 0 {
-            format!("\x1b[{}A\r\x1b[J", self.rows)
-        } else {
-            String::new()
-        };
+        let up = self.up();
         let StepReport {
             step,
             masked,
