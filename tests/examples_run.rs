@@ -8,5 +8,6 @@ mod examples_run {
     mod embed;
     mod published;
     mod settings;
+    mod talk;
     mod train;
 }

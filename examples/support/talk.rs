@@ -75,7 +75,11 @@ impl Speaker {
     /// What has been written behind the prompt, up to its end; masks are dots. Says whether it has ended.
     pub fn answer(&self, canvas: &Canvas, prompt: usize) -> (String, bool) {
         let tokens = canvas.tokens(self.tokenizer.mask_index());
-        let written = &tokens[prompt.min(tokens.len())..];
+        self.text(&tokens[prompt.min(tokens.len())..])
+    }
+
+    /// The text of written tokens up to their end, and whether there is one.
+    pub fn text(&self, written: &[u32]) -> (String, bool) {
         let end = written.iter().position(|id| self.ends.contains(id));
         let text = self
             .tokenizer

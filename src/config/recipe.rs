@@ -66,6 +66,7 @@ impl TrainConfig {
     /// Fills in what is absent as a saved run has it, which comes back filled in: one of a time before recipes has the
     /// reference's.
     #[must_use]
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
     pub(crate) fn settle(&mut self, mut saved: Self) -> Self {
         if saved.optim.hidden.is_none() {
             saved.optim.recipe = Recipe::Reference;

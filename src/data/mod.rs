@@ -25,6 +25,7 @@ mod detokenize;
 mod documents;
 mod huggingface;
 mod loader;
+mod marked;
 mod oniguruma;
 mod origin;
 mod pack;

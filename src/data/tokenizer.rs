@@ -17,15 +17,6 @@ use crate::io::keyed;
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Names of tokens that end a turn in a chat.
-const TURN_ENDS: [&str; 5] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<end_of_turn>",
-    "<|end|>",
-];
-
 /// A vocabulary with its special tokens. The mask is always one of its ids: the tokenizer's own
 /// where it has one (BERT), else an id added at the end.
 ///
@@ -236,34 +227,6 @@ impl Tokenizer {
             }
             _ => self.symbols(text),
         }
-    }
-
-    /// Ids of a text in which the names of special tokens stand for them: a rendered chat. The mask never comes out.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn encode_marked(&self, text: &str) -> Result<Vec<u32>> {
-        match &self.kind {
-            Kind::HuggingFace(tokenizer) => {
-                let ids = tokenizer.encode_marked(text).map_err(in_text)?;
-                match ids.contains(&self.special.mask) {
-                    true => Err(in_text("the name of the mask stands in it".into())),
-                    false => Ok(ids),
-                }
-            }
-            _ => self.symbols(text),
-        }
-    }
-
-    /// Ids that end what is said: the end of a text, and of a turn in a chat.
-    pub fn ends(&self) -> Vec<u32> {
-        let mut ends = vec![self.special.eos];
-        if let Kind::HuggingFace(tokenizer) = &self.kind {
-            ends.extend(TURN_ENDS.iter().filter_map(|name| tokenizer.id_of(name)));
-            ends.sort_unstable();
-            ends.dedup();
-        }
-        ends
     }
 
     /// As [`Tokenizer::encode`], with the number of characters that each id adds to those before it.

@@ -123,6 +123,8 @@ pub(crate) struct Drawer {
     session: Session,
     /// The token of each row when its key and value were computed after all that it sees; of exact caches.
     known: Vec<Vec<Option<u32>>>,
+    /// Where the blocks of each sequence began then.
+    first: Vec<usize>,
     /// Whether every row has had a key and a value; of inexact caches.
     filled: bool,
 }
@@ -156,6 +158,7 @@ impl Drawer {
         let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;
         Ok(Self {
             known: vec![vec![None; setup.length]; n],
+            first: vec![0; n],
             filled: false,
             setup,
             widths,
@@ -177,6 +180,13 @@ impl Drawer {
         ask: &Ask<'_>,
         step: &Step,
     ) -> Result<(&[f64], usize)> {
+        for (s, &first) in ask.first.iter().enumerate() {
+            // in other blocks the same tokens see others
+            if first % self.setup.block != self.first[s] % self.setup.block {
+                self.known[s].fill(None);
+            }
+            self.first[s] = first;
+        }
         let wanted = self.wanted(ask);
         let mut runs = 1;
         loop {

@@ -192,3 +192,35 @@ fn weights_in_f64_are_refused() {
         "{text}"
     );
 }
+
+/// The same text in blocks that begin elsewhere has other keys: what is kept of it is not used.
+#[test]
+fn what_is_kept_of_other_blocks_is_not_used() {
+    let Some(dir) = FIXTURES.folder_of("qwen3_a2d") else {
+        return;
+    };
+    let how = Load {
+        block: Some(4),
+        ..Load::default()
+    };
+    pollster::block_on(async {
+        let model = || Model::load_with(Executor::CpuF32.shared(), &dir, &how);
+        let mut shared = model().await.unwrap();
+        let config = SampleConfig {
+            temperature: 0.0,
+            ..shared.sampling()
+        };
+        let text: Vec<u32> = (0..20).map(|i| i * 37 % 270).collect();
+        for length in [13, 14, 13, 15, 17, 12, 16] {
+            let canvas = Canvas::prompt(&text[..length], 32).unwrap();
+            let mut alone = model().await.unwrap();
+            let mut filled = Vec::new();
+            for model in [&mut shared, &mut alone] {
+                let sampler = model.sampler(canvas.clone(), &config).unwrap();
+                let made = sampler.finish(|_| std::ops::ControlFlow::Continue(()));
+                filled.push(made.await.unwrap());
+            }
+            assert_eq!(filled[0], filled[1], "behind {length}");
+        }
+    });
+}

@@ -141,6 +141,15 @@ fn block_diffusion_is_trained_and_sampled() {
         let (filled, reports) = fill(&mut model, canvas.clone(), &settings(Cache::Exact));
         let (same, _) = fill(&mut model, canvas.clone(), &settings(Cache::Off));
         assert_eq!(filled, same);
+        // a canvas whose blocks begin elsewhere has no use for what is kept
+        let longer = Canvas::prompt(&[&prompt[..], &[1, 2, 3]].concat(), LENGTH).unwrap();
+        for _ in 0..2 {
+            for canvas in [&canvas, &longer] {
+                let [kept, anew] = [Cache::Exact, Cache::Off]
+                    .map(|cache| fill(&mut model, canvas.clone(), &settings(cache)).0);
+                assert_eq!(kept, anew);
+            }
+        }
         // the published form says the same
         let dir = tempfile::tempdir().unwrap();
         block_on(model.save(dir.path(), Precision::F32)).unwrap();

@@ -5,6 +5,7 @@ mod axe;
 mod chromium;
 mod demo;
 mod kernels;
+mod openai;
 mod package;
 mod rustup;
 mod shell;

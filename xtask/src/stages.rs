@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, package, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, kernels, openai, package, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub enum Stage {
     Package,
     /// The examples build as a user builds them
     Examples,
+    /// The server answers many clients at a time
+    Server,
 }
 
 /// What set-up found, for the stages that need it.
@@ -38,6 +40,7 @@ pub struct Tools {
     wasm: Option<wasm::Toolchain>,
     chromium: Option<PathBuf>,
     axe: Option<PathBuf>,
+    openai: Option<PathBuf>,
 }
 
 impl Tools {
@@ -61,6 +64,9 @@ impl Tools {
         if stages.contains(&Stage::Web) {
             self.chromium = Some(chromium::set_up(consent)?);
             self.axe = Some(axe::set_up(consent)?);
+        }
+        if stages.contains(&Stage::Server) {
+            self.openai = Some(openai::set_up(consent)?);
         }
         Ok(())
     }
@@ -112,6 +118,10 @@ impl Stage {
             },
             Self::Package => package::check(),
             Self::Examples => run_command(&mut cargo("build --release --examples")),
+            Self::Server => match &tools.openai {
+                Some(python) => openai::test(python, 10),
+                None => bail!("no Python with OpenAI's client"),
+            },
         }
     }
 }
