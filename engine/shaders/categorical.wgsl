@@ -1,7 +1,8 @@
 // Draws a token for each listed row from softmax(logits / temperature) without the token `never`, one
 // row a workgroup, by an exponential race: the winner has the largest z / temperature - log(E), E
 // exponential; at temperature 0 the most probable token wins. Also the token's probability, the
-// entropy of the row in nats and the log-sum-exp of its logits, all of softmax(logits) without `absent`.
+// entropy of the row in nats, the log-sum-exp of its logits, and by how much the most probable token
+// is ahead of the next, all of softmax(logits) without `absent`.
 //
 // Top-k and top-p leave the logits at or above a threshold in the race, found without sorting: the
 // order of floats is that of an integer image, whose 32 bits are settled one reduction each.
@@ -27,7 +28,8 @@ const LOWEST: f32 = -3.0e38;
 @group(0) @binding(3) var<storage, read_write> probability: array<f32>;
 @group(0) @binding(4) var<storage, read_write> entropy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> log_total: array<f32>;
-@group(0) @binding(6) var<uniform> p: Params;
+@group(0) @binding(6) var<storage, read_write> margin: array<f32>;
+@group(0) @binding(7) var<uniform> p: Params;
 
 var<workgroup> best_token: array<u32, THREADS>;
 var<workgroup> best_score: array<f32, THREADS>;
@@ -78,13 +80,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let begin = row * p.vocab;
-  var top = LOWEST;
+  var best = LOWEST;
+  var next = LOWEST;
   for (var v = lane; v < p.vocab; v += THREADS) {
     if (v != p.absent) {
-      top = max(top, logits[begin + v]);
+      let z = logits[begin + v];
+      next = max(next, min(best, z));
+      best = max(best, z);
     }
   }
-  top = reduce_max(lane, top);
+  let top = reduce_max(lane, best);
+  // of two equal ones, one is the next
+  let shared_top = reduce_sum(lane, select(0.0, 1.0, best == top)) > 1.5;
+  next = reduce_max(lane, select(best, select(next, top, shared_top), best == top));
   var sum = 0.0;
   var mean = 0.0;
   for (var v = lane; v < p.vocab; v += THREADS) {
@@ -138,5 +146,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     probability[row] = exp(logits[begin + token] - top) / sum;
     entropy[row] = log(sum) - mean;
     log_total[row] = top + log(sum);
+    margin[row] = (1.0 - exp(next - top)) / sum;
   }
 }

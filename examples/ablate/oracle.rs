@@ -186,8 +186,16 @@ impl Denoiser for Oracle {
                     .sum(),
                 // exact scores p_v / expm1(sigma) have logits log p_v + log(V - 1)
                 log_total: (self.tokens() as f64).ln(),
+                margin: margin(p),
             });
         }
         Ok(Drawn { draws, calls: 1 })
     }
+}
+
+/// By how much the largest of some probabilities is ahead of the next.
+fn margin(p: &[f64]) -> f64 {
+    let mut falling = p.to_vec();
+    falling.sort_by(|a, b| b.total_cmp(a));
+    falling[0] - falling.get(1).copied().unwrap_or(0.0)
 }

@@ -54,8 +54,12 @@ pub struct SampleConfig {
     pub cache: Cache,
     /// Tokens that end what is written: a canvas is done once a block has been filled with one in it, and ends with that
     /// block.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ends: Vec<u32>,
+    /// Tokens that are never written, such as the end of a text.
+    pub suppress: Vec<u32>,
+    /// Tokens that samplers which go by the predictions write last, however sure the model is: ends of texts, which a
+    /// model is sure of long before it knows what stands before them.
+    pub late: Vec<u32>,
 }
 
 /// Which keys and values are kept from call to call, so that only the other rows are computed.
@@ -112,6 +116,8 @@ impl Default for SampleConfig {
             guidance: 0.0,
             cache: Cache::Exact,
             ends: Vec::new(),
+            suppress: Vec::new(),
+            late: Vec::new(),
         }
     }
 }

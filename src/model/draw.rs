@@ -18,6 +18,8 @@ pub struct Among {
     pub never: Never,
     /// Logits are `l + guidance (l - m)`, m those of the batch's second half; 0: there is no such half.
     pub guidance: f64,
+    /// Whether each run says what is added to the logits: [`Drawing::penalty`].
+    pub penalised: bool,
 }
 
 impl Among {
@@ -27,6 +29,7 @@ impl Among {
             below: trunk.vocab_size(),
             never: Never::absent(trunk.mask_index()),
             guidance: 0.0,
+            penalised: false,
         }
     }
 }
@@ -42,6 +45,8 @@ pub struct Drawing {
     pub numbers: Tensor,
     /// Of guided draws: the same rows in the batch's second half.
     pub plain: Option<RowList>,
+    /// Added to the logits, `[below]`; see [`Among::penalised`].
+    pub penalty: Option<Tensor>,
     /// What is drawn, in the order of the list.
     pub draws: Draws,
 }
@@ -81,6 +86,15 @@ impl Drawing {
                 .map(|bias| graph.view(bias, 0, &[among.below]))
                 .transpose()?;
         }
+        let mut penalty = None;
+        if among.penalised {
+            let given = graph.input("penalty", &[among.below]);
+            penalty = Some(given);
+            bias = Some(match bias {
+                Some(bias) => graph.add("penalised", bias, given)?,
+                None => given,
+            });
+        }
         let chunk = chunk_rows(among.below, rows);
         let draws = graph.categorical(head.hidden, weight, bias, numbers, among.never, chunk)?;
         Ok(Self {
@@ -88,14 +102,15 @@ impl Drawing {
             list,
             numbers,
             plain,
+            penalty,
             draws,
         })
     }
 
-    /// What comes back from a run: tokens, probabilities, entropies and log totals, one for each row of the call.
-    pub fn outputs(&self) -> [Tensor; 4] {
+    /// What comes back from a run: tokens, probabilities, entropies, log totals and margins, one for each row of the call.
+    pub fn outputs(&self) -> [Tensor; OUTPUTS] {
         let d = self.draws;
-        [d.tokens, d.probability, d.entropy, d.log_total]
+        [d.tokens, d.probability, d.entropy, d.log_total, d.margin]
     }
 }
 
@@ -106,6 +121,9 @@ pub struct DrawGraph {
     /// The phases, and what is drawn in each.
     pub parts: Vec<(Phase, Drawing)>,
 }
+
+/// Numbers that come back for each row.
+pub(super) const OUTPUTS: usize = 5;
 
 /// Names of the phases of a graph that draws in calls of several widths.
 const PHASES: [Phase; 10] = [

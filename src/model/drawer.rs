@@ -7,6 +7,7 @@ use crate::config::Cache;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Session, Storage};
+use crate::model::draw::OUTPUTS;
 use crate::model::{Among, DrawGraph, Network, Options, Pass, Sights};
 use crate::ops::ROWS;
 use crate::ops::visibility::Sight;
@@ -14,6 +15,9 @@ use crate::program::Step;
 
 /// Most rows of a sequence in a run that catches up with a text.
 const CHUNK: usize = 128;
+
+/// What is added to the logit of a token that is never drawn.
+const NEVER: f64 = -1e30;
 
 /// What a sequence's rows see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) ragged: bool,
     /// How many rows behind the one that predicts it a token stands: 0 or 1.
     pub(crate) shift: usize,
+    /// Whether some tokens are never drawn: [`Ask::suppressed`].
+    pub(crate) suppresses: bool,
 }
 
 impl Setup {
@@ -104,6 +110,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) positions: &'a [Vec<usize>],
     /// Keys of the draws, canvas after canvas.
     pub(crate) numbers: &'a [u32],
+    /// Tokens that are never drawn.
+    pub(crate) suppressed: &'a [u32],
     /// Whether what an inexact cache has kept is out of date.
     pub(crate) fresh: bool,
 }
@@ -119,6 +127,8 @@ impl Ask<'_> {
 pub(crate) struct Drawer {
     setup: Setup,
     widths: Vec<usize>,
+    /// Ids that may be drawn lie below this one.
+    below: usize,
     graph: DrawGraph,
     session: Session,
     /// The token of each row when its key and value were computed after all that it sees; of exact caches.
@@ -151,6 +161,7 @@ impl Drawer {
         };
         let among = Among {
             guidance: setup.guidance,
+            penalised: setup.suppresses,
             ..among
         };
         let mut graph = DrawGraph::of_widths(network, options, &widths, among)?;
@@ -160,6 +171,7 @@ impl Drawer {
             known: vec![vec![None; setup.length]; n],
             first: vec![0; n],
             filled: false,
+            below: among.below,
             setup,
             widths,
             graph,
@@ -171,8 +183,8 @@ impl Drawer {
         &self.setup
     }
 
-    /// Draws, and says how many runs it took: tokens, probabilities, entropies and log totals, each as long as a
-    /// quarter of what comes back, the draws first.
+    /// Draws, and says how many runs it took: tokens, probabilities, entropies, log totals and margins, each as long as
+    /// a fifth of what comes back, the draws first.
     pub(crate) async fn draw(
         &mut self,
         network: &Network,
@@ -193,7 +205,7 @@ impl Drawer {
             let (ranges, last) = self.due(ask, &wanted);
             let part = self.run(network, storage, ask, &ranges, last, step).await?;
             if last {
-                let size = |i: usize| 4 * self.setup.sequences * self.widths[i];
+                let size = |i: usize| OUTPUTS * self.setup.sequences * self.widths[i];
                 let before = (0..part).map(size).sum::<usize>();
                 return Ok((&self.session.results()[before..][..size(part)], runs));
             }
@@ -297,6 +309,15 @@ impl Drawer {
                 }
             }
             session.write_uint(drawing.numbers, ask.numbers)?;
+        }
+        if let Some(penalty) = drawing.penalty {
+            let mut added = vec![0.0; self.below];
+            for &id in ask.suppressed {
+                if let Some(added) = added.get_mut(id as usize) {
+                    *added = NEVER;
+                }
+            }
+            session.write(penalty, &added)?;
         }
         session.write_uint(drawing.list.rows, &listed)?;
         let step = step.clone().with(ROWS, listed.len() as u32);

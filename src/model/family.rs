@@ -80,6 +80,7 @@ impl Family {
                     counted: true,
                 },
                 guidance: 0.0,
+                penalised: false,
             },
         }
     }

@@ -29,7 +29,7 @@ samplers! {
     threshold: THRESHOLD;
     entropy_bound: ENTROPY_BOUND;
     remask: REMDM_CAP REMDM_RESCALE REMDM_CONF REMDM_LOOP;
-    published: SCHEDULED DREAM DREAM_ENTROPY FACTOR;
+    published: SCHEDULED DREAM DREAM_ENTROPY DREAM_MARGIN FACTOR;
     left_to_right: LEFT_TO_RIGHT;
 }
 

@@ -14,6 +14,8 @@ pub struct Draw {
     pub entropy: f64,
     /// Log-sum-exp of the logits without the mask's: the total score of a SEDD model.
     pub log_total: f64,
+    /// By how much the most probable token is ahead of the next one.
+    pub margin: f64,
 }
 
 /// A canvas in a window, as a rule sees it; positions count from the window's beginning.

@@ -47,6 +47,15 @@ impl SamplerKind {
         check: |_| Ok(()),
         make: |setting| counted(setting, dream, |draw| -draw.entropy),
     });
+    /// The positions whose best token is furthest ahead of the next one, counted as Dream does (`topk_margin`).
+    pub const DREAM_MARGIN: Self = Self(&Declaration {
+        name: "dream-margin",
+        summary: "the clearest decision first, counted as Dream does",
+        has_steps: true,
+        options: &[],
+        check: |_| Ok(()),
+        make: |setting| counted(setting, dream, |draw| draw.margin),
+    });
     /// Every token that is probable enough for its rank (Fast-dLLM's factor).
     pub const FACTOR: Self = Self(&Declaration {
         name: "factor",

@@ -21,6 +21,8 @@ pub struct DrawOptions {
     pub top_p: f64,
     /// How the logits are moved away from those of other canvases; see [`crate::config::SampleConfig::guidance`].
     pub guidance: Option<Guidance>,
+    /// Tokens that are never drawn.
+    pub suppress: Vec<u32>,
     /// How the canvases are read.
     pub reading: Reading,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
@@ -280,6 +282,7 @@ impl Denoiser for Model {
             block: reading.block,
             ragged: lengths.iter().any(|&n| n != length),
             shift: self.family.shift(),
+            suppresses: !options.suppress.is_empty(),
         };
         let network = self.family.network();
         let drawer = match &mut self.drawer {
@@ -299,15 +302,17 @@ impl Denoiser for Model {
             levels: &levels,
             positions: &positions,
             numbers: &numbers,
+            suppressed: &options.suppress,
             fresh: reading.fresh,
         };
         let (results, calls) = drawer.draw(network, &mut self.storage, &ask, &step).await?;
-        let size = results.len() / 4;
+        let size = results.len() / 5;
         let draw = |i: usize| Draw {
             token: results[i] as u32,
             probability: results[size + i],
             entropy: results[2 * size + i],
             log_total: results[3 * size + i],
+            margin: results[4 * size + i],
         };
         Ok(Drawn {
             draws: (0..rows.len()).map(draw).collect(),

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::config::{Parameterization, SampleConfig};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, check_tokens};
 use crate::rng::{Rng, Stream, stream_key};
 use crate::rules::{Plan, Rule, Setting, View};
 use crate::sample::check::{check_cache, check_canvases, check_prefix, left_to_right};
@@ -16,6 +16,9 @@ use crate::sample::window::Windows;
 use crate::sample::{
     Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
 };
+
+/// The entropy, in nats, that tokens which come late are said to have.
+const UNSURE: f64 = 1e6;
 
 /// A canvas and what its rule remembers of it.
 struct Work {
@@ -107,6 +110,9 @@ impl<D: Denoiser> Sampler<D> {
         config.validate()?;
         let mut config = config.clone();
         check_canvases(&canvases, denoiser.vocab_size(), denoiser.mask_index())?;
+        for tokens in [&config.ends, &config.suppress, &config.late] {
+            check_tokens(tokens, denoiser.vocab_size())?;
+        }
         if denoiser.autoregressive() {
             config.sampler = left_to_right(config.sampler)?;
             check_cache(config.cache)?;
@@ -356,6 +362,7 @@ impl<D: Denoiser> Sampler<D> {
             top_k: self.config.top_k,
             top_p: self.config.top_p,
             guidance,
+            suppress: self.config.suppress.clone(),
             reading,
             key: stream_key(self.config.seed, Stream::Token, self.done as u64),
         };
@@ -378,7 +385,13 @@ impl<D: Denoiser> Sampler<D> {
             plan,
         } = planned;
         let view = self.view(index, &masked, &filled);
-        let chosen = self.rule.choose(&view, draws, &mut rng);
+        let mut ranked = draws.to_vec();
+        for draw in &mut ranked {
+            if self.config.late.contains(&draw.token) {
+                (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
+            }
+        }
+        let chosen = self.rule.choose(&view, &ranked, &mut rng);
         let open = masked.len() + filled.len();
         let left = masked.len() + plan.remask.len() - chosen.len();
         let start = self.windows.range(self.window).start;

@@ -49,6 +49,7 @@ export interface Canvas { tokens: Uint32Array; frozen: Uint8Array; }
 export interface SampleOptions extends SamplerOptions {
   steps?: number; seed?: number; sampler?: SamplerKind; temperature?: number; top_k?: number;
   top_p?: number; stride?: number; block?: number; guidance?: number;
+  cache?: "exact" | "off" | "prefix" | "dual"; ends?: number[]; suppress?: number[]; late?: number[];
 }
 /** A sampler: which positions a step fills. */
 export interface SamplerInfo {

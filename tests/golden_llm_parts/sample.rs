@@ -111,8 +111,16 @@ fn greedy(sampler: SamplerKind, steps: usize, block: usize, run: &Value) -> Samp
         block,
         temperature: 0.0,
         guidance: run["cfg_scale"].as_f64().unwrap_or(0.0),
+        suppress: listed(&run["suppress_tokens"]),
+        late: listed(&run["begin_suppress_tokens"]),
         ..SampleConfig::default()
     }
+}
+
+/// The ids of a list, or none.
+fn listed(json: &Value) -> Vec<u32> {
+    let ids = json.as_array().into_iter().flatten();
+    ids.map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
 /// Runs of a fixture, by name.
@@ -185,9 +193,6 @@ pub async fn dllm(name: &str, executor: Executor) {
     };
     let mut compared = 0;
     for (what, run) in runs(&fixture.json) {
-        if run.get("begin_suppress_tokens").is_some() {
-            continue;
-        }
         let Some(mut model) = load(executor, name, &fixture.json, &run).await else {
             return;
         };
@@ -217,7 +222,7 @@ pub async fn dllm(name: &str, executor: Executor) {
     assert!(compared >= 2, "{compared} runs");
 }
 
-/// Dream's `diffusion_generate` without what truncates or compares two probabilities.
+/// Dream's `diffusion_generate`, but for the run that truncates by top-p before top-k.
 pub async fn dream(name: &str, executor: Executor) {
     let Some(fixture) = FIXTURES.load(name) else {
         return;
@@ -225,6 +230,7 @@ pub async fn dream(name: &str, executor: Executor) {
     for (what, run) in runs(&fixture.json) {
         let sampler = match run["alg"].as_str().unwrap() {
             "maskgit_plus" => SamplerKind::DREAM,
+            "topk_margin" => SamplerKind::DREAM_MARGIN,
             "entropy" if run.get("top_p").is_none() => SamplerKind::DREAM_ENTROPY,
             _ => continue,
         };
@@ -260,10 +266,7 @@ pub async fn blocks(name: &str, executor: Executor) {
         let [new, block] = ["max_new_tokens", "block_size"].map(|key| number(&run, key).unwrap());
         let steps = number(&run, "steps_per_block");
         let steps = steps.unwrap_or(number(&run, "steps").unwrap().div_ceil(new.div_ceil(block)));
-        let tokens = |list: &Value| -> Vec<u32> {
-            let ids = list.as_array().unwrap().iter();
-            ids.map(|id| id.as_u64().unwrap() as u32).collect()
-        };
+        let tokens = listed;
         let prompts: Vec<Vec<u32>> = run["prompts"]
             .as_array()
             .unwrap()

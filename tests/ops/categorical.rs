@@ -69,9 +69,10 @@ fn draws_are_equal(suite: &mut Suite) {
                         draws.probability,
                         draws.entropy,
                         draws.log_total,
+                        draws.margin,
                     ];
                     let made = Made::new(g, &outputs);
-                    Ok(made.first(&[listed; 4]).exact(0).without_gradient())
+                    Ok(made.first(&[listed; 5]).exact(0).without_gradient())
                 });
             }
         }

@@ -200,3 +200,35 @@ fn a_canvas_ends_with_the_block_that_ends_its_text() {
         );
     }
 }
+
+#[test]
+fn tokens_are_left_out_or_come_last() {
+    for executor in EXECUTORS {
+        let mut model = load(executor.shared(), &small(16), None);
+        let settings = |suppress: &[u32], late: &[u32]| SampleConfig {
+            suppress: suppress.to_vec(),
+            late: late.to_vec(),
+            sampler: SamplerKind::CONFIDENCE,
+            steps: 16,
+            ..SampleConfig::default()
+        };
+        let (plain, _) = fill(&mut model, Canvas::open(16), &settings(&[], &[]));
+        assert!([2, 5].iter().any(|id| plain.tokens(6).contains(id)));
+        let (without, reports) = fill(&mut model, Canvas::open(16), &settings(&[2, 5], &[]));
+        assert!(!without.tokens(6).iter().any(|id| [2, 5, 6].contains(id)));
+        let revealed = reports.iter().flat_map(|r| &r.revealed);
+        assert!(revealed.clone().all(|r| r.entropy <= 4f64.ln() + 1e-6));
+        // as soon as anything else is drawn anywhere it goes first
+        let (_, reports) = fill(&mut model, Canvas::open(16), &settings(&[], &[2, 5]));
+        let late = |r: &mdlm::sample::Revealed| [2, 5].contains(&r.token);
+        let first = reports.iter().take(3).flat_map(|r| &r.revealed);
+        assert!(first.clone().all(|r| !late(r)), "{executor:?}");
+    }
+    let mut model = load(Executor::CpuF32.shared(), &small(16), None);
+    let config = SampleConfig {
+        ends: vec![7],
+        ..SampleConfig::default()
+    };
+    let wrong = model.sampler(Canvas::open(16), &config).map(|_| ());
+    refused(wrong, "token", &["7"]);
+}

@@ -50,6 +50,7 @@ fn reads_predictions(config: &SampleConfig) -> bool {
         "confidence",
         "dream",
         "dream-entropy",
+        "dream-margin",
         "entropy-bound",
         "factor",
         "remdm-conf",

@@ -56,22 +56,23 @@ pub fn for_rows4<T: Send>(
         .for_each(|(i, (((a, b), c), d))| run(i, [a, b, c, d]));
 }
 
-/// Calls `f(row, a, [b, c, d])` for each row of outputs with one element a row; a row is worth a
+/// Calls `f(row, a, [b, c, d, e])` for each row of outputs with one element a row; a row is worth a
 /// thread's while.
 pub fn for_each_row<A: Send, B: Send>(
     a: &mut [A],
-    [b, c, d]: [&mut [B]; 3],
-    f: impl Fn(usize, &mut A, [&mut B; 3]) + Sync + Send,
+    [b, c, d, e]: [&mut [B]; 4],
+    f: impl Fn(usize, &mut A, [&mut B; 4]) + Sync + Send,
 ) {
-    let run = |row: usize, a: &mut A, rest: [&mut B; 3]| {
+    let run = |row: usize, a: &mut A, rest: [&mut B; 4]| {
         pulp::Arch::new().dispatch(|| f(row, a, rest));
     };
     a.par_iter_mut()
         .zip(b.par_iter_mut())
         .zip(c.par_iter_mut())
         .zip(d.par_iter_mut())
+        .zip(e.par_iter_mut())
         .enumerate()
-        .for_each(|(row, (((a, b), c), d))| run(row, a, [b, c, d]));
+        .for_each(|(row, ((((a, b), c), d), e))| run(row, a, [b, c, d, e]));
 }
 
 /// Calls `f(i, blocks)` for the i-th block of each array; `sizes` are the blocks' elements.

@@ -18,7 +18,7 @@ use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
 use crate::{params, shader, twin};
 
-/// Reads logits and row numbers; writes tokens, probabilities, entropies and totals.
+/// Reads logits and row numbers; writes tokens, probabilities, entropies, totals and margins.
 #[derive(Clone, Debug)]
 struct Categorical {
     vocab: usize,
@@ -78,6 +78,8 @@ pub struct Draws {
     pub entropy: Tensor,
     /// Log-sum-exp of the logits that the softmax counts.
     pub log_total: Tensor,
+    /// By how much the most probable token is ahead of the next one.
+    pub margin: Tensor,
 }
 
 impl Graph {
@@ -111,8 +113,9 @@ impl Graph {
             &format!("more than {} rows", never.token.unwrap_or(0)),
         )?;
         let tokens = self.activation_uint("tokens", &[n]);
-        let [probability, entropy, log_total] =
-            ["probability", "entropy", "log_total"].map(|name| self.activation(name, &[n]));
+        let [probability, entropy, log_total, margin] =
+            ["probability", "entropy", "log_total", "margin"]
+                .map(|name| self.activation(name, &[n]));
         let chunk = aligned_chunk(chunk);
         let token = never.token.unwrap_or(NO_MASK);
         for base in (0..n).step_by(chunk) {
@@ -127,6 +130,7 @@ impl Graph {
                 part(self, probability)?,
                 part(self, entropy)?,
                 part(self, log_total)?,
+                part(self, margin)?,
             ];
             self.push(
                 Categorical {
@@ -147,6 +151,7 @@ impl Graph {
             probability,
             entropy,
             log_total,
+            margin,
         })
     }
 }
@@ -181,7 +186,7 @@ impl Categorical {
         let (never, absent) = (self.never as usize, self.absent as usize);
         let inverse = F::of(step.get(INVERSE_TEMPERATURE));
         let tokens = io.write_uint(0);
-        let outs = [io.write(1), io.write(2), io.write(3)].map(|out| &mut out[..rows]);
+        let outs = [1, 2, 3, 4].map(|i| &mut io.write(i)[..rows]);
         for_each_row(&mut tokens[..rows], outs, |row, token, outs| {
             let z = &logits[row * n..][..n];
             let top = math::maximum(n, |v| if v == absent { F::LOWEST } else { z[v] });
@@ -212,12 +217,24 @@ impl Categorical {
                     (chosen, best) = (v, score);
                 }
             }
-            let [probability, entropy, log_total] = outs;
+            let next = self.next(z, top);
+            let [probability, entropy, log_total, margin] = outs;
             *token = chosen as u32;
             *probability = p(chosen) / sum;
             *entropy = sum.ln() - mean;
             *log_total = top + sum.ln();
+            *margin = (F::ONE - (next - top).exp()) / sum;
         });
+    }
+
+    /// The largest logit but one, the largest itself if there are two of it.
+    fn next<F: Float>(&self, z: &[F], top: F) -> F {
+        let others = |v: usize| v != self.absent as usize;
+        let at = (0..z.len()).find(|&v| others(v) && z[v] == top);
+        math::maximum(z.len(), |v| match others(v) && Some(v) != at {
+            true => z[v],
+            false => F::LOWEST,
+        })
     }
 
     /// The least logit that may win, by sorting; the kernel finds the same one by bisection.
@@ -283,7 +300,7 @@ impl Op for Categorical {
         let kernel = Kernel::new(shader!("categorical")).constant("THREADS", threads);
         let kernel = kernel.counted(lower.extent()).read(0).read(1);
         vec![
-            (0..4)
+            (0..5)
                 .fold(kernel, Kernel::write)
                 .params(params)
                 .grid(Grid::items(lower.extent(), 1)),
