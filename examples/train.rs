@@ -15,7 +15,7 @@ use mdlm::io::checkpoint;
 use mdlm::train::Summary;
 use mdlm::{Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
 
-use support::samples::samples;
+use support::samples::{answers, samples};
 
 /// Train a masked diffusion language model.
 ///
@@ -196,7 +196,15 @@ fn shown_samples(trainer: &Trainer) -> anyhow::Result<String> {
     let mut model = wait(trainer.model())?;
     let (config, tokenizer) = (trainer.config(), &trainer.corpus().tokenizer);
     let mut text = String::new();
-    let written = samples(&mut model, &config.sampling, config.model.length, 3, || ())?;
+    let valid = &trainer.corpus().valid;
+    // answers to held-out prompts, where there are prompts
+    let prompt = |i: usize| Ok(valid.block(i)?[..valid.given(i)].to_vec());
+    let prompts: mdlm::Result<Vec<_>> = (0..valid.count().min(3)).map(prompt).collect();
+    let (sampling, length) = (&config.sampling, config.model.length);
+    let written = match prompts? {
+        none if none[0].is_empty() => samples(&mut model, sampling, length, 3, || ())?,
+        prompts => answers(&mut model, sampling, length, &prompts, 3, || ())?,
+    };
     for (i, sample) in written.iter().enumerate() {
         let sample = sample.canvas.text(tokenizer);
         text += &format!("--- sample {} ---\n{}\n\n", i + 1, sample.trim_end());

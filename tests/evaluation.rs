@@ -5,11 +5,13 @@ mod common;
 
 use common::Executor;
 use common::models::{load, small};
-use common::runs::refused;
-use mdlm::config::{ModelConfig, ModelKind, NoiseConfig, NoiseKind};
-use mdlm::data::{Blocks, Tokenizer};
+use common::runs::{config, refused};
+use mdlm::config::{DataConfig, ModelConfig, ModelKind, NoiseConfig, NoiseKind};
+use mdlm::data::{Blocks, Corpus, Tokenizer};
 use mdlm::eval::{EvalConfig, EvalMode, Judge, Perplexity, perplexity};
 use mdlm::model::Model;
+use mdlm::progress::Silent;
+use mdlm::train::Trainer;
 use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
@@ -255,4 +257,67 @@ fn a_judge_scores_what_was_drawn() {
         "argument",
         &["autoregressive"],
     );
+}
+
+/// Pairs whose response is the prompt's letter three times: what is given is never masked, has no loss, and decides.
+#[test]
+fn a_response_is_learnt_from_its_prompt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pairs.jsonl");
+    let row = |i: usize| {
+        let letter = ["a", "b", "c", "d", "e"][i % 5];
+        format!(
+            "{{\"q\": \"{letter}?\", \"a\": \"{}\"}}\n",
+            letter.repeat(3)
+        )
+    };
+    std::fs::write(&path, (0..400).map(row).collect::<String>()).unwrap();
+    for kind in [ModelKind::Dit, ModelKind::Ar] {
+        let mut config = config(900);
+        (config.optim.warmup, config.optim.lr) = (Some(10), Some(3e-3));
+        config.model.dropout = 0.0;
+        config.model.kind = kind;
+        (config.model.time_conditioning, config.model.length) = (false, 8);
+        (config.training.batch, config.training.accumulation) = (16, 1);
+        (config.training.ema, config.training.val_every) = (0.5, 0);
+        config.training.val_blocks = 0;
+        config.data = DataConfig {
+            train: path.to_str().unwrap().to_owned(),
+            tokenizer: "char".into(),
+            field: "a".into(),
+            prompt_field: "q".into(),
+            ..DataConfig::default()
+        };
+        let corpus = Corpus::load(&config.data, 8, &mut Silent).unwrap();
+        let device = Executor::CpuF32.shared();
+        let mut trainer = block_on(Trainer::new(device, &config, corpus)).unwrap();
+        let before = block_on(trainer.validate(|_, _| {})).unwrap();
+        for _ in 0..900 {
+            block_on(trainer.step()).unwrap();
+        }
+        let after = block_on(trainer.validate(|_, _| {})).unwrap();
+        // of BOS, two tokens of the prompt, three of the response and two ends
+        assert_eq!(after.tokens, 5 * 40, "{kind:?}");
+        assert!(
+            before.ppl > 5.0 && after.ppl < 1.2,
+            "{kind:?}: {} to {}",
+            before.ppl,
+            after.ppl
+        );
+        let tokenizer = trainer.corpus().tokenizer.clone();
+        let mut model = block_on(trainer.model()).unwrap();
+        for letter in ["a", "b", "c", "d", "e"] {
+            let mut prompt = vec![tokenizer.bos()];
+            prompt.extend(tokenizer.encode(&format!("{letter}?")).unwrap());
+            let canvas = mdlm::Canvas::prompt(&prompt, 8).unwrap();
+            let greedy = mdlm::SampleConfig {
+                temperature: 0.0,
+                ..Default::default()
+            };
+            let sampler = model.sampler(canvas, &greedy).unwrap();
+            let filled = block_on(sampler.finish(|_| std::ops::ControlFlow::Continue(())));
+            let text = filled.unwrap().text(&tokenizer);
+            assert_eq!(text, format!("{letter}?{}", letter.repeat(3)), "{kind:?}");
+        }
+    }
 }

@@ -54,6 +54,8 @@ impl TrainConfig {
         });
         let quarter = self.model.length / 4;
         let cut = quarter >= SHORTEST && self.model.length.is_multiple_of(4);
+        // a piece of a response would not see its prompt
+        let fast = fast && self.data.prompt_field.is_empty();
         let share = match fast && (cut || self.training.short_length.is_some()) {
             true => SHORT_SHARE,
             false => 0.0,

@@ -17,6 +17,9 @@ pub struct DataConfig {
     pub tokenizer: String,
     /// Field of JSON lines, or column of Parquet, that holds the text.
     pub field: String,
+    /// Field that holds a prompt to the text in [`DataConfig::field`], which is then a response: each pair is a sequence
+    /// of its own, of which the prompt is given and never masked. Empty: there are no prompts.
+    pub prompt_field: String,
     /// Which published tokenisation to undo before the text is tokenised.
     pub detokenizer: Detokenizer,
     /// `true`: documents are joined and cut into blocks `[BOS] length - 2 tokens [EOS]`; `false`: one
@@ -45,6 +48,7 @@ impl Default for DataConfig {
             valid: String::new(),
             tokenizer: String::new(),
             field: "text".to_owned(),
+            prompt_field: String::new(),
             detokenizer: Detokenizer::None,
             wrap: true,
             insert_eos: true,

@@ -19,6 +19,14 @@ impl DataConfig {
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(Error::config(key, "\"\"", "must not be empty"));
         }
+        if !self.prompt_field.is_empty() && !self.cache.is_empty() {
+            let problem = "pairs are held in memory: leave data.cache out";
+            return Err(Error::config(
+                "data.prompt_field",
+                &self.prompt_field,
+                problem,
+            ));
+        }
         self.check_packing()
     }
 

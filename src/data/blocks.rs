@@ -17,6 +17,8 @@ pub struct Blocks {
     store: Store,
     /// Characters of each block's text; empty: not counted.
     characters: Vec<u32>,
+    /// Leading tokens of each block that are given; empty: none.
+    given: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +88,7 @@ impl Blocks {
             digest: hash.finish(),
             store: Store::Memory { ids, attended },
             characters: Vec::new(),
+            given: Vec::new(),
         })
     }
 
@@ -99,7 +102,28 @@ impl Blocks {
             digest: header.blocks,
             store: Store::Disk(std::sync::Arc::new(file)),
             characters: Vec::new(),
+            given: Vec::new(),
         }
+    }
+
+    /// Says how many leading tokens of each block are given: a prompt, which is never masked and has no loss.
+    pub(super) fn with_given(mut self, given: Vec<u32>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.digest);
+        hash.update(
+            given
+                .iter()
+                .flat_map(|n| n.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        );
+        self.digest = hash.finalize().into();
+        self.given = given;
+        self
+    }
+
+    /// How many leading tokens of a block are given.
+    pub fn given(&self, index: usize) -> usize {
+        self.given.get(index).map_or(0, |&n| n as usize)
     }
 
     /// Keeps how many characters each block's text has.
@@ -118,7 +142,7 @@ impl Blocks {
         self.count
     }
 
-    /// SHA-256 over length, ids and attended lengths, the same in memory and on disk.
+    /// SHA-256 over length, ids, attended lengths and given ones, the same in memory and on disk.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }

@@ -102,6 +102,9 @@ impl Corpus {
         check_field(config, &[&config.train, &config.valid])?;
         let train = Source::new(Path::new(&config.train), config, Role::Train);
         let names = config.into();
+        if !config.prompt_field.is_empty() {
+            return Self::of_pairs(config, &names, length, observer);
+        }
         let tokenizer = match config.tokenizer.as_str() {
             "char" => Tokenizer::of_characters(&train.characters()?).renamed(&names)?,
             spec => Tokenizer::from_spec_named(spec, "", &names)?,
@@ -116,6 +119,36 @@ impl Corpus {
             let valid = Source::new(Path::new(&config.valid), config, Role::Valid);
             (blocks(&train, Part::All)?, blocks(&valid, Part::All)?)
         };
+        Ok(Self::from_blocks(tokenizer, train, valid))
+    }
+
+    /// Reads pairs of prompts and responses.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn of_pairs(
+        config: &crate::config::DataConfig,
+        names: &super::SpecialNames,
+        length: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        use super::pairs;
+        let paths = [Path::new(&config.train), Path::new(&config.valid)];
+        let train = pairs::read(paths[0], config)?;
+        let tokenizer = match config.tokenizer.as_str() {
+            "char" => {
+                let texts = train
+                    .iter()
+                    .flat_map(|(prompt, response)| [prompt, response]);
+                Tokenizer::of_characters(&texts.flat_map(|text| text.chars()).collect())
+            }
+            .renamed(names)?,
+            spec => Tokenizer::from_spec_named(spec, "", names)?,
+        };
+        let (split, of_valid) = match config.valid.is_empty() {
+            true => (pairs::split(train), paths[0]),
+            false => ([train, pairs::read(paths[1], config)?], paths[1]),
+        };
+        let mut blocks = |path, pairs| Blocks::of_pairs(path, pairs, &tokenizer, length, observer);
+        let (train, valid) = (blocks(paths[0], &split[0])?, blocks(of_valid, &split[1])?);
         Ok(Self::from_blocks(tokenizer, train, valid))
     }
 
@@ -149,6 +182,14 @@ fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()>
         let format = Format::of(Path::new(file));
         matches!(format, Format::JsonLines | Format::Parquet)
     };
+    if !config.prompt_field.is_empty() && !files.iter().any(fields) {
+        let problem = "is read in JSON lines and Parquet only; leave it out";
+        return Err(Error::config(
+            "data.prompt_field",
+            &config.prompt_field,
+            problem,
+        ));
+    }
     if config.field != default && !files.iter().any(fields) {
         let problem = "is read in JSON lines and Parquet only; leave it out";
         return Err(Error::config("data.field", &config.field, problem));

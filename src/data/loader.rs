@@ -43,8 +43,8 @@ impl Loader {
         }
     }
 
-    /// Fills `out` with the ids of a step (counted from 0), `[global_batch, length]`, and `attended` with
-    /// how many leading tokens of each sequence count (see [`Blocks::attended`]).
+    /// Fills `out` with the ids of a step (counted from 0), `[global_batch, length]`, and `counts` with how many leading
+    /// tokens of each sequence count, and how many are given (see [`Blocks::attended`], [`Blocks::given`]).
     ///
     /// # Errors
     /// Those of [`Blocks::block`].
@@ -52,10 +52,10 @@ impl Loader {
         &mut self,
         step: u64,
         out: &mut Vec<u32>,
-        attended: &mut Vec<usize>,
+        counts: &mut Vec<[usize; 2]>,
     ) -> Result<()> {
         out.clear();
-        attended.clear();
+        counts.clear();
         let count = self.blocks.count() as u64;
         let first = step.wrapping_mul(self.global_batch as u64);
         for i in 0..self.global_batch as u64 {
@@ -66,7 +66,7 @@ impl Loader {
             }
             let index = self.order.blocks[place];
             out.extend_from_slice(&self.blocks.block(index)?);
-            attended.push(self.blocks.attended(index));
+            counts.push([self.blocks.attended(index), self.blocks.given(index)]);
         }
         Ok(())
     }
@@ -83,9 +83,9 @@ mod tests {
 
     fn batch(loader: &mut Loader, step: u64) -> Vec<u32> {
         let mut ids = vec![99];
-        let mut attended = vec![99];
-        loader.batch(step, &mut ids, &mut attended).unwrap();
-        assert_eq!(attended, vec![2; ids.len() / 2]);
+        let mut counts = vec![[99; 2]];
+        loader.batch(step, &mut ids, &mut counts).unwrap();
+        assert_eq!(counts, vec![[2, 0]; ids.len() / 2]);
         ids
     }
 

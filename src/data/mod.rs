@@ -29,6 +29,8 @@ mod marked;
 mod oniguruma;
 mod origin;
 mod pack;
+#[cfg(not(target_arch = "wasm32"))]
+mod pairs;
 #[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
 mod parquet;
 mod prefetch;

@@ -30,7 +30,7 @@ use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::{Backbone, EvalGraph, Model, Pass, Trunk};
 use crate::objective;
-use crate::objective::{Clean, Objective, attention_mask};
+use crate::objective::{Clean, Objective, attention_mask, restore};
 use crate::process::mask_exactly;
 use crate::program::{Arena, Step};
 use crate::rng::{Rng, Stream};
@@ -157,6 +157,8 @@ const MOST_STEPS: u32 = 1 << 20;
 /// Sequences that are scored together: clean ones, of which the first `real` count, with their generators.
 struct Group<'a> {
     clean: Clean<'a>,
+    /// Attended and given tokens of each.
+    counts: &'a [[usize; 2]],
     real: usize,
     rngs: Vec<Rng>,
 }
@@ -219,22 +221,27 @@ impl Evaluator {
         let mut sequences = Vec::new();
         for first in (0..count).step_by(self.batch) {
             let real = self.batch.min(count - first);
-            let (mut x0, mut attended) = (Vec::new(), Vec::new());
+            let (mut x0, mut counts) = (Vec::new(), Vec::new());
             let (mut rngs, mut quantiles) = (Vec::new(), Vec::new());
             for i in 0..self.batch {
                 let index = first + i.min(real - 1);
                 x0.extend_from_slice(&blocks.block(index)?);
-                attended.push(blocks.attended(index));
+                counts.push([blocks.attended(index), blocks.given(index)]);
                 rngs.push(Rng::new(config.seed, Stream::Validation, index as u64));
                 quantiles.extend_from_slice(strata.of(index));
             }
-            let attention_mask = attention_mask(&attended, blocks.length());
+            let attention_mask = attention_mask(&counts, blocks.length());
             let clean = Clean {
                 x0: &x0,
                 attention_mask: attention_mask.as_deref(),
                 total: 1.0,
             };
-            let mut group = Group { clean, real, rngs };
+            let mut group = Group {
+                clean,
+                counts: &counts,
+                real,
+                rngs,
+            };
             let mut nats = vec![0.0; real];
             for draw in 0..samples {
                 let u = quantiles.iter().skip(draw).step_by(samples).copied();
@@ -251,11 +258,11 @@ impl Evaluator {
                     }
                 }
             }
-            let scored = |(nats, &attended)| Scored {
+            let scored = |(nats, &counts)| Scored {
                 nats,
-                tokens: self.objective.counted(attended) as u64,
+                tokens: self.objective.scored(counts) as u64,
             };
-            sequences.extend(nats.into_iter().zip(&attended).map(scored));
+            sequences.extend(nats.into_iter().zip(&counts).map(scored));
             progress((first + real) as u64, count as u64);
         }
         let group = if stratified { GROUP } else { 1 };
@@ -315,6 +322,7 @@ impl Evaluator {
             masked_tokens.push(count);
             told.push(self.objective.conditioning_of(move_chance));
         }
+        restore(&mut xt, clean.x0, group.counts, length);
         let (x0, end) = (clean.x0, group.real * length);
         let masked = |row: usize| (row < end && xt[row] == model.mask_index).then(|| x0[row]);
         let mut pass = Pass::listing(x0, xt.clone(), model.vocab_size, masked)?;
@@ -339,6 +347,7 @@ impl Evaluator {
             self.objective.q_xt(x0, t, rng, &mut xt);
             times.push(t);
         }
+        restore(&mut xt, clean.x0, group.counts, length);
         let mut passes = self.objective.passes(clean, xt, &times)?;
         let end = (group.real * self.rows(length)) as u32;
         passes.iter_mut().for_each(|pass| pass.truncate(end));

@@ -25,11 +25,22 @@ impl Clean<'_> {
     }
 }
 
-/// 1 at the leading tokens of each sequence that count, 0 at its pads; `None` where all count.
-pub fn attention_mask(attended: &[usize], length: usize) -> Option<Vec<f64>> {
-    let row = |&n: &usize| (0..length).map(move |i| if i < n { 1.0 } else { 0.0 });
-    let padded = attended.iter().any(|&n| n < length);
-    padded.then(|| attended.iter().flat_map(row).collect())
+/// 1 at the tokens of each sequence that count: the leading ones of which so many are attended, but not those of them
+/// that are given; 0 at the others. `None` where all count. `counts`: attended and given ones of each sequence.
+pub fn attention_mask(counts: &[[usize; 2]], length: usize) -> Option<Vec<f64>> {
+    let row = |&[attended, given]: &[usize; 2]| {
+        (0..length).map(move |i| f64::from(u8::from((given..attended).contains(&i))))
+    };
+    let all = counts.iter().all(|&counts| counts == [length, 0]);
+    (!all).then(|| counts.iter().flat_map(row).collect())
+}
+
+/// Puts back what is given of sequences of `length` tokens, which no noise reaches.
+pub fn restore(xt: &mut [u32], x0: &[u32], counts: &[[usize; 2]], length: usize) {
+    for (i, &[_, given]) in counts.iter().enumerate() {
+        let row = i * length..i * length + given;
+        xt[row.clone()].copy_from_slice(&x0[row]);
+    }
 }
 
 /// An error unless sizes, times and total can be.

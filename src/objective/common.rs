@@ -45,6 +45,14 @@ pub trait Objective: Debug + Send + Sync {
         attended
     }
 
+    /// How many tokens of a sequence have a loss: of the attended ones those that are not given.
+    fn scored(&self, [attended, given]: [usize; 2]) -> usize {
+        match given {
+            0 => self.counted(attended),
+            _ => attended.saturating_sub(given),
+        }
+    }
+
     /// Turns a uniform time into the objective's: importance sampling's, or the end of a step of T.
     fn time(&self, t: f64) -> f64 {
         t

@@ -9,7 +9,7 @@ mod masked;
 
 pub use autoregressive::Autoregressive;
 pub use block::{Block, beside_clean};
-pub use clean::{Clean, attention_mask};
+pub use clean::{Clean, attention_mask, restore};
 pub use common::Objective;
 pub use make::make;
 pub use masked::Masked;

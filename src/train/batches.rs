@@ -6,7 +6,7 @@ use crate::config::{LossWeights, TrainConfig};
 use crate::data::{Blocks, Loader};
 use crate::error::Result;
 use crate::model::Pass;
-use crate::objective::{Clean, Objective, attention_mask};
+use crate::objective::{Clean, Objective, attention_mask, restore};
 use crate::rng::{Rng, Stream};
 
 /// What masked rows weigh in plain cross-entropy: under `loglinear`, the mean of the bound's weights of a sequence's
@@ -35,8 +35,8 @@ pub(super) fn batch_maker(
     move |k| {
         loader.batch(k, &mut x0, &mut whole)?;
         let length = config.length_at(k);
-        let attended = cut(&whole, full, length);
-        let (n, batch) = (attended.len(), training.batch * full / length);
+        let counts = cut(&whole, full, length);
+        let (n, batch) = (counts.len(), training.batch * full / length);
         let mut rng = Rng::new(seed, Stream::Time, k);
         let t = objective.times(
             &mut rng,
@@ -49,10 +49,9 @@ pub(super) fn batch_maker(
         for (x0, &t) in x0.chunks_exact(length).zip(&t) {
             objective.q_xt(x0, t, &mut rng, &mut xt);
         }
-        let total = attended
-            .iter()
-            .map(|&n| objective.counted(n))
-            .sum::<usize>() as f64;
+        restore(&mut xt, &x0, &counts, length);
+        let scored = counts.iter().map(|&counts| objective.scored(counts));
+        let total = scored.sum::<usize>() as f64;
         let mut passes = Vec::new();
         for j in 0..training.accumulation {
             let members = (0..batch).map(|s| s * training.accumulation + j);
@@ -64,8 +63,8 @@ pub(super) fn batch_maker(
                     .collect()
             };
             let t: Vec<f64> = members.clone().map(|i| t[i]).collect();
-            let attended: Vec<usize> = members.clone().map(|i| attended[i]).collect();
-            let attention_mask = attention_mask(&attended, length);
+            let counts: Vec<[usize; 2]> = members.clone().map(|i| counts[i]).collect();
+            let attention_mask = attention_mask(&counts, length);
             let clean = Clean {
                 x0: &pick(&x0),
                 attention_mask: attention_mask.as_deref(),
@@ -82,14 +81,16 @@ pub(super) fn batch_maker(
         }
         Ok(Prepared {
             passes,
-            tokens: attended.iter().sum::<usize>() as u64,
+            tokens: counts.iter().map(|[attended, _]| attended).sum::<usize>() as u64,
         })
     }
 }
 
-/// Attended tokens of each piece of `length` tokens, for blocks of `full` tokens.
-fn cut(attended: &[usize], full: usize, length: usize) -> Vec<usize> {
-    let pieces =
-        |&n: &usize| (0..full / length).map(move |i| n.saturating_sub(i * length).min(length));
-    attended.iter().flat_map(pieces).collect()
+/// Attended and given tokens of each piece of `length` tokens, for blocks of `full` tokens.
+fn cut(counts: &[[usize; 2]], full: usize, length: usize) -> Vec<[usize; 2]> {
+    let pieces = |&counts: &[usize; 2]| {
+        let piece = move |i| counts.map(|n| n.saturating_sub(i * length).min(length));
+        (0..full / length).map(piece)
+    };
+    counts.iter().flat_map(pieces).collect()
 }

@@ -1,0 +1,142 @@
+//! Prompts with responses: each pair a block, whose prompt is given and never masked, and whose response is learnt up to
+//! the block's end.
+
+use std::path::Path;
+
+use super::blocks::Blocks;
+use super::documents::Documents;
+use super::origin::with_path;
+use super::split::held_out_of;
+use super::tokenizer::Tokenizer;
+use crate::config::DataConfig;
+use crate::error::{Error, Result};
+use crate::progress::{Event, Flow, Observer};
+
+/// Pairs between two reports.
+const PART: usize = 1000;
+
+/// A prompt and what is to follow it.
+type Pair = (String, String);
+
+/// The pairs of a file, in memory.
+pub(super) fn read(path: &Path, config: &DataConfig) -> Result<Vec<Pair>> {
+    let open = |field: &str| Documents::open(path, field);
+    let (prompts, mut responses) = (open(&config.prompt_field)?, open(&config.field)?);
+    let missing = || Error::corpus(path, "has fewer responses than prompts");
+    let mut pairs = Vec::new();
+    for prompt in prompts {
+        pairs.push((prompt?, responses.next().ok_or_else(missing)??));
+    }
+    match responses.next() {
+        Some(_) => Err(Error::corpus(path, "has more responses than prompts")),
+        None => Ok(pairs),
+    }
+}
+
+/// All but the last tenth, and the last tenth.
+pub(super) fn split(mut pairs: Vec<Pair>) -> [Vec<Pair>; 2] {
+    let held_out = held_out_of(pairs.len()).min(pairs.len().saturating_sub(1));
+    let valid = pairs.split_off(pairs.len() - held_out);
+    [pairs, valid]
+}
+
+impl Blocks {
+    /// Blocks `[BOS] prompt response [EOS] ..`, filled up with the token that ends texts, so that a model learns where
+    /// answers end. A response that is too long is cut off, without an end; a pair whose prompt leaves it no room is
+    /// left out, and how many were is said.
+    ///
+    /// # Errors
+    /// [`Error::Corpus`] for text that the tokenizer cannot take, or if no pair is left; [`Error::Cancelled`].
+    pub(super) fn of_pairs(
+        path: &Path,
+        pairs: &[Pair],
+        tokenizer: &Tokenizer,
+        length: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let (mut ids, mut given, mut left_out) = (Vec::new(), Vec::new(), 0);
+        for (done, (prompt, response)) in pairs.iter().enumerate() {
+            let progress = Event::Progress {
+                what: "tokenizing",
+                done: done as u64,
+                total: pairs.len() as u64,
+            };
+            if done.is_multiple_of(PART) && observer.event(&progress) == Flow::Stop {
+                return Err(Error::Cancelled);
+            }
+            let encode = |text, after| {
+                let ids = tokenizer.encode_part(text, after, !after);
+                ids.map_err(|e| with_path(e, path))
+            };
+            let mut block = vec![tokenizer.bos()];
+            block.extend(encode(prompt, false)?);
+            let prompt = block.len();
+            if prompt >= length {
+                left_out += 1;
+                continue;
+            }
+            block.extend(encode(response, true)?);
+            block.resize(length, tokenizer.eos());
+            ids.extend(block);
+            given.push(prompt as u32);
+        }
+        if given.is_empty() {
+            let problem = format!("has no pair whose prompt is shorter than {length} tokens");
+            return Err(Error::corpus(path, problem));
+        }
+        if left_out > 0 {
+            let problem = format!("{left_out} prompts of {length} tokens or more were left out");
+            observer.event(&Event::Message(problem));
+        }
+        Ok(Self::new(length, ids, tokenizer.vocab_size())?.with_given(given))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Corpus;
+    use crate::progress::Silent;
+
+    #[test]
+    fn pairs_become_blocks_with_a_given_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pairs.jsonl");
+        let row = |i: usize| format!("{{\"ask\": \"{}=\", \"say\": \"ab\"}}\n", "x".repeat(i));
+        std::fs::write(&path, (1..=20).map(row).collect::<String>()).unwrap();
+        let config = DataConfig {
+            train: path.to_str().unwrap().to_owned(),
+            tokenizer: "char".into(),
+            field: "say".into(),
+            prompt_field: "ask".into(),
+            ..DataConfig::default()
+        };
+        let corpus = Corpus::load(&config, 16, &mut Silent).unwrap();
+        // of the first 18 pairs those with prompts of up to 15 tokens, BOS and = among them
+        assert_eq!(corpus.train.count(), 13);
+        let (t, first) = (&corpus.tokenizer, corpus.train.block(0).unwrap());
+        assert_eq!(corpus.train.given(0), 3);
+        assert_eq!(t.decode(&first), "x=ab");
+        assert_eq!(first[5..], [t.eos(); 11]);
+        assert_eq!(corpus.train.attended(0), 16);
+        // where the answer does not fit it is cut off
+        assert_eq!(
+            corpus.train.block(12).unwrap()[15],
+            t.encode("a").unwrap()[0]
+        );
+        let other = DataConfig {
+            prompt_field: "say".into(),
+            ..config.clone()
+        };
+        let other = Corpus::load(&other, 16, &mut Silent).unwrap();
+        assert_ne!(corpus.digest, other.digest);
+        let missing = DataConfig {
+            prompt_field: "question".into(),
+            ..config
+        };
+        let problem = Corpus::load(&missing, 16, &mut Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("question"), "{problem}");
+    }
+}
