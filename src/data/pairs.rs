@@ -106,19 +106,26 @@ mod tests {
         std::fs::write(&path, (1..=20).map(row).collect::<String>()).unwrap();
         let config = DataConfig {
             train: path.to_str().unwrap().to_owned(),
+            valid: path.to_str().unwrap().to_owned(),
             tokenizer: "char".into(),
             field: "say".into(),
             prompt_field: "ask".into(),
             ..DataConfig::default()
         };
         let corpus = Corpus::load(&config, 16, &mut Silent).unwrap();
-        // of the first 18 pairs those with prompts of up to 15 tokens, BOS and = among them
+        // those with prompts of up to 15 tokens, BOS and = among them
         assert_eq!(corpus.train.count(), 13);
         let (t, first) = (&corpus.tokenizer, corpus.train.block(0).unwrap());
         assert_eq!(corpus.train.given(0), 3);
         assert_eq!(t.decode(&first), "x=ab");
         assert_eq!(first[5..], [t.eos(); 11]);
         assert_eq!(corpus.train.attended(0), 16);
+        let pair = |i: usize| (i.to_string(), String::new());
+        let [train, valid] = split((0..25).map(pair).collect());
+        assert_eq!(
+            (train.len(), valid[0].0.as_str(), valid.len()),
+            (23, "23", 2)
+        );
         // where the answer does not fit it is cut off
         assert_eq!(
             corpus.train.block(12).unwrap()[15],

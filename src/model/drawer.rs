@@ -251,7 +251,12 @@ impl Drawer {
                 continue;
             };
             let block = |position| self.setup.block(ask.first[s], position);
-            let seen = self.known[s].iter().zip(ask.tokens(s)).take(wanted.start);
+            // a row of the block before that predicts this one's first token needs all of its block
+            let settled = match self.setup.vision {
+                Vision::Causal => wanted.start,
+                _ => block((wanted.start + self.setup.shift).min(wanted.end - 1)).start,
+            };
+            let seen = self.known[s].iter().zip(ask.tokens(s)).take(settled);
             let stale = seen
                 .enumerate()
                 .find(|(_, (known, token))| **known != Some(**token));

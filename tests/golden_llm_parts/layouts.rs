@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::FIXTURES;
 use crate::common::Executor;
+use mdlm::config::Cache;
 use mdlm::model::Load;
 use mdlm::{Canvas, Model, SampleConfig};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -199,12 +200,19 @@ fn what_is_kept_of_other_blocks_is_not_used() {
     let Some(dir) = FIXTURES.folder_of("qwen3_a2d") else {
         return;
     };
+    for shift in [false, true] {
+        pollster::block_on(kept_of_other_blocks(&dir, shift));
+    }
+}
+
+async fn kept_of_other_blocks(dir: &Path, shift: bool) {
     let how = Load {
         block: Some(4),
+        shift: Some(shift),
         ..Load::default()
     };
-    pollster::block_on(async {
-        let model = || Model::load_with(Executor::CpuF32.shared(), &dir, &how);
+    {
+        let model = || Model::load_with(Executor::CpuF32.shared(), dir, &how);
         let mut shared = model().await.unwrap();
         let config = SampleConfig {
             temperature: 0.0,
@@ -215,12 +223,20 @@ fn what_is_kept_of_other_blocks_is_not_used() {
             let canvas = Canvas::prompt(&text[..length], 32).unwrap();
             let mut alone = model().await.unwrap();
             let mut filled = Vec::new();
-            for model in [&mut shared, &mut alone] {
+            for (which, cache) in [(0, Cache::Exact), (1, Cache::Exact), (1, Cache::Off)] {
+                let model = if which == 0 { &mut shared } else { &mut alone };
+                let config = SampleConfig {
+                    cache,
+                    ..config.clone()
+                };
                 let sampler = model.sampler(canvas.clone(), &config).unwrap();
                 let made = sampler.finish(|_| std::ops::ControlFlow::Continue(()));
                 filled.push(made.await.unwrap());
             }
-            assert_eq!(filled[0], filled[1], "behind {length}");
+            assert!(
+                filled.iter().all(|made| *made == filled[0]),
+                "behind {length}, {shift}"
+            );
         }
-    });
+    }
 }
