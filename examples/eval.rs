@@ -19,6 +19,11 @@ use support::samples::{Sample, samples};
 /// Perplexity of a text under a checkpoint, with its error; the bound of a denoiser, the exact value of
 /// an autoregressive model. With --generate, statistics of text that the checkpoint writes.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  eval --checkpoint web/model/mdlm --data corpora/tinystories-valid.txt.gz --blocks 16
+  eval --checkpoint web/model/ar --data corpora/tinystories-valid.txt.gz --blocks 16
+  eval --checkpoint web/model/mdlm --generate 2")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

@@ -18,6 +18,11 @@ use support::samples::{Sample, samples};
 
 /// Write a model as config.json, model.safetensors and tokenizer.json.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  export --checkpoint runs/stories-1 --out models/mine
+  export --checkpoint web/model/mdlm --out models/stories --precision bf16
+  export --checkpoint runs/stories-1 --out models/mine --precision f16 --samples 5")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

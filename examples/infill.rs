@@ -14,6 +14,11 @@ use support::screen::Screen;
 
 /// Fill the gaps of a text.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  infill --checkpoint web/model/mdlm
+  infill --checkpoint web/model/mdlm \"Tom had a [MASK:2] dog. It was [MASK].\"
+  infill --checkpoint web/model/mdlm --temperature 0 \"The [MASK] was very happy.\"")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

@@ -10,6 +10,11 @@ use mdlm::model::inspect;
 
 /// Tell what a model is, from its configuration and tokenizer alone.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  inspect --checkpoint web/model/mdlm
+  inspect --checkpoint web/model/ar --length 64
+  inspect --checkpoint models/LLaDA-8B-Instruct")]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,

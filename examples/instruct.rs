@@ -28,6 +28,11 @@ const COMMON: [usize; 2] = [20, 1000];
 
 /// Make pairs of words and stories, and see whether a model writes stories with the words that it is given.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  instruct pairs --out runs/words.jsonl
+  instruct score --checkpoint web/model/mdlm --count 4
+  instruct score --checkpoint runs/instruct --beside web/model/mdlm")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(subcommand)]
@@ -48,24 +53,27 @@ enum What {
         out: PathBuf,
     },
     /// How many of the words that it is given stand in a model's stories.
-    Score {
-        #[command(flatten)]
-        model: support::ModelArgs,
-        /// A model to compare with: the one that was tuned.
-        #[arg(long)]
-        beside: Option<PathBuf>,
-        /// Held-out stories, of which prompts are made.
-        #[arg(long, default_value = "corpora/tinystories-valid.txt.gz")]
-        stories: String,
-        /// Answers of each model.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
-        count: u64,
-        /// Answers that are shown.
-        #[arg(long, default_value_t = 5)]
-        show: usize,
-        #[command(flatten)]
-        sampling: support::SampleArgs,
-    },
+    Score(Box<Score>),
+}
+
+#[derive(clap::Args)]
+struct Score {
+    #[command(flatten)]
+    model: support::ModelArgs,
+    /// A model to compare with: the one that was tuned.
+    #[arg(long)]
+    beside: Option<PathBuf>,
+    /// Held-out stories, of which prompts are made.
+    #[arg(long, default_value = "corpora/tinystories-valid.txt.gz")]
+    stories: String,
+    /// Answers of each model.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    count: u64,
+    /// Answers that are shown.
+    #[arg(long, default_value_t = 5)]
+    show: usize,
+    #[command(flatten)]
+    sampling: support::SampleArgs,
 }
 
 /// The distinct words of a text, in small letters.
@@ -169,16 +177,16 @@ fn score(
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (model, beside, stories, count, show, sampling) = match &args.what {
+    let Score {
+        model,
+        beside,
+        stories,
+        count,
+        show,
+        sampling,
+    } = match &args.what {
         What::Pairs { stories, out } => return pairs(stories, out),
-        What::Score {
-            model,
-            beside,
-            stories,
-            count,
-            show,
-            sampling,
-        } => (model, beside, stories, *count as usize, *show, sampling),
+        What::Score(score) => &**score,
     };
     let config = sampling.to_read()?;
     let device: Device = args.device.open()?;
@@ -186,7 +194,7 @@ fn run() -> anyhow::Result<()> {
     let prompts: Vec<Vec<String>> = prompts(&stories, &common(&stories))
         .into_iter()
         .flatten()
-        .take(count)
+        .take(*count as usize)
         .collect();
     let dir = model.path()?;
     let mut tuned = model.load(&device)?;
@@ -203,7 +211,7 @@ fn run() -> anyhow::Result<()> {
             println!("{:.1} %  {}, {what}", 100.0 * share, dir.display());
         }
     }
-    for (words, text) in prompts.iter().zip(&texts).take(show) {
+    for (words, text) in prompts.iter().zip(&texts).take(*show) {
         println!("\n--- {} ---\n{}", words.join(", "), text.trim());
     }
     Ok(())

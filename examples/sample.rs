@@ -16,6 +16,11 @@ const LENGTH: usize = 128;
 
 /// Generate text from a checkpoint.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  sample --checkpoint web/model/mdlm --prompt \"Once upon a time\" --watch
+  sample --checkpoint web/model/mdlm --sampler confidence --steps 32 --temperature 0.8
+  sample --checkpoint web/model/ar --prompt \"Tom had a\" --length 64")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

@@ -22,6 +22,11 @@ use support::samples::{answers, samples};
 /// Without arguments: children's stories with a 2,048-token vocabulary, a preset that suits the
 /// device, a few minutes on two CPU cores. Settings: flag over --set over --config over default.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  train
+  train --preset mini --steps 3000
+  train --data my-text.txt --tokenizer char --length 64")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     /// TOML file with the run's settings; see examples/configs.

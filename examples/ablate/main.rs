@@ -28,6 +28,11 @@ use support::chart::{Bar, chart, check};
 
 /// Ablations on the bundled stories.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  ablate recipe --seeds 2
+  ablate samplers --samples 32 --models web/model
+  ablate epochs --seeds 1")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[arg(value_enum)]

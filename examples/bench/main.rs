@@ -20,6 +20,11 @@ use serde_json::{Value, json};
 
 /// Benchmarks of kernels, of whole training or forward steps, and of samplers.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  bench step
+  bench sample --device cpu --seconds 1
+  bench kernels")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(subcommand)]

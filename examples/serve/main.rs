@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 Examples:
   serve --checkpoint models/LLaDA-8B-Instruct --weights q4
   serve --checkpoint web/model/mdlm --port 9000 --batch 16
-  curl localhost:8000/v1/completions -d '{\"prompt\": \"Once upon a time\", \"max_tokens\": 64}'")]
+  serve --checkpoint tests/golden_llm/llada --device cpu --port 0")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

@@ -164,3 +164,46 @@ fn help_names_every_flag() {
     let flags = "hidden blocks heads cond length batch vocab steps-per-token device seconds";
     help("bench", &["sample"], flags);
 }
+
+/// The commands at the end of an example's help.
+fn shown(example: &str) -> Vec<String> {
+    let help = ok(example, Path::new("."), &["--help"]).stdout;
+    let commands = help.split("Examples:\n").nth(1);
+    let commands = commands.unwrap_or_else(|| panic!("{example} shows no examples: {help}"));
+    commands
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn help_ends_with_commands_that_work() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for example in [
+        "train", "sample", "infill", "eval", "export", "inspect", "ablate", "bench", "instruct",
+        "chat", "serve",
+    ] {
+        let commands = shown(example);
+        assert_eq!(commands.len(), 3, "{example}: {commands:?}");
+        for command in commands {
+            assert!(command.contains(example), "{command}");
+            // those that need nothing but this repository, and take seconds
+            if !["sample", "infill", "inspect", "eval"].contains(&example)
+                || command.contains("LLaDA")
+            {
+                continue;
+            }
+            let mut words = Vec::new();
+            for (i, part) in command.split('"').enumerate() {
+                match i % 2 {
+                    0 => words.extend(part.split_whitespace().skip(usize::from(i == 0))),
+                    _ => words.push(part),
+                }
+            }
+            if example != "inspect" {
+                words.extend(["--device", "cpu"]);
+            }
+            ok(example, root, &words);
+        }
+    }
+}
