@@ -1,4 +1,4 @@
-//! A model that takes instructions, from bundled stories: a prompt names words, the response is a story with them.
+//! Pairs to learn instructions from, of bundled stories: a prompt names words, the response is a story with them.
 //!
 //! ```text
 //! cargo run --release --example instruct -- pairs --out runs/words.jsonl
