@@ -107,6 +107,7 @@ impl Blocks {
     }
 
     /// Says how many leading tokens of each block are given: a prompt, which is never masked and has no loss.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn with_given(mut self, given: Vec<u32>) -> Self {
         let mut hash = Sha256::new();
         hash.update(self.digest);
