@@ -11,7 +11,7 @@ use mdlm::blocking::wait;
 use mdlm::data::Message;
 use mdlm::{Model, SampleConfig};
 use support::screen::Screen;
-use support::talk::Speaker;
+use support::talk::{self, Opened, Speaker};
 
 /// Chat with a model: a line is a message, /new begins anew, /quit or the end of the input ends it.
 #[derive(Parser)]
@@ -92,17 +92,18 @@ impl Chat {
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let config = args.sampling.to_read()?;
-    let device = args.device.open()?;
-    let model = args.model.load(&device)?;
-    let config = args.sampling.suited(config, &model)?;
-    let speaker = Speaker::new(&model, &args.model.path()?)?;
+    let Opened {
+        model,
+        speaker,
+        config,
+        ..
+    } = talk::open(&args.model, &args.sampling, &args.device)?;
     if !speaker.chats() {
         eprintln!("note: the model has no chat template; it goes on with what you write");
     }
     let system = args.system.iter().map(|text| Message::new("system", text));
     let mut chat = Chat {
-        config: speaker.ending(config),
+        config,
         reply: args.length as usize,
         system: system.collect(),
         said: Vec::new(),

@@ -196,8 +196,7 @@ fn run() -> anyhow::Result<()> {
         .flatten()
         .take(*count as usize)
         .collect();
-    let dir = model.path()?;
-    let mut tuned = model.load(&device)?;
+    let (mut tuned, dir) = model.load_from(&device)?;
     let (share, texts) = score(&mut tuned, &dir, &prompts, false, &config)?;
     println!(
         "words of {} prompts that stand in the stories:",

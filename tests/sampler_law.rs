@@ -12,7 +12,7 @@ mod race;
 use common::statistics::{chi_square, chi_square_bound};
 use law::{compare, counts, follows, grid, joint, process, total_variation};
 use mdlm::config::{NoiseConfig, NoiseKind, Parameterization, SampleConfig, SamplerKind};
-use mdlm::sample::{Canvas, Denoiser, Sampler};
+use mdlm::sample::{Canvas, Sampler};
 use oracle::Oracle;
 use pollster::block_on;
 

@@ -4,7 +4,7 @@
 use mdlm::config::{NoiseConfig, Parameterization};
 use mdlm::error::Result;
 use mdlm::process::Schedule;
-use mdlm::sample::{Denoiser, Draw, DrawOptions, Drawn};
+use mdlm::sample::{Denoiser, Draw, DrawOptions, Drawn, Facts};
 use mdlm_engine::rng::threefry2x32;
 
 /// Rows of distributions.
@@ -124,29 +124,34 @@ impl Oracle {
     }
 }
 
-impl Denoiser for Oracle {
-    fn vocab_size(&self) -> usize {
+impl Oracle {
+    /// Number of tokens, the mask included.
+    pub fn vocab_size(&self) -> usize {
         self.tokens() + 1
     }
 
-    fn mask_index(&self) -> u32 {
+    /// Id of the mask, the last one.
+    pub fn mask_index(&self) -> u32 {
         self.tokens() as u32
     }
 
-    fn length(&self) -> usize {
-        self.length
-    }
-
-    fn schedule(&self) -> Schedule {
+    /// The noise that its data is seen through.
+    pub fn schedule(&self) -> Schedule {
         Schedule::new(&self.noise).expect("a schedule that the library has")
     }
+}
 
-    fn parameterization(&self) -> Parameterization {
-        self.parameterization
-    }
-
-    fn autoregressive(&self) -> bool {
-        self.autoregressive
+impl Denoiser for Oracle {
+    fn facts(&self) -> Facts {
+        Facts {
+            vocab_size: self.vocab_size(),
+            mask_index: self.mask_index(),
+            length: self.length,
+            schedule: self.schedule(),
+            parameterization: self.parameterization,
+            autoregressive: self.autoregressive,
+            blocks: None,
+        }
     }
 
     async fn draw(

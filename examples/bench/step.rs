@@ -95,11 +95,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         (name, flops) = ("train_step", 3 * shape.forward_flops());
         report = train.graph.graph.report(device.class(), &TRAINING)?;
     } else {
-        let options = Options {
-            batch: shape.batch,
-            length: shape.length,
-            ..Options::default()
-        };
+        let options = Options::of(shape.batch, shape.length);
         let mut graph = LogitsGraph::new(&backbone.network, options, false)?;
         let mut session = wait(Session::new(
             device,

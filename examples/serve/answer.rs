@@ -24,8 +24,6 @@ pub struct Job {
 pub struct State {
     /// What will not change any more, from the beginning on.
     pub settled: String,
-    /// All of it, masks as dots.
-    pub canvas: String,
     pub step: usize,
     pub masked: usize,
     pub network_calls: usize,
@@ -106,7 +104,6 @@ impl Answer {
         let report = self.sampler.step().await?;
         let (speaker, state) = (&self.app.speaker, &mut self.state);
         let canvas = self.sampler.canvas();
-        (state.canvas, state.ended) = speaker.answer(canvas, self.prompt);
         if let Some(report) = &report {
             Metrics::add(&self.app.metrics.tokens, report.revealed.len());
             state.written += report.revealed.len();
@@ -114,17 +111,10 @@ impl Answer {
             state.network_calls = report.network_calls;
         }
         self.over = report.is_none();
-        let masked = canvas.masked();
-        let open = masked.first().copied().filter(|_| !self.over);
-        let mut settled = match open {
-            Some(open) => {
-                let tokens = canvas.tokens(speaker.tokenizer.mask_index());
-                let (text, ended) = speaker.text(&tokens[self.prompt.min(open)..open]);
-                self.over |= ended;
-                text
-            }
-            None => state.canvas.clone(),
-        };
+        let open = canvas.masked().first().copied().unwrap_or(canvas.len());
+        let tokens = canvas.tokens(speaker.tokenizer.mask_index());
+        let (mut settled, ended) = speaker.text(&tokens[self.prompt.min(open)..open]);
+        (self.over, state.ended) = (self.over || ended, ended);
         if let Some(at) = self.stop.iter().filter_map(|stop| settled.find(stop)).min() {
             settled.truncate(at);
             (self.over, state.ended) = (true, true);
@@ -146,6 +136,14 @@ impl Answer {
             state.settled = settled;
         }
         Ok(Some(&self.state))
+    }
+
+    /// All of the answer as it stands, masks as dots.
+    pub fn text(&self) -> String {
+        self.app
+            .speaker
+            .answer(self.sampler.canvas(), self.prompt)
+            .0
     }
 
     /// Does all steps.

@@ -11,10 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mdlm::blocking::wait;
-use mdlm::config::{Cache, Parameterization};
-use mdlm::model::{Blocks, Model};
-use mdlm::process::Schedule;
-use mdlm::sample::{Denoiser, DrawOptions, Drawn};
+use mdlm::config::Cache;
+use mdlm::model::Model;
+use mdlm::sample::{Denoiser, DrawOptions, Drawn, Facts};
 use mdlm::{Error, Result};
 use tokio::sync::oneshot;
 
@@ -24,17 +23,6 @@ use crate::metrics::Metrics;
 const PATIENCE: Duration = Duration::from_millis(2);
 /// Canvases are padded to a multiple of so many positions, so that graphs fit many of them.
 const STRIDE: usize = 64;
-
-/// What samplers ask of a model, and never changes.
-struct Facts {
-    vocab_size: usize,
-    mask_index: u32,
-    length: usize,
-    schedule: Schedule,
-    parameterization: Parameterization,
-    autoregressive: bool,
-    blocks: Option<Blocks>,
-}
 
 /// What one answer wants to know.
 struct Ask {
@@ -54,49 +42,16 @@ pub struct Remote {
 
 /// Moves the model to its thread.
 pub fn start(model: Model, most: usize, metrics: Arc<Metrics>) -> std::io::Result<Remote> {
-    let facts = Facts {
-        vocab_size: Denoiser::vocab_size(&model),
-        mask_index: Denoiser::mask_index(&model),
-        length: Denoiser::length(&model),
-        schedule: Denoiser::schedule(&model),
-        parameterization: Denoiser::parameterization(&model),
-        autoregressive: Denoiser::autoregressive(&model),
-        blocks: Denoiser::blocks(&model),
-    };
+    let facts = Arc::new(model.facts());
     let (asks, inbox) = channel();
     let thread = std::thread::Builder::new().name("model".into());
     thread.spawn(move || run(model, &inbox, most, &metrics))?;
-    let facts = Arc::new(facts);
     Ok(Remote { facts, asks })
 }
 
 impl Denoiser for Remote {
-    fn vocab_size(&self) -> usize {
-        self.facts.vocab_size
-    }
-
-    fn mask_index(&self) -> u32 {
-        self.facts.mask_index
-    }
-
-    fn length(&self) -> usize {
-        self.facts.length
-    }
-
-    fn schedule(&self) -> Schedule {
-        self.facts.schedule.clone()
-    }
-
-    fn parameterization(&self) -> Parameterization {
-        self.facts.parameterization
-    }
-
-    fn autoregressive(&self) -> bool {
-        self.facts.autoregressive
-    }
-
-    fn blocks(&self) -> Option<Blocks> {
-        self.facts.blocks
+    fn facts(&self) -> Facts {
+        (*self.facts).clone()
     }
 
     async fn draw(

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use clap::Parser;
-use support::talk::Speaker;
+use support::talk::{self, Opened, Speaker};
 use tokio::sync::Semaphore;
 
 /// Serve a model: POST /v1/chat/completions and /v1/completions, GET /v1/models, /health and /metrics.
@@ -64,19 +64,19 @@ struct App {
 
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
-    let config = args.sampling.to_read()?;
-    let device = args.device.open()?;
-    let model = args.model.load(&device)?;
-    let config = args.sampling.suited(config, &model)?;
-    let path = args.model.path()?;
-    let speaker = Speaker::new(&model, &path)?;
+    let Opened {
+        model,
+        path,
+        speaker,
+        config,
+    } = talk::open(&args.model, &args.sampling, &args.device)?;
     let name = path
         .canonicalize()?
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     let metrics = Arc::new(metrics::Metrics::default());
     let app = App {
-        config: speaker.ending(config),
+        config,
         name: args
             .model
             .model

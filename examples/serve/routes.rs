@@ -243,13 +243,13 @@ fn stream(letter: Letter, mut answer: Answer, place: Place, common: &Common) -> 
                 }
             };
             last = state.clone();
-            let mut part = letter.with(&state.settled[told..], false, None);
+            let mut part = letter.with(&last.settled[told..], false, None);
             if denoising {
                 part["denoising"] =
-                    json!({"text": state.canvas, "step": state.step, "masked": state.masked});
+                    json!({"text": answer.text(), "step": last.step, "masked": last.masked});
             }
-            let nothing = state.settled.len() == told && !denoising;
-            told = state.settled.len();
+            let nothing = last.settled.len() == told && !denoising;
+            told = last.settled.len();
             if !nothing && parts.send(part).await.is_err() || parts.is_closed() {
                 // whoever asked has left
                 return;

@@ -88,7 +88,13 @@ impl ModelArgs {
 
     /// Loads it.
     pub fn load(&self, device: &Device) -> anyhow::Result<Model> {
-        Ok(wait(Model::load_with(device, &self.path()?, &self.how()))?)
+        Ok(self.load_from(device)?.0)
+    }
+
+    /// Loads it, and says from where.
+    pub fn load_from(&self, device: &Device) -> anyhow::Result<(Model, PathBuf)> {
+        let path = self.path()?;
+        Ok((wait(Model::load_with(device, &path, &self.how()))?, path))
     }
 }
 

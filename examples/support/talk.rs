@@ -1,10 +1,12 @@
 //! A model that answers: by its chat template, or, without one, by going on with the text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use mdlm::data::{ChatTemplate, Message};
 use mdlm::{Canvas, Error, Model, SampleConfig, Tokenizer};
+
+use super::{DeviceArgs, ModelArgs, SampleArgs};
 
 /// What turns a chat into a canvas and a canvas into an answer.
 pub struct Speaker {
@@ -14,6 +16,37 @@ pub struct Speaker {
     begin: Option<u32>,
     /// Tokens of the longest canvas.
     pub length: usize,
+}
+
+/// A model that answers, loaded as the flags of an example say.
+pub struct Opened {
+    pub model: Model,
+    /// Where it lies.
+    pub path: PathBuf,
+    pub speaker: Speaker,
+    /// Settings that suit it, with an end where an answer ends.
+    pub config: SampleConfig,
+}
+
+/// Opens the device and loads the model.
+pub fn open(
+    model: &ModelArgs,
+    sampling: &SampleArgs,
+    device: &DeviceArgs,
+) -> anyhow::Result<Opened> {
+    let config = sampling.to_read()?;
+    let (model, path) = model.load_from(&device.open()?)?;
+    let config = sampling.suited(config, &model)?;
+    let speaker = Speaker::new(&model, &path)?;
+    Ok(Opened {
+        config: SampleConfig {
+            ends: speaker.ends.clone(),
+            ..config
+        },
+        model,
+        path,
+        speaker,
+    })
 }
 
 impl Speaker {
@@ -33,14 +66,6 @@ impl Speaker {
     /// Whether it was made to chat.
     pub fn chats(&self) -> bool {
         self.template.is_some()
-    }
-
-    /// Settings with an end where an answer ends.
-    pub fn ending(&self, config: SampleConfig) -> SampleConfig {
-        SampleConfig {
-            ends: self.ends.clone(),
-            ..config
-        }
     }
 
     /// The tokens of a chat up to where the answer begins.

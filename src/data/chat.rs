@@ -155,10 +155,8 @@ impl ChatTemplate {
 fn chosen(source: Value) -> Result<String, String> {
     match serde_json::from_value(source) {
         Ok(Source::One(source)) => Ok(source),
-        Ok(Source::Several(all)) => {
-            let default = all.iter().position(|named| named.name == "default");
-            let mut all = all;
-            match default {
+        Ok(Source::Several(mut all)) => {
+            match all.iter().position(|named| named.name == "default") {
                 Some(place) => Ok(all.swap_remove(place).template),
                 None => Err(format!("{NAME}: has no template named default")),
             }

@@ -105,10 +105,7 @@ impl Corpus {
         if !config.prompt_field.is_empty() {
             return Self::of_pairs(config, &names, length, observer);
         }
-        let tokenizer = match config.tokenizer.as_str() {
-            "char" => Tokenizer::of_characters(&train.characters()?).renamed(&names)?,
-            spec => Tokenizer::from_spec_named(spec, "", &names)?,
-        };
+        let tokenizer = tokenizer(config, &names, || train.characters())?;
         let mut blocks = |source: &Source<'_>, part| {
             let blocks = source.blocks(part, &tokenizer, length, observer);
             blocks.map_err(|e| with_path(e, source.path()))
@@ -133,16 +130,11 @@ impl Corpus {
         use super::pairs;
         let paths = [Path::new(&config.train), Path::new(&config.valid)];
         let train = pairs::read(paths[0], config)?;
-        let tokenizer = match config.tokenizer.as_str() {
-            "char" => {
-                let texts = train
-                    .iter()
-                    .flat_map(|(prompt, response)| [prompt, response]);
-                Tokenizer::of_characters(&texts.flat_map(|text| text.chars()).collect())
-            }
-            .renamed(names)?,
-            spec => Tokenizer::from_spec_named(spec, "", names)?,
-        };
+        let texts = train
+            .iter()
+            .flat_map(|(prompt, response)| [prompt, response]);
+        let characters = || Ok(texts.flat_map(|text| text.chars()).collect());
+        let tokenizer = tokenizer(config, names, characters)?;
         let (split, of_valid) = match config.valid.is_empty() {
             true => (pairs::split(train), paths[0]),
             false => ([train, pairs::read(paths[1], config)?], paths[1]),
@@ -170,6 +162,19 @@ impl Corpus {
         source
             .blocks(Part::All, tokenizer, length, &mut crate::progress::Silent)
             .map_err(|e| with_path(e, &data.path))
+    }
+}
+
+/// The tokenizer of a configuration; `characters` are those of the training text.
+#[cfg(not(target_arch = "wasm32"))]
+fn tokenizer(
+    config: &crate::config::DataConfig,
+    names: &super::SpecialNames,
+    characters: impl FnOnce() -> Result<std::collections::BTreeSet<char>>,
+) -> Result<Tokenizer> {
+    match config.tokenizer.as_str() {
+        "char" => Tokenizer::of_characters(&characters()?).renamed(names),
+        spec => Tokenizer::from_spec_named(spec, "", names),
     }
 }
 

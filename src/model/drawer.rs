@@ -57,6 +57,11 @@ impl Setup {
         self.cache.keeps(self.vision != Vision::All)
     }
 
+    /// Whether runs say who sees whom.
+    fn sighted(&self) -> bool {
+        self.keeps() || self.vision == Vision::Blocks || self.ragged
+    }
+
     /// Rows of a sequence in a run, rising.
     fn widths(&self) -> Vec<usize> {
         let (block, all) = (self.block + self.shift, self.length);
@@ -149,7 +154,7 @@ impl Drawer {
     ) -> Result<Self> {
         let (widths, n) = (setup.widths(), setup.sequences);
         let rows = n.saturating_mul(setup.length);
-        let sights = match setup.vision == Vision::Blocks || setup.ragged {
+        let sights = match setup.sighted() {
             true => Sights::Given { rows },
             false => Sights::Own,
         };
@@ -343,8 +348,7 @@ impl Drawer {
             conditioning: ask.levels.to_vec(),
             ..Pass::default()
         };
-        let sighted =
-            self.setup.keeps() || self.setup.vision == Vision::Blocks || self.setup.ragged;
+        let sighted = self.setup.sighted();
         for (s, range) in ranges.iter().enumerate() {
             let (tokens, length) = (ask.tokens(s), ask.lengths[s]);
             for at in (range.start..range.start + width).map(|at| at.min(range.end - 1)) {

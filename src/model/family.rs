@@ -5,6 +5,16 @@ use crate::error::{Error, Result};
 use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
 
+/// How a model's rows were trained to see each other: those of a block, and those of the blocks before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blockwise {
+    /// Positions of a block.
+    pub size: usize,
+    /// Whether blocks are counted from a canvas's beginning, so that the first one may hold the end of a prompt, or
+    /// else from the end of the prompt.
+    pub from_start: bool,
+}
+
 /// Whose network a model has.
 #[derive(Clone, Debug)]
 pub(crate) enum Family {
@@ -26,10 +36,8 @@ pub(crate) struct Foreign {
     pub(crate) mask_index: u32,
     /// Whether a row's logits are about the token behind it.
     pub(crate) shift: bool,
-    /// Positions of the blocks that do not see those behind them; `None`: every row sees all.
-    pub(crate) block: Option<usize>,
-    /// Whether blocks are counted from a canvas's beginning when it is sampled, as in training.
-    pub(crate) from_start: bool,
+    /// The blocks that it was trained to fill one after the other, if that is how.
+    pub(crate) blocks: Option<Blockwise>,
     /// Ids that stand for something; the network may have more rows.
     pub(crate) ids: usize,
 }

@@ -205,11 +205,7 @@ impl Gpt2 {
     }
 
     async fn scorer(&self, length: usize) -> Result<Scorer> {
-        let options = Options {
-            batch: 1,
-            length,
-            ..Options::default()
-        };
+        let options = Options::of(1, length);
         let mut graph = EvalGraph::new(&self.network, options, RowLoss::Subs)?;
         let outputs = [graph.nll];
         let made = Session::new(

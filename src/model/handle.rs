@@ -8,7 +8,9 @@ use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::pass::check_tokens;
-use crate::model::{Backbone, Drawer, Family, LogitsGraph, Options, Pass, Sights, Vision};
+use crate::model::{
+    Backbone, Blockwise, Drawer, Family, LogitsGraph, Options, Pass, Sights, Vision,
+};
 use crate::ops::visibility;
 use crate::program::Step;
 
@@ -19,16 +21,6 @@ pub struct ModelInfo {
     pub parameters: usize,
     /// Bytes of the weights on the device, gaps between tensors included.
     pub bytes: u64,
-}
-
-/// How a model's rows were trained to see each other: those of a block, and those of the blocks before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    /// Positions of a block.
-    pub size: usize,
-    /// Whether blocks are counted from a canvas's beginning, so that the first one may hold the end of a prompt, or
-    /// else from the end of the prompt.
-    pub from_start: bool,
 }
 
 /// A denoiser, or an autoregressive model, with its weights on a device.
@@ -203,19 +195,16 @@ impl Model {
     }
 
     /// The blocks that it was trained to fill one after the other, if that is how.
-    pub(crate) fn blocks(&self) -> Option<Blocks> {
+    pub(crate) fn blocks(&self) -> Option<Blockwise> {
         match &self.family {
             Family::Own(_) => match self.objective.block_size {
                 0 => None,
-                size => Some(Blocks {
+                size => Some(Blockwise {
                     size,
                     from_start: true,
                 }),
             },
-            Family::Other(foreign) => foreign.block.map(|size| Blocks {
-                size,
-                from_start: foreign.from_start,
-            }),
+            Family::Other(foreign) => foreign.blocks,
         }
     }
 

@@ -110,11 +110,7 @@ impl Inspected {
             .iter()
             .map(|slab| slab.bytes_in(PARAMS))
             .sum();
-        let options = Options {
-            batch: 1,
-            length,
-            ..Options::default()
-        };
+        let options = Options::of(1, length);
         let graph = DrawGraph::new(&network, options, Among::all(&*self.trunk))?.graph;
         Ok([
             alone,

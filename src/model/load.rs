@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::Storage;
 use crate::io::checkpoint::{read_text, resolve};
 use crate::io::settings;
-use crate::model::family::Foreign;
+use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
 use crate::model::published::MAX_CONFIG_BYTES;
 use crate::model::{Description, Family, Model, Network, Trunk, fitting};
@@ -88,8 +88,10 @@ impl Model {
                     network,
                     mask_index,
                     shift,
-                    block,
-                    from_start: described.from_start,
+                    blocks: block.map(|size| Blockwise {
+                        size,
+                        from_start: described.from_start,
+                    }),
                     ids,
                 });
                 Ok(Self {

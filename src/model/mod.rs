@@ -26,6 +26,7 @@ pub mod trunks;
 pub use backbone::Backbone;
 pub use draw::{Among, DrawGraph, Drawing};
 pub(crate) use drawer::{Ask, Drawer, Setup, Vision};
+pub use family::Blockwise;
 pub(crate) use family::Family;
 pub(crate) use files::{parse_weights, weights_to_bytes};
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,7 +35,7 @@ pub use files::{read_weights, write_weights};
 pub use gpt2::Gpt2;
 pub use graphs::{EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
-pub use handle::{Blocks, Model, ModelInfo};
+pub use handle::{Model, ModelInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{Inspected, inspect};
 #[cfg(not(target_arch = "wasm32"))]

@@ -28,11 +28,7 @@ impl Network {
     pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
         let mut g = Graph::new(Arc::default());
         let mut params = Params::declaring(weights);
-        let options = Options {
-            batch: 1,
-            length: 1,
-            ..Options::default()
-        };
+        let options = Options::of(1, 1);
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
         trunk.head(&mut g, &mut params, hidden)?;

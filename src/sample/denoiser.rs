@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::config::{Cache, Parameterization};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Blocks, Drawer, Model, Setup, check_tokens};
+use crate::model::{Ask, Blockwise, Drawer, Model, Setup, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
@@ -86,36 +86,31 @@ pub struct Drawn {
     pub calls: usize,
 }
 
-/// A model as samplers see it.
-pub trait Denoiser {
+/// What samplers know of a model before they ask it.
+#[derive(Clone, Debug)]
+pub struct Facts {
     /// Number of tokens, the mask included.
-    fn vocab_size(&self) -> usize;
-
+    pub vocab_size: usize,
     /// Id of the mask token.
-    fn mask_index(&self) -> u32;
-
+    pub mask_index: u32,
     /// Longest window that it takes, positions.
-    fn length(&self) -> usize;
-
+    pub length: usize,
     /// The noise it was trained with.
-    fn schedule(&self) -> Schedule;
-
+    pub schedule: Schedule,
     /// What its logits mean. `d3pm` models are sampled with the zero masking of SUBS: a revealed
     /// position never becomes a mask.
-    fn parameterization(&self) -> Parameterization {
-        Parameterization::Subs
-    }
-
+    pub parameterization: Parameterization,
     /// Whether it predicts a position from those before it only, so that canvases are filled from
     /// left to right.
-    fn autoregressive(&self) -> bool {
-        false
-    }
-
+    pub autoregressive: bool,
     /// The blocks that it was trained to fill one after the other, if that is how.
-    fn blocks(&self) -> Option<Blocks> {
-        None
-    }
+    pub blocks: Option<Blockwise>,
+}
+
+/// A model as samplers see it.
+pub trait Denoiser {
+    /// What does not change.
+    fn facts(&self) -> Facts;
 
     /// Draws a token for each of `rows` (position + `L` x canvas, rising) of the canvases
     /// `xt [B, L]`, canvas b at diffusion time `t[b]`. An autoregressive model is asked for the
@@ -135,32 +130,8 @@ pub trait Denoiser {
 }
 
 impl<D: Denoiser> Denoiser for &mut D {
-    fn vocab_size(&self) -> usize {
-        (**self).vocab_size()
-    }
-
-    fn mask_index(&self) -> u32 {
-        (**self).mask_index()
-    }
-
-    fn length(&self) -> usize {
-        (**self).length()
-    }
-
-    fn schedule(&self) -> Schedule {
-        (**self).schedule()
-    }
-
-    fn parameterization(&self) -> Parameterization {
-        (**self).parameterization()
-    }
-
-    fn autoregressive(&self) -> bool {
-        (**self).autoregressive()
-    }
-
-    fn blocks(&self) -> Option<Blocks> {
-        (**self).blocks()
+    fn facts(&self) -> Facts {
+        (**self).facts()
     }
 
     async fn draw(
@@ -174,10 +145,15 @@ impl<D: Denoiser> Denoiser for &mut D {
     }
 }
 
+fn schedule(model: &Model) -> Schedule {
+    // a model's configuration was checked when it was made
+    Schedule::new(&model.noise).unwrap_or_default()
+}
+
 /// What the network is told of time t: sigma, or under the change of variables where log P(mask)
 /// lies in its range.
 fn noise_level(model: &Model, t: f64) -> f64 {
-    let schedule = Denoiser::schedule(model);
+    let schedule = schedule(model);
     if model.objective.change_of_variables {
         schedule.log_move_share(schedule.move_chance(t))
     } else {
@@ -186,33 +162,16 @@ fn noise_level(model: &Model, t: f64) -> f64 {
 }
 
 impl Denoiser for Model {
-    fn vocab_size(&self) -> usize {
-        self.vocab_size()
-    }
-
-    fn mask_index(&self) -> u32 {
-        self.mask_index()
-    }
-
-    fn length(&self) -> usize {
-        self.length()
-    }
-
-    fn schedule(&self) -> Schedule {
-        // a model's configuration was checked when it was made
-        Schedule::new(&self.noise).unwrap_or_default()
-    }
-
-    fn parameterization(&self) -> Parameterization {
-        self.objective.parameterization
-    }
-
-    fn autoregressive(&self) -> bool {
-        self.autoregressive()
-    }
-
-    fn blocks(&self) -> Option<Blocks> {
-        self.blocks()
+    fn facts(&self) -> Facts {
+        Facts {
+            vocab_size: self.vocab_size(),
+            mask_index: self.mask_index(),
+            length: self.length(),
+            schedule: schedule(self),
+            parameterization: self.objective.parameterization,
+            autoregressive: self.autoregressive(),
+            blocks: self.blocks(),
+        }
     }
 
     async fn draw(

@@ -12,6 +12,6 @@ mod window;
 
 pub use crate::rules::Draw;
 pub use canvas::Canvas;
-pub use denoiser::{Denoiser, DrawOptions, Drawn, Guidance, Reading};
+pub use denoiser::{Denoiser, DrawOptions, Drawn, Facts, Guidance, Reading};
 pub use report::{Remasked, Revealed, StepReport};
 pub use sampler::Sampler;

@@ -62,6 +62,7 @@ struct Planned {
 /// ```
 pub struct Sampler<D> {
     denoiser: D,
+    mask_index: u32,
     work: Vec<Work>,
     config: SampleConfig,
     rule: Box<dyn Rule>,
@@ -109,16 +110,17 @@ impl<D: Denoiser> Sampler<D> {
     pub fn new(denoiser: D, canvases: Vec<Canvas>, config: &SampleConfig) -> Result<Self> {
         config.validate()?;
         let mut config = config.clone();
-        check_canvases(&canvases, denoiser.vocab_size(), denoiser.mask_index())?;
+        let facts = denoiser.facts();
+        check_canvases(&canvases, facts.vocab_size, facts.mask_index)?;
         for tokens in [&config.ends, &config.suppress, &config.late] {
-            check_tokens(tokens, denoiser.vocab_size())?;
+            check_tokens(tokens, facts.vocab_size)?;
         }
-        if denoiser.autoregressive() {
+        if facts.autoregressive {
             config.sampler = left_to_right(config.sampler)?;
             check_cache(config.cache)?;
             canvases.iter().try_for_each(check_prefix)?;
         }
-        let blocks = denoiser.blocks();
+        let blocks = facts.blocks;
         if let (Some(blocks), 0) = (blocks, config.block) {
             config.block = blocks.size;
         }
@@ -134,12 +136,12 @@ impl<D: Denoiser> Sampler<D> {
             }
         };
         let open = canvases.iter().map(open).collect();
-        let windows = Windows::new(denoiser.length(), config.stride, config.block, open)?;
+        let windows = Windows::new(facts.length, config.stride, config.block, open)?;
         let rule = (config.sampler.make)(&Setting {
-            schedule: &denoiser.schedule(),
+            schedule: &facts.schedule,
             steps: config.steps,
-            scores: denoiser.parameterization() == Parameterization::Sedd,
-            vocab_size: denoiser.vocab_size(),
+            scores: facts.parameterization == Parameterization::Sedd,
+            vocab_size: facts.vocab_size,
             options: &config.options,
         });
         let length = canvases.iter().map(Canvas::len).max().unwrap_or(0);
@@ -151,6 +153,7 @@ impl<D: Denoiser> Sampler<D> {
         Ok(Self {
             work: work.collect(),
             denoiser,
+            mask_index: facts.mask_index,
             config,
             rule,
             windows,
@@ -332,7 +335,7 @@ impl<D: Denoiser> Sampler<D> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mask_index = self.denoiser.mask_index();
+        let mask_index = self.mask_index;
         let mut xt = Vec::with_capacity(length * self.work.len());
         let (scale, mut plain) = (self.config.guidance, Vec::new());
         for Work { canvas, .. } in &self.work {

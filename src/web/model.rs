@@ -12,13 +12,12 @@ use super::convert::object;
 use super::device::Device;
 use super::error::{JsResult, thrown};
 use super::types::{Fragments, JsCanvas, ModelFiles, ModelInfo, Texts};
-use crate::config::{ModelKind, Parameterization};
+use crate::config::ModelKind;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
-use crate::model::{Blocks, Model as Inner, Published};
-use crate::process::Schedule;
-use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn};
+use crate::model::{Model as Inner, Published};
+use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn, Facts};
 
 /// Longest canvas, tokens; longer ones are no text that a page can show.
 const MAX_LENGTH: usize = 1 << 12;
@@ -31,19 +30,9 @@ pub struct Model(pub(super) Shared);
 #[derive(Clone)]
 pub(super) struct Shared {
     slot: Rc<RefCell<Option<Inner>>>,
-    facts: Rc<Facts>,
-}
-
-/// What is known of a model also while it works.
-struct Facts {
-    vocab_size: usize,
-    mask_index: u32,
-    length: usize,
-    schedule: Schedule,
-    parameterization: Parameterization,
-    autoregressive: bool,
-    blocks: Option<Blocks>,
-    tokenizer: Option<Tokenizer>,
+    /// What is known of it also while it works.
+    pub(super) facts: Rc<Facts>,
+    tokenizer: Rc<Option<Tokenizer>>,
 }
 
 /// A model taken out of its slot, which goes back when this is dropped.
@@ -69,19 +58,10 @@ impl Drop for Loan<'_> {
 
 impl Shared {
     pub(super) fn new(model: Inner) -> Self {
-        let facts = Facts {
-            vocab_size: Denoiser::vocab_size(&model),
-            mask_index: Denoiser::mask_index(&model),
-            length: Denoiser::length(&model),
-            schedule: Denoiser::schedule(&model),
-            parameterization: Denoiser::parameterization(&model),
-            autoregressive: Denoiser::autoregressive(&model),
-            blocks: Denoiser::blocks(&model),
-            tokenizer: model.tokenizer().cloned(),
-        };
         Self {
+            facts: Rc::new(model.facts()),
+            tokenizer: Rc::new(model.tokenizer().cloned()),
             slot: Rc::new(RefCell::new(Some(model))),
-            facts: Rc::new(facts),
         }
     }
 
@@ -97,37 +77,13 @@ impl Shared {
             let problem = "the model came without one";
             thrown(Error::argument("tokenizer", "none", problem))
         };
-        self.facts.tokenizer.as_ref().ok_or_else(missing)
+        self.tokenizer.as_ref().as_ref().ok_or_else(missing)
     }
 }
 
 impl Denoiser for Shared {
-    fn vocab_size(&self) -> usize {
-        self.facts.vocab_size
-    }
-
-    fn mask_index(&self) -> u32 {
-        self.facts.mask_index
-    }
-
-    fn length(&self) -> usize {
-        self.facts.length
-    }
-
-    fn schedule(&self) -> Schedule {
-        self.facts.schedule.clone()
-    }
-
-    fn parameterization(&self) -> Parameterization {
-        self.facts.parameterization
-    }
-
-    fn autoregressive(&self) -> bool {
-        self.facts.autoregressive
-    }
-
-    fn blocks(&self) -> Option<Blocks> {
-        self.facts.blocks
+    fn facts(&self) -> Facts {
+        (*self.facts).clone()
     }
 
     async fn draw(
@@ -208,7 +164,7 @@ impl Model {
     /// Text of every token, by id.
     pub fn vocabulary(&self) -> JsResult<Texts> {
         let tokenizer = self.0.tokenizer()?;
-        let ids = 0..self.0.vocab_size() as u32;
+        let ids = 0..self.0.facts.vocab_size as u32;
         let texts: Vec<String> = ids.map(|id| tokenizer.token_text(id)).collect();
         Ok(object(&texts)?.unchecked_into())
     }
@@ -216,7 +172,7 @@ impl Model {
     /// Tokens that are only parts of characters, with their bytes.
     pub fn fragments(&self) -> JsResult<Fragments> {
         let tokenizer = self.0.tokenizer()?;
-        let ids = 0..self.0.vocab_size() as u32;
+        let ids = 0..self.0.facts.vocab_size as u32;
         let all: Vec<(u32, Vec<u8>)> = ids
             .filter_map(|id| Some((id, tokenizer.fragment(id)?)))
             .collect();
@@ -232,7 +188,7 @@ impl Model {
         }
         let tokenizer = self.0.tokenizer()?;
         let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
-        let (tokens, most) = (template_alone.len() + 1, self.0.length().max(length));
+        let (tokens, most) = (template_alone.len() + 1, self.0.facts.length.max(length));
         if tokens > most {
             let problem = format!("makes {tokens} tokens; at most {most} fit");
             return Err(thrown(Error::argument("prompt", "the text", problem)));
@@ -243,7 +199,7 @@ impl Model {
         } else {
             template_alone
         });
-        to_js(&canvas, self.0.mask_index())
+        to_js(&canvas, self.0.facts.mask_index)
     }
 
     /// Text of tokens; masks read `_`.

@@ -9,7 +9,7 @@ use super::error::{JsResult, thrown};
 use super::model::{Model, Shared, from_js, to_js};
 use super::types::{JsCanvas, SampleOptions, StepReport};
 use crate::config::SampleConfig;
-use crate::sample::{Canvas, Denoiser, Sampler as Inner};
+use crate::sample::{Canvas, Sampler as Inner};
 
 /// Fills a canvas step by step.
 #[wasm_bindgen]
@@ -44,7 +44,7 @@ impl Sampler {
     #[wasm_bindgen(constructor)]
     pub fn new(model: &Model, canvas: &JsCanvas, settings: SampleOptions) -> JsResult<Sampler> {
         let model = model.0.clone();
-        let canvas = from_js(canvas, model.mask_index())?;
+        let canvas = from_js(canvas, model.facts.mask_index)?;
         let config: SampleConfig = options("sampling", &settings)?;
         let inner = Inner::new(model.clone(), vec![canvas], &config).map_err(thrown)?;
         Ok(Self { model, inner })
@@ -65,7 +65,7 @@ impl Sampler {
             step: report.step,
             steps: report.steps,
             t: report.t,
-            alpha_t: self.model.schedule().alpha_t(report.t),
+            alpha_t: self.model.facts.schedule.alpha_t(report.t),
             revealed: revealed.collect(),
             remasked: report.remasked.iter().map(|r| r.position).collect(),
             masked: report.masked,
@@ -105,7 +105,7 @@ impl Sampler {
 
     /// The canvas as it stands.
     pub fn canvas(&self) -> JsResult<JsCanvas> {
-        to_js(self.inner.canvas(), self.model.mask_index())
+        to_js(self.inner.canvas(), self.model.facts.mask_index)
     }
 
     /// Its text; masks read `_`.

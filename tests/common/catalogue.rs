@@ -123,11 +123,7 @@ fn published() -> Vec<Graph> {
         Arc::new(bert(BertKind::Classic { types: 2 })),
         Arc::new(bert(modern)),
     ];
-    let options = Options {
-        batch: 2,
-        length: 33,
-        ..Options::default()
-    };
+    let options = Options::of(2, 33);
     let mut graphs = Vec::new();
     for trunk in trunks {
         let network = Network::new(trunk.clone(), usize::MAX, Element::F32).unwrap();

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use mdlm::config::SampleConfig;
-use mdlm::sample::{Canvas, Denoiser, Sampler};
+use mdlm::sample::{Canvas, Sampler};
 use pollster::block_on;
 
 use super::oracle::Oracle;

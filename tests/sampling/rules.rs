@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use mdlm::config::{Parameterization, SampleConfig, SamplerKind};
+use mdlm::config::{SampleConfig, SamplerKind};
 use mdlm::error::{Error, Result};
 use mdlm::model::Model;
-use mdlm::process::Schedule;
-use mdlm::sample::{Canvas, Denoiser, DrawOptions, Drawn, Sampler, StepReport};
+use mdlm::sample::{Canvas, Denoiser, DrawOptions, Drawn, Facts, Sampler, StepReport};
 use pollster::block_on;
 
 use super::fill;
@@ -311,24 +310,8 @@ struct Flaky<'m> {
 }
 
 impl Denoiser for Flaky<'_> {
-    fn vocab_size(&self) -> usize {
-        self.model.vocab_size()
-    }
-
-    fn mask_index(&self) -> u32 {
-        self.model.mask_index()
-    }
-
-    fn length(&self) -> usize {
-        Denoiser::length(&*self.model)
-    }
-
-    fn schedule(&self) -> Schedule {
-        self.model.schedule()
-    }
-
-    fn parameterization(&self) -> Parameterization {
-        self.model.parameterization()
+    fn facts(&self) -> Facts {
+        self.model.facts()
     }
 
     async fn draw(

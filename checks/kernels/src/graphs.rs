@@ -82,11 +82,7 @@ impl Size {
             ..ModelConfig::default()
         };
         let network = Backbone::new(&config, usize::MAX)?.network;
-        let options = Options {
-            batch: self.batch,
-            length: self.length,
-            ..Options::default()
-        };
+        let options = Options::of(self.batch, self.length);
         let mut settings = TrainConfig::default();
         settings.resolve();
         let rule = |name: &str, _: &[usize]| rule(&settings.optim, network.group(name));

@@ -229,12 +229,17 @@ impl Categorical {
 
     /// The largest logit but one, the largest itself if there are two of it.
     fn next<F: Float>(&self, z: &[F], top: F) -> F {
-        let others = |v: usize| v != self.absent as usize;
-        let at = (0..z.len()).find(|&v| others(v) && z[v] == top);
-        math::maximum(z.len(), |v| match others(v) && Some(v) != at {
-            true => z[v],
-            false => F::LOWEST,
-        })
+        let absent = self.absent as usize;
+        let at = (0..z.len()).find(|&v| v != absent && z[v] == top);
+        let at = at.unwrap_or(z.len());
+        // on either side of it, so that neither loop asks for it
+        let most = |from: usize, end: usize| {
+            math::maximum(end.saturating_sub(from), |i| match from + i == absent {
+                true => F::LOWEST,
+                false => z[from + i],
+            })
+        };
+        most(0, at).max(most(at + 1, z.len()))
     }
 
     /// The least logit that may win, by sorting; the kernel finds the same one by bisection.
