@@ -120,7 +120,10 @@ fn bundled_settings_are_valid() {
         let built_in = ["", "char", "byte"];
         for file in [data.train, data.valid, data.tokenizer] {
             let found = Path::new(&repository_file(&file)).is_file();
-            assert!(found || built_in.contains(&file.as_str()), "{file}");
+            // `runs/` is where examples put what they make, so a fresh clone has none of it.
+            let made = file.starts_with("runs/");
+            let known = found || made || built_in.contains(&file.as_str());
+            assert!(known, "{file}");
         }
         seen += 1;
     }
