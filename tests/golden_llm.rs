@@ -15,6 +15,8 @@ mod loss;
 mod recipe;
 #[path = "golden_llm_parts/sample.rs"]
 mod sample;
+#[path = "golden_llm_parts/tune.rs"]
+mod tune;
 
 use common::Executor;
 use common::fixtures::Set;
@@ -66,6 +68,7 @@ executors! {
     loss_mdlm_qwen3: crate::loss::loss_and_gradients;
     loss_sft_llada: crate::loss::loss_and_gradients;
     loss_sft_qwen3: crate::loss::loss_and_gradients;
+    lora_sft_qwen3: crate::loss::loss_and_gradients;
     loss_bd3lm_qwen3: crate::loss::loss_and_gradients;
     loss_variants_qwen3: crate::loss::variants;
     loss_dream_cart: crate::loss::cart;

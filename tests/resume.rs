@@ -383,7 +383,7 @@ impl Padded {
         let optim = &self.config.optim;
         let session = TrainSession::new(
             device,
-            &backbone,
+            &backbone.network,
             &storage,
             optim,
             RowLoss::Subs,

@@ -60,7 +60,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         let optim = OptimConfig::default();
         let mut train = wait(TrainSession::new(
             device,
-            &backbone,
+            &backbone.network,
             &storage,
             &optim,
             RowLoss::Subs,

@@ -1,6 +1,7 @@
 //! Configurations: plain fields with the reference's names, unknown keys refused, every value
 //! checked by `validate()` with the key in the error.
 
+mod base;
 mod limits;
 mod model;
 mod objective;
@@ -13,6 +14,7 @@ mod validate;
 
 pub use crate::process::{NoiseConfig, NoiseKind};
 pub use crate::rules::SamplerKind;
+pub use base::{BaseConfig, LoraConfig};
 pub use model::{ModelConfig, ModelKind};
 pub use objective::{ObjectiveConfig, Parameterization};
 pub use optim::{HiddenUpdate, LrSchedule, OptimConfig, Recipe};

@@ -14,6 +14,8 @@ pub enum ModelKind {
     Dit,
     /// The autoregressive baseline: the same trunk, causal, without conditioning.
     Ar,
+    /// Another program's denoiser, which its own files describe: `vocab_size`, `mask_index` and `length` alone are read.
+    Published,
 }
 
 /// Shape of the network.
@@ -28,7 +30,7 @@ pub enum ModelKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// `dit`: a denoiser; `ar`: the autoregressive baseline with the same trunk.
+    /// `dit`: a denoiser; `ar`: the autoregressive baseline with the same trunk; `published`: see [`BaseConfig`](super::BaseConfig).
     pub kind: ModelKind,
     /// Vocabulary size V including the mask; 0 in a file means "as the tokenizer says".
     pub vocab_size: usize,
@@ -83,7 +85,7 @@ impl ModelConfig {
 
     /// Whether its blocks are modulated by the noise level (adaLN), even if that is always 0.
     pub fn conditioned(&self) -> bool {
-        self.adaln && !self.autoregressive()
+        self.adaln && self.kind == ModelKind::Dit
     }
 
     /// Names of [`ModelConfig::preset`].
@@ -152,6 +154,15 @@ impl ModelConfig {
                 self.mask_index,
                 format!("must be below vocab_size = {}", self.vocab_size),
             ));
+        }
+        if self.kind == ModelKind::Published {
+            return match self.time_conditioning {
+                true => {
+                    let problem = "published models see no diffusion time";
+                    Err(Error::config("model.time_conditioning", true, problem))
+                }
+                false => Ok(()),
+            };
         }
         if !self.hidden_size.is_multiple_of(self.n_heads)
             || ![16, 32, 64, 128].contains(&self.head_dim())

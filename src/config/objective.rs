@@ -25,6 +25,10 @@ pub struct ObjectiveConfig {
     /// Tokens of the blocks that are denoised one after the other, each seeing itself and those before it (block
     /// diffusion); 0: the whole sequence is denoised at once.
     pub block_size: usize,
+    /// Whether a row predicts the token behind its own, as published denoisers do that were autoregressive models. The
+    /// first token of a sequence is then given.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shift: bool,
 }
 
 /// What the network's output means.
@@ -62,6 +66,7 @@ impl ObjectiveConfig {
             importance_sampling,
             change_of_variables,
             block_size,
+            shift,
         } = self.clone();
         if model.kind == ModelKind::Ar && *self != Self::default() {
             let why = "an autoregressive model has no diffusion objective; leave [objective] out";
@@ -74,6 +79,14 @@ impl ObjectiveConfig {
         if block_size > 0 && model.time_conditioning {
             let why = "the clean blocks beside the noisy ones have another sigma: set model.time_conditioning = false";
             return refuse("block_size", &block_size, why);
+        }
+        if shift && (model.kind != ModelKind::Published || block_size > 0) {
+            let why = "is of published models that denoise a sequence at once";
+            return refuse("shift", &true, why);
+        }
+        if model.kind == ModelKind::Published && parameterization != Parameterization::Subs {
+            let why = "published models are trained by subs";
+            return refuse("parameterization", &"(changed)", why);
         }
         if t_steps > 1 << 20 {
             return refuse("T", &t_steps, "must be at most 1048576");

@@ -3,6 +3,7 @@
 
 use toml::{Table, Value};
 
+use super::BaseConfig;
 use super::train::TrainConfig;
 use crate::error::{Error, Result};
 
@@ -98,7 +99,8 @@ impl TrainConfig {
         match key.split_once('.') {
             None => drop(all.insert(key.to_owned(), value)),
             Some((section, name)) => {
-                if let Some(Value::Table(section)) = all.get_mut(section) {
+                let section = all.entry(section).or_insert(Value::Table(Table::new()));
+                if let Value::Table(section) = section {
                     section.insert(name.to_owned(), value);
                 }
             }
@@ -139,6 +141,15 @@ fn mismatch(known: &Value, value: &Value) -> Option<String> {
 fn known() -> Result<Table> {
     let mut config = TrainConfig::default();
     config.resolve();
+    config.objective.shift = true;
+    config.lora.rank = 1;
+    config.base = BaseConfig {
+        path: "DIR".to_owned(),
+        model_type: Some(String::new()),
+        mask: Some(0),
+        shift: Some(false),
+        weights: Some(String::new()),
+    };
     Table::try_from(config).map_err(|e| Error::Internal(e.to_string()))
 }
 

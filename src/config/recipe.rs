@@ -1,12 +1,16 @@
 //! What a recipe makes of the settings that are left open; `ablate -- recipe` compares them.
 
-use super::{HiddenUpdate, LossWeights, Parameterization, Recipe, TrainConfig};
+use super::{HiddenUpdate, LossWeights, ModelKind, Parameterization, Recipe, TrainConfig};
 use crate::error::{Error, Result};
 
 /// Peak rate of Muon on hidden matrices: its updates have a spectral norm that does not depend on width.
 const MUON_LR: f64 = 0.02;
 /// Peak rate of the rest at `WIDTH`.
 const REST_LR: f64 = 1.2e-2;
+/// Peak rate on all of a published model.
+const TUNING_LR: f64 = 1e-5;
+/// Peak rate of adapters on one.
+const ADAPTER_LR: f64 = 2e-4;
 /// Width at which it was found; above, it falls with the width's square.
 const WIDTH: f64 = 128.0;
 /// Share of the steps with short sequences.
@@ -25,7 +29,20 @@ impl TrainConfig {
     /// | `optim.warmup` | a twentieth of the run, at most 2500 steps | the same |
     /// | `training.loss_weights` | `flat` where that can be | `elbo` |
     /// | `training.short_share` | 0.3 where sequences can be cut | 0 |
+    ///
+    /// On a published model (`base.path`) both take AdamW alone, at 1e-5 or with adapters at 2e-4, and sequences of one
+    /// length.
     pub fn resolve(&mut self) {
+        if !self.base.path.is_empty() {
+            self.model.kind = ModelKind::Published;
+            let lr = match self.lora.is_none() {
+                true => TUNING_LR,
+                false => ADAPTER_LR,
+            };
+            self.optim.lr.get_or_insert(lr);
+            self.optim.hidden.get_or_insert(HiddenUpdate::Adamw);
+            self.training.short_share.get_or_insert(0.0);
+        }
         let fast = self.optim.recipe == Recipe::Fast;
         let steps = self.training.steps;
         self.optim.warmup.get_or_insert((steps / 20).min(2500));
@@ -55,7 +72,7 @@ impl TrainConfig {
         let quarter = self.model.length / 4;
         let cut = quarter >= SHORTEST && self.model.length.is_multiple_of(4);
         // a piece of a response would not see its prompt
-        let fast = fast && self.data.prompt_field.is_empty();
+        let fast = fast && !self.data.has_prompts();
         let share = match fast && (cut || self.training.short_length.is_some()) {
             true => SHORT_SHARE,
             false => 0.0,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelConfig, NoiseConfig, ObjectiveConfig, OptimConfig, SampleConfig};
+use super::{
+    BaseConfig, LoraConfig, ModelConfig, NoiseConfig, ObjectiveConfig, OptimConfig, SampleConfig,
+};
 
 /// Where text comes from and how it becomes tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,12 @@ pub struct DataConfig {
     /// Field that holds a prompt to the text in [`DataConfig::field`], which is then a response: each pair is a sequence
     /// of its own, of which the prompt is given and never masked. Empty: there are no prompts.
     pub prompt_field: String,
+    /// Field that holds a whole conversation, a list of `role` and `content`, of which the last answer is learnt and what
+    /// is before it is given. Empty: there are no conversations.
+    pub messages_field: String,
+    /// Folder of a model whose chat template says how conversations, and prompts with responses, are put. Empty: prompts
+    /// and responses stand as they are.
+    pub chat_template: String,
     /// Which published tokenisation to undo before the text is tokenised.
     pub detokenizer: Detokenizer,
     /// `true`: documents are joined and cut into blocks `[BOS] length - 2 tokens [EOS]`; `false`: one
@@ -49,6 +57,8 @@ impl Default for DataConfig {
             tokenizer: String::new(),
             field: "text".to_owned(),
             prompt_field: String::new(),
+            messages_field: String::new(),
+            chat_template: String::new(),
             detokenizer: Detokenizer::None,
             wrap: true,
             insert_eos: true,
@@ -173,6 +183,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Shape of the network; training takes `vocab_size` and `mask_index` from the tokenizer.
     pub model: ModelConfig,
+    /// The published model that is trained on, if it is not a network of this crate's.
+    #[serde(skip_serializing_if = "BaseConfig::is_none")]
+    pub base: BaseConfig,
+    /// Adapters on it.
+    #[serde(skip_serializing_if = "LoraConfig::is_default")]
+    pub lora: LoraConfig,
     /// Text, tokenizer and packing.
     pub data: DataConfig,
     /// Noise schedule of the forward process.
@@ -192,6 +208,8 @@ impl Default for TrainConfig {
         Self {
             seed: 1,
             model: ModelConfig::default(),
+            base: BaseConfig::default(),
+            lora: LoraConfig::default(),
             data: DataConfig::default(),
             noise: NoiseConfig::default(),
             objective: ObjectiveConfig::default(),

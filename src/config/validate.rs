@@ -1,7 +1,7 @@
 //! The limits of the training sections; model, noise, objective and sampling check themselves.
 
 use super::limits::{MAX_INTEGER, check, check_range};
-use super::{DataConfig, LrSchedule, NoiseKind, TrainConfig, TrainingConfig};
+use super::{DataConfig, LrSchedule, ModelKind, NoiseKind, TrainConfig, TrainingConfig};
 use crate::error::{Error, Result};
 
 /// Most tokens of an optimiser step.
@@ -19,15 +19,36 @@ impl DataConfig {
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(Error::config(key, "\"\"", "must not be empty"));
         }
-        if !self.prompt_field.is_empty() && !self.cache.is_empty() {
-            let problem = "pairs are held in memory: leave data.cache out";
-            return Err(Error::config(
-                "data.prompt_field",
-                &self.prompt_field,
-                problem,
-            ));
-        }
-        self.check_packing()
+        let (prompts, messages) = (&self.prompt_field, &self.messages_field);
+        let (key, field) = match messages.is_empty() {
+            true => ("data.prompt_field", prompts),
+            false => ("data.messages_field", messages),
+        };
+        let problem = match (field.is_empty(), self.chat_template.is_empty()) {
+            (true, false) => {
+                let (key, problem) = (
+                    "data.chat_template",
+                    "has no effect without prompts or messages",
+                );
+                return Err(Error::config(key, &self.chat_template, problem));
+            }
+            (false, _) if !self.cache.is_empty() => {
+                "pairs are held in memory: leave data.cache out"
+            }
+            (false, _) if !prompts.is_empty() && !messages.is_empty() => {
+                "holds prompts already: leave data.prompt_field out"
+            }
+            (false, true) if !messages.is_empty() => {
+                "needs data.chat_template, the folder of the model that says how they are put"
+            }
+            _ => return self.check_packing(),
+        };
+        Err(Error::config(key, field, problem))
+    }
+
+    /// Whether there are prompts, which are given and never masked.
+    pub fn has_prompts(&self) -> bool {
+        !self.prompt_field.is_empty() || !self.messages_field.is_empty()
     }
 
     /// Checks that the ways of packing go together.
@@ -98,6 +119,9 @@ impl TrainConfig {
             // Stands for whatever the tokenizer will say.
             (model.vocab_size, model.mask_index) = (2, 1);
         }
+        if !self.base.path.is_empty() {
+            model.kind = ModelKind::Published;
+        }
         model.validate()?;
         if model.length < 3 {
             return Err(Error::config(
@@ -106,6 +130,7 @@ impl TrainConfig {
                 "training needs at least 3: a token between BOS and EOS",
             ));
         }
+        self.check_base()?;
         self.objective.validate(&self.noise, &model)?;
         self.optim.validate()?;
         self.training.validate()?;
@@ -124,6 +149,33 @@ impl TrainConfig {
         self.check_recipe()?;
         self.check_unread()?;
         self.sampling.validate()
+    }
+
+    /// Checks that adapters have something to adapt, and that what is said of a base goes together.
+    fn check_base(&self) -> Result<()> {
+        let (base, published) = (&self.base, self.model.kind == ModelKind::Published);
+        let weights = base.weights.as_deref().unwrap_or("f32");
+        self.lora.validate()?;
+        if base.path.is_empty() {
+            let problem = "has no effect without base.path, the folder of a published model";
+            return match (published, self.lora.is_none(), base.is_none()) {
+                (true, ..) => Err(Error::config("model.kind", "published", problem)),
+                (_, false, _) => Err(Error::config("lora.rank", self.lora.rank, problem)),
+                (_, _, false) => Err(Error::config("base", "given", problem)),
+                _ => Ok(()),
+            };
+        }
+        if weights != "f32" && self.lora.is_none() {
+            let problem = "is for adapters (lora.rank): what is trained is f32";
+            return Err(Error::config("base.weights", weights, problem));
+        }
+        match self.model.autoregressive() {
+            false => Ok(()),
+            true => {
+                let problem = "has no published models: leave it out, or leave base.path out";
+                Err(Error::config("model.kind", "ar", problem))
+            }
+        }
     }
 
     /// Refuses a changed setting that the rest of the configuration makes meaningless.

@@ -102,7 +102,7 @@ impl Corpus {
         check_field(config, &[&config.train, &config.valid])?;
         let train = Source::new(Path::new(&config.train), config, Role::Train);
         let names = config.into();
-        if !config.prompt_field.is_empty() {
+        if config.has_prompts() {
             return Self::of_pairs(config, &names, length, observer);
         }
         let tokenizer = tokenizer(config, &names, || train.characters())?;
@@ -127,19 +127,29 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        use super::pairs;
+        use super::chat::ChatTemplate;
+        use super::pairs::{self, Manner};
         let paths = [Path::new(&config.train), Path::new(&config.valid)];
         let train = pairs::read(paths[0], config)?;
-        let texts = train
-            .iter()
-            .flat_map(|(prompt, response)| [prompt, response]);
+        let texts = train.iter().flat_map(|pair| pair.texts());
         let characters = || Ok(texts.flat_map(|text| text.chars()).collect());
         let tokenizer = tokenizer(config, names, characters)?;
         let (split, of_valid) = match config.valid.is_empty() {
             true => (pairs::split(train), paths[0]),
             false => ([train, pairs::read(paths[1], config)?], paths[1]),
         };
-        let mut blocks = |path, pairs| Blocks::of_pairs(path, pairs, &tokenizer, length, observer);
+        let template = match config.chat_template.as_str() {
+            "" => None,
+            dir => Some(ChatTemplate::read(Path::new(dir))?.ok_or_else(|| {
+                let problem = "has no chat template: name a model that chats, or leave it out";
+                Error::config("data.chat_template", dir, problem)
+            })?),
+        };
+        let manner = Manner {
+            tokenizer: &tokenizer,
+            template: template.as_ref(),
+        };
+        let mut blocks = |path, pairs| Blocks::of_pairs(path, pairs, &manner, length, observer);
         let (train, valid) = (blocks(paths[0], &split[0])?, blocks(of_valid, &split[1])?);
         Ok(Self::from_blocks(tokenizer, train, valid))
     }
@@ -187,7 +197,7 @@ fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()>
         let format = Format::of(Path::new(file));
         matches!(format, Format::JsonLines | Format::Parquet)
     };
-    if !config.prompt_field.is_empty() && !files.iter().any(fields) {
+    if config.has_prompts() && !files.iter().any(fields) {
         let problem = "is read in JSON lines and Parquet only; leave it out";
         return Err(Error::config(
             "data.prompt_field",

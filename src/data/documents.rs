@@ -105,10 +105,32 @@ impl Documents {
             Format::JsonLines => Box::new(JsonLines {
                 lines,
                 field: field.to_owned(),
+                lists: false,
             }),
             _ => Box::new(Separated { lines: Some(lines) }.filter(not_blank)),
         }))
     }
+}
+
+/// The lists that a field of JSON lines holds, each as JSON.
+///
+/// # Errors
+/// As [`Documents::open`]; [`Error::Corpus`] for a file of another form.
+pub(super) fn lists(path: &Path, field: &str) -> Result<impl Iterator<Item = Result<String>>> {
+    if Format::of(path) != Format::JsonLines {
+        let problem = "lists are read in JSON lines (.jsonl) only";
+        return Err(Error::corpus(path, problem));
+    }
+    Ok(JsonLines {
+        lines: Lines {
+            path: path.to_owned(),
+            source: text::open(path)?,
+            number: 0,
+            offset: 0,
+        },
+        field: field.to_owned(),
+        lists: true,
+    })
 }
 
 impl Iterator for Documents {
@@ -238,6 +260,8 @@ impl Iterator for Separated {
 struct JsonLines {
     lines: Lines,
     field: String,
+    /// Whether the field holds a list instead of text.
+    lists: bool,
 }
 
 impl JsonLines {
@@ -251,11 +275,13 @@ impl JsonLines {
                 self.lines.at(problem)
             })?;
             match object.remove(&self.field) {
-                Some(Value::String(text)) => return Ok(Some(text)),
+                Some(Value::String(text)) if !self.lists => return Ok(Some(text)),
+                Some(list @ Value::Array(_)) if self.lists => return Ok(Some(list.to_string())),
                 // no document
                 Some(Value::Null) => {}
                 Some(other) => {
-                    let problem = format!("field {:?} is not text but {other}", self.field);
+                    let wanted = if self.lists { "a list" } else { "text" };
+                    let problem = format!("field {:?} is not {wanted} but {other}", self.field);
                     return Err(self.lines.at(problem));
                 }
                 None => {

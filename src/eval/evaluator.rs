@@ -28,7 +28,7 @@ use crate::eval::strata::{GROUP, Strata};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
-use crate::model::{Backbone, EvalGraph, Model, Pass, Trunk};
+use crate::model::{EvalGraph, Model, Network, Pass, Trunk};
 use crate::objective;
 use crate::objective::{Clean, Objective, attention_mask, restore};
 use crate::process::mask_exactly;
@@ -131,12 +131,12 @@ pub async fn perplexity(
     if batch == 0 {
         return Err(Error::argument("batch", 0, "must be at least 1"));
     }
-    let objective = objective::make(model.config()?, model.noise(), model.objective())?;
-    let shape = model.config()?.clone();
-    let (device, backbone, storage) = model.parts()?;
+    let shape = model.family.shape();
+    let objective = objective::make(&shape, model.noise(), model.objective())?;
+    let (device, network, storage) = model.parts();
     let made = Evaluator::new(
         device,
-        backbone,
+        network,
         &objective,
         storage,
         PARAMS,
@@ -170,7 +170,7 @@ impl Evaluator {
     /// As [`Session::new`].
     pub async fn new(
         device: &Device,
-        backbone: &Backbone,
+        network: &Network,
         objective: &Arc<dyn Objective>,
         storage: &Storage,
         weights: Arena,
@@ -178,14 +178,14 @@ impl Evaluator {
         length: usize,
     ) -> Result<Self> {
         let options = objective.options(batch, length);
-        let mut graph = EvalGraph::new(&backbone.network, options, objective.row_loss())?;
+        let mut graph = EvalGraph::new(network, options, objective.row_loss())?;
         let outputs = [graph.nll];
         let session = Session::new(device, &mut graph.graph, storage, weights, &outputs).await?;
         Ok(Self {
             graph,
             session,
             objective: objective.clone(),
-            trunk: backbone.network.trunk.clone(),
+            trunk: network.trunk.clone(),
             batch,
         })
     }

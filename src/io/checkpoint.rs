@@ -27,12 +27,17 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// File of the tokenizer that made the corpus.
 pub const TOKENIZER: &str = "tokenizer.json";
 
+/// Files of a published model that checkpoints of runs on it hold as well, where it has them.
+pub const OF_BASE: [&str; 3] = [
+    "config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+];
+
 /// Refuses a folder that holds anything but the files of a checkpoint.
 fn ours(folder: &Path) -> Result<()> {
-    atomic::only(
-        folder,
-        &[CONFIG, MODEL, EMA, OPTIMIZER, TOKENIZER, STATE, MANIFEST],
-    )
+    let own = [CONFIG, MODEL, EMA, OPTIMIZER, TOKENIZER, STATE, MANIFEST];
+    atomic::only(folder, &[&own[..], &OF_BASE].concat())
 }
 
 /// Where training stood, apart from the tensors. Batches, times, masks and dropout are functions

@@ -1,6 +1,6 @@
 //! What a model is beside its network: one of this crate's, or one that another program trained.
 
-use crate::config::SampleConfig;
+use crate::config::{ModelConfig, ModelKind, ObjectiveConfig, SampleConfig};
 use crate::error::{Error, Result};
 use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
@@ -50,12 +50,38 @@ impl Family {
         }
     }
 
+    /// What objectives and evaluations know of it.
+    pub(crate) fn shape(&self) -> ModelConfig {
+        match self {
+            Self::Own(backbone) => backbone.config.clone(),
+            Self::Other(foreign) => ModelConfig {
+                kind: ModelKind::Published,
+                vocab_size: foreign.network.trunk.vocab_size(),
+                mask_index: foreign.mask_index,
+                length: foreign.network.trunk.length(),
+                ..ModelConfig::default()
+            },
+        }
+    }
+
+    /// What it was trained for, as far as that is known.
+    pub(crate) fn objective(&self) -> ObjectiveConfig {
+        match self {
+            Self::Own(_) => ObjectiveConfig::default(),
+            Self::Other(foreign) => ObjectiveConfig {
+                shift: foreign.shift,
+                block_size: foreign.blocks.map_or(0, |blocks| blocks.size),
+                ..ObjectiveConfig::default()
+            },
+        }
+    }
+
     /// An error for another program's model, of which only samples can be had.
     pub(crate) fn own(&self) -> Result<&Backbone> {
         match self {
             Self::Own(backbone) => Ok(backbone),
             Self::Other(foreign) => {
-                let problem = "can be sampled here, but not trained, evaluated or exported";
+                let problem = "is another program's model, of whose kind this is not asked";
                 Err(Error::argument("model_type", &foreign.model_type, problem))
             }
         }

@@ -114,7 +114,7 @@ impl TrainGraph {
         clip: f64,
         rule: &dyn Fn(&str, &[usize]) -> Rule,
     ) -> Result<Self> {
-        let half = |slab: &Slab| slab.element != Element::F32;
+        let half = |slab: &Slab| slab.element != Element::F32 && !slab.frozen;
         if network.layout.slabs().iter().any(half) {
             let problem = "weights in half precision are for inference: train in f32";
             return Err(Error::argument("weights", "half precision", problem));

@@ -9,7 +9,7 @@ use crate::graph::PARAMS;
 use crate::graph::{Session, Storage};
 use crate::model::pass::check_tokens;
 use crate::model::{
-    Backbone, Blockwise, Drawer, Family, LogitsGraph, Options, Pass, Sights, Vision,
+    Backbone, Blockwise, Drawer, Family, LogitsGraph, Network, Options, Pass, Sights, Vision,
 };
 use crate::ops::visibility;
 use crate::program::Step;
@@ -70,22 +70,19 @@ impl Model {
     pub(crate) fn of(device: &Device, family: Family, storage: Storage) -> Self {
         Self {
             device: device.clone(),
+            objective: family.objective(),
             family,
             storage,
             tokenizer: None,
             noise: NoiseConfig::default(),
-            objective: ObjectiveConfig::default(),
             drawer: None,
             logits: None,
         }
     }
 
     /// What a graph over the model is built from.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for another program's model.
-    pub(crate) fn parts(&mut self) -> Result<(&Device, &Backbone, &mut Storage)> {
-        Ok((&self.device, self.family.own()?, &mut self.storage))
+    pub(crate) fn parts(&mut self) -> (&Device, &Network, &mut Storage) {
+        (&self.device, self.family.network(), &mut self.storage)
     }
 
     /// Shape of a model of this crate's family.

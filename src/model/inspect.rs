@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{SampleConfig, SamplerKind};
 use crate::error::Result;
 use crate::graph::PARAMS;
-use crate::model::load::{Kind, Load, find, ids};
+use crate::model::load::{Kind, Load, Other, find, ids};
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use crate::program::Element;
@@ -64,12 +64,12 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
             let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
             (model_type.to_owned(), trunk, mask, shift, None, sampling)
         }
-        Kind::Other {
+        Kind::Other(Other {
             described,
             mask_index,
             shift,
             block,
-        } => {
+        }) => {
             let sampling = described.sampling(block);
             (
                 described.model_type,
@@ -87,7 +87,7 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
         model_type,
         parameters: network.layout.parameters(),
         vocab_size,
-        ids: ids(&found.tokenizer, &*trunk),
+        ids: ids(found.tokenizer.as_ref(), &*trunk),
         mask_index,
         length: trunk.length(),
         shift,

@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::{LoraConfig, ModelKind, TrainConfig};
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::Storage;
-use crate::io::checkpoint::{read_text, resolve};
+use crate::graph::{PARAMS, Storage};
+use crate::io::checkpoint::{EMA, read_text, resolve};
 use crate::io::settings;
 use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
 use crate::model::published::MAX_CONFIG_BYTES;
-use crate::model::{Description, Family, Model, Network, Trunk, fitting};
+use crate::model::{Description, Family, Model, Network, Trunk, adapters, fitting};
 use crate::program::Element;
 
 /// How to load a model, where its files leave it open or say something else.
@@ -38,6 +39,8 @@ pub struct Load {
     /// What another program's model is, where its `model_type` says something else: `a2d-qwen2` for a Qwen2 that was
     /// turned into a denoiser under its old name.
     pub model_type: Option<String>,
+    /// Folder of low-rank adapters on another program's model, as PEFT writes it.
+    pub adapter: Option<PathBuf>,
 }
 
 impl Model {
@@ -60,6 +63,7 @@ impl Model {
             kind,
             tokenizer,
             weights,
+            adapters,
         } = find(path, how)?;
         match kind {
             Kind::Own(described) => {
@@ -72,28 +76,17 @@ impl Model {
                     ..Self::from_parts(device, made.0, made.1)
                 })
             }
-            Kind::Other {
-                described,
-                mask_index,
-                shift,
-                block,
-            } => {
-                let ids = ids(&tokenizer, &*described.trunk);
-                let trunk = described.trunk.clone();
-                let (network, storage) =
-                    Network::open(device, trunk, how.weights, &weights).await?;
-                let family = Family::Other(Foreign {
-                    sampling: described.sampling(block),
-                    model_type: described.model_type,
-                    network,
-                    mask_index,
-                    shift,
-                    blocks: block.map(|size| Blockwise {
-                        size,
-                        from_start: described.from_start,
-                    }),
-                    ids,
-                });
+            Kind::Other(other) => {
+                let (trunk, limit) = (other.described.trunk.clone(), device.slab_limit());
+                let lora = adapters.as_ref().map(|adapters| adapters.config.clone());
+                let network =
+                    Network::adapted(trunk, limit, how.weights, &lora.unwrap_or_default())?;
+                let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+                network.load(&weights, &mut storage)?;
+                if let Some(found) = &adapters {
+                    adapters::load(&network, &found.weights, &mut storage)?;
+                }
+                let family = Family::Other(other.model(tokenizer.as_ref(), network));
                 Ok(Self {
                     tokenizer,
                     ..Self::of(device, family, storage)
@@ -107,18 +100,46 @@ impl Model {
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) weights: PathBuf,
+    pub(super) adapters: Option<Adapters>,
+}
+
+/// Adapters on a model: what they are, and the file of their matrices.
+pub(super) struct Adapters {
+    pub(super) config: LoraConfig,
     weights: PathBuf,
 }
 
 /// Whose model it is.
 pub(super) enum Kind {
     Own(Description),
-    Other {
-        described: Described,
-        mask_index: u32,
-        shift: bool,
-        block: Option<usize>,
-    },
+    Other(Other),
+}
+
+/// What is known of another program's model before its weights are read.
+pub(super) struct Other {
+    pub(super) described: Described,
+    pub(super) mask_index: u32,
+    pub(super) shift: bool,
+    pub(super) block: Option<usize>,
+}
+
+impl Other {
+    /// The model over a network.
+    pub(super) fn model(self, tokenizer: Option<&Tokenizer>, network: Network) -> Foreign {
+        Foreign {
+            ids: ids(tokenizer, &*network.trunk),
+            sampling: self.described.sampling(self.block),
+            model_type: self.described.model_type,
+            network,
+            mask_index: self.mask_index,
+            shift: self.shift,
+            blocks: self.block.map(|size| Blockwise {
+                size,
+                from_start: self.described.from_start,
+            }),
+        }
+    }
 }
 
 /// Looks for a model: what [`Model::load_with`] takes.
@@ -138,19 +159,29 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         let as_what = how.model_type.as_deref();
         let described = pretrained::describe(text, as_what).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
-        let shift = how.shift.unwrap_or(described.shift);
-        let block = how.block.or(described.block).filter(|&block| block > 0);
-        let kind = Kind::Other {
-            described,
+        let kind = Kind::Other(Other {
             mask_index,
-            shift,
-            block,
+            shift: how.shift.unwrap_or(described.shift),
+            block: how.block.or(described.block).filter(|&block| block > 0),
+            described,
+        });
+        let adapters = match &how.adapter {
+            None => None,
+            Some(dir) => Some(Adapters {
+                config: adapters::read_config(dir)?,
+                weights: dir.join(adapters::WEIGHTS),
+            }),
         };
         return Ok(Found {
             kind,
             tokenizer,
             weights,
+            adapters,
         });
+    }
+    if let Some(dir) = &how.adapter {
+        let problem = "adapters are for published models of the Llama family";
+        return Err(Error::argument("adapter", dir.display(), problem));
     }
     if how.mask.is_some() || how.shift.is_some() || how.block.is_some() || how.model_type.is_some()
     {
@@ -172,10 +203,14 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
             kind: Kind::Own(described),
             tokenizer,
             weights,
+            adapters: None,
         });
     }
     let dir = resolve(path)?;
     let config = settings::read(&dir.join("config.toml"))?;
+    if config.model.kind == ModelKind::Published {
+        return of_run(&dir, &config, how.weights);
+    }
     let names = (&config.data).into();
     let described = Description {
         model: config.model,
@@ -186,14 +221,43 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
     Ok(Found {
         kind: Kind::Own(described),
         tokenizer: Some(tokenizer),
-        weights: dir.join("ema.safetensors"),
+        weights: dir.join(EMA),
+        adapters: None,
+    })
+}
+
+/// What a checkpoint of a run on a published model holds: all of its weights, or adapters alone.
+fn of_run(dir: &Path, config: &TrainConfig, weights: Element) -> Result<Found> {
+    let how = Load {
+        weights,
+        mask: Some(config.model.mask_index),
+        shift: Some(config.objective.shift),
+        block: Some(config.objective.block_size),
+        model_type: config.base.model_type.clone(),
+        adapter: None,
+    };
+    // its own copy of the description, so that the model's folder is needed for the weights alone
+    let found = find(dir, &how)?;
+    Ok(match config.lora.is_none() {
+        true => Found {
+            weights: dir.join(EMA),
+            ..found
+        },
+        false => Found {
+            weights: Path::new(&config.base.path).join("model.safetensors"),
+            adapters: Some(Adapters {
+                config: config.lora.clone(),
+                weights: dir.join(EMA),
+            }),
+            ..found
+        },
     })
 }
 
 /// How many of a network's rows stand for something.
-pub(super) fn ids(tokenizer: &Option<Tokenizer>, trunk: &dyn Trunk) -> usize {
+pub(super) fn ids(tokenizer: Option<&Tokenizer>, trunk: &dyn Trunk) -> usize {
     let rows = trunk.vocab_size();
-    tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows))
+    tokenizer.map_or(rows, |t| t.ids().min(rows))
 }
 
 /// The tokenizer of a file, whose ids must be the model's.

@@ -1,6 +1,10 @@
 //! Networks: parameters, trunks, the graphs built from them, and models on disk.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod adapters;
 mod backbone;
+#[cfg(not(target_arch = "wasm32"))]
+mod base;
 mod draw;
 mod drawer;
 mod family;
@@ -24,6 +28,10 @@ mod trunk;
 pub mod trunks;
 
 pub use backbone::Backbone;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use base::Base;
+#[cfg(not(target_arch = "wasm32"))]
+pub use base::read_base;
 pub use draw::{Among, DrawGraph, Drawing};
 pub(crate) use drawer::{Ask, Drawer, Setup, Vision};
 pub use family::Blockwise;

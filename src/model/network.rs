@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::LoraConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Storage, Tensor};
+use crate::graph::{Graph, Key, Layout, Storage, Tensor};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
@@ -17,6 +18,8 @@ pub struct Network {
     pub layout: Arc<Layout>,
     declared: Arc<[Declared]>,
     groups: Arc<[(String, Group)]>,
+    /// The adapters on it.
+    pub(crate) lora: LoraConfig,
 }
 
 impl Network {
@@ -26,19 +29,63 @@ impl Network {
     /// # Errors
     /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
     pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
+        Self::adapted(trunk, limit, weights, &LoraConfig::default())
+    }
+
+    /// As [`Network::new`], with adapters, of which alone anything is trained.
+    ///
+    /// # Errors
+    /// As [`Network::new`]; [`Error::Config`] if the trunk has no projection that they are for.
+    pub fn adapted(
+        trunk: Arc<dyn Trunk>,
+        limit: usize,
+        weights: Element,
+        lora: &LoraConfig,
+    ) -> Result<Self> {
         let mut g = Graph::new(Arc::default());
-        let mut params = Params::declaring(weights);
+        let mut params = Params::declaring(weights, lora);
         let options = Options::of(1, 1);
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
         trunk.head(&mut g, &mut params, hidden)?;
         let (layout, declared, groups) = params.finish(limit)?;
-        Ok(Self {
+        let made = Self {
             trunk,
             layout: Arc::new(layout),
             declared: declared.into(),
             groups: groups.into(),
-        })
+            lora: lora.clone(),
+        };
+        made.check_adapters()?;
+        Ok(made)
+    }
+
+    /// Every target must name a projection of a trunk that can have adapters.
+    fn check_adapters(&self) -> Result<()> {
+        let refuse = |target: &str, problem: &str| {
+            Err(Error::config("lora.targets", target, problem.to_owned()))
+        };
+        if self.lora.is_none() {
+            return Ok(());
+        }
+        if !self.trunk.adaptable() {
+            let problem = "are for decoders of the Llama family; train all of this model instead";
+            return refuse(&self.lora.targets.join(", "), problem);
+        }
+        for target in &self.lora.targets {
+            let one = LoraConfig {
+                targets: vec![target.clone()],
+                ..self.lora.clone()
+            };
+            let adapted = |key: &Key| {
+                let module = key.key.strip_suffix(".lora_A.weight");
+                module.is_some_and(|module| one.adapts(module))
+            };
+            if !self.layout.keys().iter().any(adapted) {
+                return refuse(target, "is no projection of the model");
+            }
+        }
+        Ok(())
     }
 
     /// A graph with the network in it, up to its hidden states.
@@ -69,7 +116,7 @@ impl Network {
 
     /// The parameters, found in the layout by name, for one more graph over it.
     pub fn params(&self) -> Params {
-        Params::of(self.layout.clone())
+        Params::of(self.layout.clone(), &self.lora)
     }
 
     /// The network of a trunk with the weights of a file, see [`Network::load`].
@@ -90,34 +137,37 @@ impl Network {
     }
 
     /// Reads the weights of a file, or of the shards that its index names, into the arena
-    /// [`PARAMS`](crate::graph::PARAMS), one tensor after the other: every parameter and nothing else, but for what the
-    /// trunk says that files may hold besides.
+    /// [`PARAMS`](crate::graph::PARAMS), one tensor after the other: every parameter but those of adapters and nothing
+    /// else, but for what the trunk says that files may hold besides.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names the tensor, also where it does not fit half precision; [`Error::Io`]; what the
     /// device refuses.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(&self, path: &std::path::Path, storage: &mut Storage) -> Result<()> {
-        use crate::graph::PARAMS;
-        use crate::io::safetensors::{TensorSpec, read_each};
+        self.read(path, |index, values| {
+            storage.set(crate::graph::PARAMS, index, values)
+        })
+    }
+
+    /// As [`Network::load`], each tensor given to `sink` with its place among the layout's keys.
+    ///
+    /// # Errors
+    /// As [`Network::load`], and what `sink` says.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn read(
+        &self,
+        path: &std::path::Path,
+        mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        use crate::io::safetensors::read_each;
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
-        let keys = self.layout.keys().iter().zip(&*self.declared);
-        let specs: Vec<_> = keys
-            .map(|(key, declared)| {
-                let mut shape = key.shape.clone();
-                if declared.transposed {
-                    shape.reverse();
-                }
-                TensorSpec::new(key.key.clone(), shape)
-            })
-            .collect();
-        read_each(path, &specs, &ignored, &mut |index, mut values| {
-            if let (true, &[rows, columns]) =
-                (self.declared[index].transposed, &specs[index].shape[..])
-            {
-                let at = |i: usize| values[i % rows * columns + i / rows];
-                values = (0..rows * columns).map(at).collect();
+        let (places, specs) = self.specs();
+        read_each(path, &specs, &ignored, &mut |i, mut values| {
+            let (index, spec) = (places[i], &specs[i]);
+            if let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..]) {
+                values = turned(&values, rows, columns);
             }
             let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
             if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
@@ -125,10 +175,63 @@ impl Network {
                     "element {place} is {}, too large for {element}: take bf16 or q8",
                     values[place]
                 );
-                return Err(Error::checkpoint(path, Some(&specs[index].name), problem));
+                return Err(Error::checkpoint(path, Some(&spec.name), problem));
             }
-            storage.set(PARAMS, index, &values)
+            sink(index, &values)
         })
+    }
+
+    /// Writes a file that [`Network::load`] reads; `values` are those of every key of the layout.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Argument`] that names the tensor whose values are too large for the precision.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn write(
+        &self,
+        path: &std::path::Path,
+        values: &[Vec<f64>],
+        precision: crate::io::safetensors::Precision,
+    ) -> Result<()> {
+        let (places, specs) = self.specs();
+        crate::io::safetensors::write_file(path, &specs, precision, |i| {
+            let index = places[i];
+            let values: Vec<f32> = values[index].iter().map(|&x| x as f32).collect();
+            Ok(
+                match (self.declared[index].transposed, &specs[i].shape[..]) {
+                    (true, &[rows, columns]) => turned(&values, columns, rows),
+                    _ => values,
+                }
+                .into(),
+            )
+        })
+    }
+
+    /// What files hold of the network but of adapters: places among the layout's keys, names and shapes.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn specs(&self) -> (Vec<usize>, Vec<crate::io::safetensors::TensorSpec>) {
+        let keys = self.layout.keys().iter().zip(&*self.declared).enumerate();
+        let base = |key: &Key| self.lora.is_none() || self.layout.is_frozen(key);
+        keys.filter(|(_, (key, _))| base(key))
+            .map(|(i, (key, declared))| {
+                let mut shape = key.shape.clone();
+                if declared.transposed {
+                    shape.reverse();
+                }
+                let spec = crate::io::safetensors::TensorSpec::new(key.key.clone(), shape);
+                (i, spec)
+            })
+            .unzip()
+    }
+
+    /// Initial values of the parameter at a place among the layout's keys.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a place that there is not.
+    pub(crate) fn initial(&self, index: usize, seed: u64) -> Result<Vec<f64>> {
+        let key = self.layout.keys().get(index).zip(self.declared.get(index));
+        let missing = || Error::Internal(format!("parameter {index} was never declared"));
+        let (key, declared) = key.ok_or_else(missing)?;
+        Ok(declared.init.values(key.len(), index, seed))
     }
 
     /// Writes initial values to each of `arenas`.
@@ -137,12 +240,15 @@ impl Network {
     /// [`Error::Internal`] if the storage does not have an arena; what the device refuses.
     pub fn initialise(&self, storage: &mut Storage, arenas: &[Arena], seed: u64) -> Result<()> {
         for &arena in arenas {
-            storage.write(arena, |index, key| {
-                let missing = || Error::Internal(format!("{} was never declared", key.key));
-                let declared = self.declared.get(index).ok_or_else(missing)?;
-                Ok(declared.init.values(key.len(), index, seed))
-            })?;
+            storage.write(arena, |index, _| self.initial(index, seed))?;
         }
         Ok(())
     }
+}
+
+/// A matrix `[rows, columns]` as `[columns, rows]`.
+#[cfg(not(target_arch = "wasm32"))]
+fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let at = |i: usize| values[i % rows * columns + i / rows];
+    (0..rows * columns).map(at).collect()
 }

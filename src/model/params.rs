@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::config::LoraConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
+use crate::ops::Dropout;
 use crate::program::Element;
 use crate::rng::{Rng, Stream};
 
@@ -56,6 +58,8 @@ pub enum Group {
     Modulation,
     /// Norms and biases.
     Vector,
+    /// Matrices of a low-rank adapter.
+    Adapter,
 }
 
 /// What the parameter of each name is for.
@@ -79,6 +83,8 @@ struct Whole {
     shape: Vec<usize>,
     element: Element,
     group: Group,
+    /// Whether it is never trained.
+    frozen: bool,
 }
 
 /// The parameters of a network that is being built: the first time they are declared, later they are found in the
@@ -88,6 +94,8 @@ pub struct Params {
     layout: Option<Arc<Layout>>,
     /// Element in which weights are declared that operations can unpack; over a layout, which knows it, F32.
     weights: Element,
+    /// Which projections have adapters; with any, nothing else is trained.
+    lora: LoraConfig,
     tensors: Vec<Whole>,
     declared: Vec<Declared>,
 }
@@ -99,24 +107,54 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[out]` in f32; `None` for a layer without bias.
     pub bias: Option<Tensor>,
+    /// What is added to its output, see [`Linear::adapt`].
+    pub(crate) adapter: Option<Adapter>,
+}
+
+/// `y + scale B (A x)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adapter {
+    /// `[rank, in]`.
+    a: Tensor,
+    /// `[out, rank]`.
+    b: Tensor,
+    scale: f64,
+}
+
+impl Linear {
+    /// The layer's output `y`, with its adapter's on `x` added if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an `x` or a `y` of another width.
+    pub fn adapt(&self, g: &mut Graph, name: &str, x: Tensor, y: Tensor) -> Result<Tensor> {
+        let Some(Adapter { a, b, scale }) = self.adapter else {
+            return Ok(y);
+        };
+        let low = g.linear(&format!("{name}.lora_A"), x, a, None)?;
+        let low = g.scale(&format!("{name}.lora"), low, scale)?;
+        let (part, whole) = (format!("{name}.lora_B"), g.name(y).to_owned());
+        let names = [part.as_str(), whole.as_str()];
+        Ok(g.linear_residual(names, low, b, None, y, None, Dropout::default())?[1])
+    }
 }
 
 impl Params {
     /// For the building that declares.
-    pub(crate) fn declaring(weights: Element) -> Self {
+    pub(crate) fn declaring(weights: Element, lora: &LoraConfig) -> Self {
         Self {
             layout: None,
             weights,
+            lora: lora.clone(),
             tensors: Vec::new(),
             declared: Vec::new(),
         }
     }
 
     /// For a graph over a layout.
-    pub(crate) fn of(layout: Arc<Layout>) -> Self {
+    pub(crate) fn of(layout: Arc<Layout>, lora: &LoraConfig) -> Self {
         Self {
             layout: Some(layout),
-            ..Self::declaring(Element::F32)
+            ..Self::declaring(Element::F32, lora)
         }
     }
 
@@ -176,7 +214,31 @@ impl Params {
         let weight = self.matrix(g, &format!("{name}.weight"), [out, input], init)?;
         let bias = bias.then(|| self.tensor(g, &format!("{name}.bias"), &[out], init));
         let bias = bias.transpose()?;
-        Ok(Linear { weight, bias })
+        let adapter = match self.lora.adapts(name) {
+            true => Some(self.adapter(g, name, [out, input])?),
+            false => None,
+        };
+        Ok(Linear {
+            weight,
+            bias,
+            adapter,
+        })
+    }
+
+    /// An adapter on `name`, which at first adds nothing.
+    fn adapter(&mut self, g: &mut Graph, name: &str, [out, input]: [usize; 2]) -> Result<Adapter> {
+        let (rank, scale) = (self.lora.rank, self.lora.scale());
+        let mut part = |part: &str, shape: [usize; 2], init| {
+            let name = format!("{name}.lora_{part}.weight");
+            let tensor = self.tensor(g, &name, &shape, init)?;
+            self.group(&name, Group::Adapter);
+            Ok::<_, Error>(tensor)
+        };
+        Ok(Adapter {
+            a: part("A", [rank, input], Init::linear(input))?,
+            b: part("B", [out, rank], Init::Zeros)?,
+            scale,
+        })
     }
 
     /// A linear layer whose weight files hold as `[in, out]`.
@@ -219,6 +281,7 @@ impl Params {
                 shape: shape.to_vec(),
                 element,
                 group: Group::Vector,
+                frozen: !self.lora.is_none(),
             }),
             Some(known) if known.shape != shape => {
                 let problem = format!("{name} is {:?} and {shape:?}", known.shape);
@@ -233,6 +296,7 @@ impl Params {
     pub fn group(&mut self, name: &str, group: Group) {
         if let Some(whole) = self.tensors.iter_mut().find(|t| t.name == name) {
             whole.group = group;
+            whole.frozen &= group != Group::Adapter;
         }
     }
 
@@ -262,6 +326,7 @@ impl Params {
                 .filter(|d| d.tensor == i)
                 .map(|d| (d.key.clone(), d.shape.clone()))
                 .collect();
+            builder.freeze(whole.frozen);
             builder.stacked(&whole.name, &whole.shape, whole.element, &parts)?;
         }
         let declared = self.declared;

@@ -149,7 +149,7 @@ impl Description {
     fn to_json_named(&self, names: &SpecialNames) -> Result<Vec<u8>> {
         let m = &self.model;
         let (model_type, cond_dim) = match m.kind {
-            ModelKind::Dit => (ModelType::Mdlm, Some(m.cond_dim)),
+            ModelKind::Dit | ModelKind::Published => (ModelType::Mdlm, Some(m.cond_dim)),
             ModelKind::Ar => (ModelType::Ar, None),
         };
         let fields = Fields {

@@ -49,6 +49,11 @@ pub trait Trunk: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Whether its projections may have low-rank adapters, see [`LoraConfig`](crate::config::LoraConfig).
+    fn adaptable(&self) -> bool {
+        false
+    }
+
     /// Names of tensors that weight files may hold and that are passed over.
     fn ignored(&self) -> Vec<String> {
         Vec::new()

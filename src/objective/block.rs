@@ -58,6 +58,10 @@ impl Objective for Block {
         beside_clean(pass, x0, length, self.block)
     }
 
+    fn token_of(&self, row: usize, length: usize) -> usize {
+        row / (2 * length) * length + row % (2 * length)
+    }
+
     fn counted(&self, attended: usize) -> usize {
         self.inner.counted(attended)
     }
@@ -141,6 +145,7 @@ mod tests {
             (&pass.targets, &pass.weights),
             (&plain.targets, &plain.weights)
         );
+        assert_eq!([1, 2, 6].map(|row| objective.token_of(row, 3)), [1, 2, 3]);
         assert_eq!(pass.sights.len(), 6);
         assert!(Block::new(masked, 0).is_err());
     }

@@ -40,6 +40,11 @@ pub trait Objective: Debug + Send + Sync {
         pass
     }
 
+    /// The token, among those of all sequences of `length`, that a row of an arranged pass is about.
+    fn token_of(&self, row: usize, _length: usize) -> usize {
+        row
+    }
+
     /// How many of a sequence's `attended` leading tokens have a loss.
     fn counted(&self, attended: usize) -> usize {
         attended
@@ -78,13 +83,19 @@ pub trait Objective: Debug + Send + Sync {
         times.into_iter().map(|t| self.time(t)).collect()
     }
 
-    /// As [`Objective::passes`], with what training needs besides.
+    /// As [`Objective::passes`], with what training needs besides; the embedding of the token `frozen` is not trained.
     ///
     /// # Errors
     /// As [`Objective::passes`].
-    fn training_passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
+    fn training_passes(
+        &self,
+        clean: Clean<'_>,
+        xt: Vec<u32>,
+        t: &[f64],
+        frozen: Option<u32>,
+    ) -> Result<Vec<Pass>> {
         let mut passes = self.passes(clean, xt, t)?;
-        passes.iter_mut().for_each(|pass| pass.for_training(None));
+        passes.iter_mut().for_each(|pass| pass.for_training(frozen));
         Ok(passes)
     }
 }

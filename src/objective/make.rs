@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::error::Result;
-use crate::objective::{Autoregressive, Block, Masked, Objective};
+use crate::objective::{Autoregressive, Block, Masked, Objective, Shifted};
 
 /// The objective of a configuration.
 ///
@@ -18,9 +18,10 @@ pub fn make(
     config.validate(noise, model)?;
     Ok(match model.kind {
         ModelKind::Ar => Arc::new(Autoregressive::new(model.vocab_size)),
-        ModelKind::Dit => {
+        ModelKind::Dit | ModelKind::Published => {
             let masked = Arc::new(Masked::new(model, noise, config)?);
             match config.block_size {
+                0 if config.shift => Arc::new(Shifted(masked)),
                 0 => masked,
                 block => Arc::new(Block::new(masked, block)?),
             }

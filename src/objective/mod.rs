@@ -6,6 +6,7 @@ mod clean;
 mod common;
 mod make;
 mod masked;
+mod shifted;
 
 pub use autoregressive::Autoregressive;
 pub use block::{Block, beside_clean};
@@ -13,3 +14,4 @@ pub use clean::{Clean, attention_mask, restore};
 pub use common::Objective;
 pub use make::make;
 pub use masked::Masked;
+pub use shifted::Shifted;

@@ -21,11 +21,12 @@ pub(super) struct Prepared {
 }
 
 /// Makes the passes of a step. Times are stratified over the global batch and dealt out so that every
-/// micro-batch sees early and late ones.
+/// micro-batch sees early and late ones. The embedding of the token `frozen` is not trained.
 pub(super) fn batch_maker(
     config: &TrainConfig,
     objective: Arc<dyn Objective>,
     blocks: Arc<Blocks>,
+    frozen: Option<u32>,
 ) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
     let config = config.clone();
     let (seed, training) = (config.seed, config.training.clone());
@@ -70,10 +71,11 @@ pub(super) fn batch_maker(
                 attention_mask: attention_mask.as_deref(),
                 total,
             };
-            let mut made = objective.training_passes(clean, pick(&xt), &t)?;
+            let mut made = objective.training_passes(clean, pick(&xt), &t, frozen)?;
             if training.loss_weights == Some(LossWeights::Flat) {
                 for Pass { rows, weights, .. } in &mut made {
-                    let weight = |&row: &u32| FLAT * clean.share(row as usize);
+                    let token = |row: u32| objective.token_of(row as usize, length);
+                    let weight = |&row: &u32| FLAT * clean.share(token(row));
                     *weights = rows.iter().map(weight).collect();
                 }
             }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::PARAMS;
 use crate::graph::{BACKWARD, FORWARD, UPDATE};
 use crate::graph::{Running, Session, Storage};
-use crate::model::{Backbone, Group, Options, Pass, TrainGraph, Trunk};
+use crate::model::{Group, Network, Options, Pass, TrainGraph, Trunk};
 use crate::ops::{AdamwConfig, MuonConfig, RowLoss, Rule};
 use crate::ops::{PARTS, SEGMENTS};
 use crate::program::Step;
@@ -41,6 +41,7 @@ pub fn rule(optim: &OptimConfig, group: Group) -> Rule {
         Group::Head => optim.head_rate,
         Group::Modulation => optim.modulation_rate,
         Group::Vector => optim.vector_rate,
+        Group::Adapter => 1.0,
     };
     match (group, optim.hidden) {
         (Group::Hidden { parts }, Some(HiddenUpdate::Muon)) => Rule::Muon {
@@ -80,14 +81,13 @@ impl TrainSession {
     /// [`crate::Error::OutOfMemory`] if the device cannot hold it.
     pub async fn new(
         device: &Device,
-        backbone: &Backbone,
+        network: &Network,
         storage: &Storage,
         optim: &OptimConfig,
         row_loss: RowLoss,
         options: Options,
         chunk: Option<usize>,
     ) -> Result<Self> {
-        let network = &backbone.network;
         let rule = |name: &str, _: &[usize]| rule(optim, network.group(name));
         let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, &rule)?;
         let outputs = [graph.loss, graph.stats];

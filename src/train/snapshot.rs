@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::TrainConfig;
+use crate::config::{ModelConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::PARAMS;
-use crate::graph::{Key, Layout};
+use crate::graph::{Key, Layout, PARAMS, Storage};
 use crate::io::checkpoint::{
     self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, write_bytes,
 };
 use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::io::settings;
-use crate::model::{read_weights, write_weights};
+use crate::model::{Family, adapters, read_weights, write_weights};
 use crate::ops::{self, ADAM_M, ADAM_V};
+use crate::program::Arena;
 use crate::train::Trainer;
 use crate::train::steps::Progress;
 
@@ -23,9 +23,42 @@ fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
     let of = |prefix: &str| {
         let spec =
             move |key: &Key| TensorSpec::new(format!("{prefix}.{}", key.key), key.shape.clone());
-        layout.keys().iter().map(spec).collect::<Vec<_>>()
+        places(layout).map(|(_, key)| spec(key)).collect::<Vec<_>>()
     };
     [of("m"), of("v")].concat()
+}
+
+/// What is trained, with its place among the layout's keys.
+fn places(layout: &Layout) -> impl Iterator<Item = (usize, &Key)> {
+    let keys = layout.keys().iter().enumerate();
+    keys.filter(|(_, key)| !layout.is_frozen(key))
+}
+
+/// Writes what is trained of a network, of all of whose keys `values` are.
+fn write_network(path: &Path, family: &Family, values: &[Vec<f64>]) -> Result<()> {
+    let network = family.network();
+    match family {
+        Family::Own(backbone) => {
+            let head_dim = backbone.config.head_dim();
+            write_weights(path, &network.layout, head_dim, values, Precision::F32)
+        }
+        Family::Other(_) if network.lora.is_none() => network.write(path, values, Precision::F32),
+        Family::Other(_) => adapters::write(network, path, values),
+    }
+}
+
+/// Reads what [`write_network`] has written.
+fn read_network(path: &Path, family: &Family, storage: &mut Storage, arena: Arena) -> Result<()> {
+    let network = family.network();
+    match family {
+        Family::Own(_) => storage.fill(arena, &read_weights(path, &network.layout)?),
+        Family::Other(_) if network.lora.is_none() => {
+            network.read(path, |index, values| storage.set(arena, index, values))
+        }
+        Family::Other(_) => adapters::read(network, path, |index, values| {
+            storage.set(arena, index, &values)
+        }),
+    }
 }
 
 impl Trainer {
@@ -42,7 +75,6 @@ impl Trainer {
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         self.check_settled()?;
         // everything is read from the device before a file is touched
-        let head_dim = self.config.model.head_dim();
         let params = self.storage.read(PARAMS).await?;
         let ema = self.storage.read(ops::EMA).await?;
         let config = self.config.to_toml()?;
@@ -63,14 +95,18 @@ impl Trainer {
             threads: mdlm_engine::cpu::threads(),
             best,
         };
-        let layout = &self.backbone.layout;
+        let (family, layout) = (&self.family, &self.network().layout);
         let mut moments = self.storage.read(ADAM_M).await?;
         moments.extend(self.storage.read(ADAM_V).await?);
+        moments.retain(|values| !values.is_empty());
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
-            write_weights(&dir.join(MODEL), layout, head_dim, &params, Precision::F32)?;
-            write_weights(&dir.join(EMA), layout, head_dim, &ema, Precision::F32)?;
+            if let Some(base) = &self.base {
+                base.keep(dir)?;
+            }
+            write_network(&dir.join(MODEL), family, &params)?;
+            write_network(&dir.join(EMA), family, &ema)?;
             write_file(
                 &dir.join(OPTIMIZER),
                 &moment_specs(layout),
@@ -98,8 +134,21 @@ impl Trainer {
         checkpoint::verify(checkpoint)?;
         let saved = settings::read(&checkpoint.join(CONFIG))?;
         let mut config = config.clone();
-        config.model.vocab_size = corpus.tokenizer.vocab_size();
-        config.model.mask_index = corpus.tokenizer.mask_index();
+        match config.base.path.is_empty() {
+            true => {
+                config.model.vocab_size = corpus.tokenizer.vocab_size();
+                config.model.mask_index = corpus.tokenizer.mask_index();
+            }
+            false => {
+                // what the model had decided
+                config.model = ModelConfig {
+                    length: config.model.length,
+                    ..saved.model.clone()
+                };
+                config.objective.shift = saved.objective.shift;
+                config.objective.block_size = saved.objective.block_size;
+            }
+        }
         // what is open depends on the number of steps, which may have changed
         let saved = config.settle(saved);
         if let Some(key) = config.difference(&saved) {
@@ -125,15 +174,22 @@ impl Trainer {
             skipped,
             skipped_in_a_row,
         };
-        let mut trainer = Self::assemble(device, config, corpus, at).await?;
-        let layout = trainer.backbone.layout.clone();
-        let storage = &mut trainer.storage;
-        storage.fill(PARAMS, &read_weights(&checkpoint.join(MODEL), &layout)?)?;
-        storage.fill(ops::EMA, &read_weights(&checkpoint.join(EMA), &layout)?)?;
-        let mut m = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
-        let v = m.split_off(layout.keys().len());
-        storage.fill(ADAM_M, &m)?;
-        storage.fill(ADAM_V, &v)?;
+        let mut trainer = Self::assemble(device, config, corpus, at, Some(checkpoint)).await?;
+        let (family, storage) = (&trainer.family, &mut trainer.storage);
+        if let Some(base) = &trainer.base {
+            base.resume(storage)?;
+        }
+        read_network(&checkpoint.join(MODEL), family, storage, PARAMS)?;
+        read_network(&checkpoint.join(EMA), family, storage, ops::EMA)?;
+        let layout = family.network().layout.clone();
+        let moments = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
+        let mut moments = moments.iter();
+        for arena in [ADAM_M, ADAM_V] {
+            for (index, _) in places(&layout) {
+                let missing = || Error::Internal("a moment is missing".into());
+                storage.set(arena, index, moments.next().ok_or_else(missing)?)?;
+            }
+        }
         let here = (device.info().name.clone(), mdlm_engine::cpu::threads());
         if here != (state.device.clone(), state.threads) {
             log::warn!(

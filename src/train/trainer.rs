@@ -1,5 +1,6 @@
 //! The trainer: batches in, optimiser steps out.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::TrainConfig;
@@ -9,8 +10,10 @@ use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::Base;
 use crate::model::trunks::unmodulated;
-use crate::model::{Backbone, Model};
+use crate::model::{Backbone, Family, Model, Network};
 use crate::objective::{self, Objective};
 use crate::ops::{EMA, TRAINING};
 use crate::progress::StepStats;
@@ -40,7 +43,10 @@ pub struct Trainer {
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
     objective: Arc<dyn Objective>,
-    pub(super) backbone: Backbone,
+    pub(super) family: Family,
+    /// The published model that it is about, if it is no network of this crate's.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) base: Option<Base>,
     pub(super) storage: Storage,
     pub(super) at: Progress,
     steps: Steps,
@@ -58,10 +64,15 @@ impl Trainer {
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
         config.resolve();
-        let mut trainer = Self::assemble(device, config, corpus, Progress::default()).await?;
-        let seed = trainer.config.seed;
-        let network = &trainer.backbone.network;
-        network.initialise(&mut trainer.storage, &[PARAMS, EMA], seed)?;
+        let mut trainer = Self::assemble(device, config, corpus, Progress::default(), None).await?;
+        let (seed, storage) = (trainer.config.seed, &mut trainer.storage);
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(base) = &trainer.base {
+            base.begin(storage, seed)?;
+            return Ok(trainer);
+        }
+        let network = trainer.family.network();
+        network.initialise(storage, &[PARAMS, EMA], seed)?;
         Ok(trainer)
     }
 
@@ -86,7 +97,7 @@ impl Trainer {
         let theirs = model.storage.read(PARAMS).await?;
         let mut weights = self.storage.read(PARAMS).await?;
         let conditioned = model.config()?.conditioned();
-        for (weights, key) in weights.iter_mut().zip(self.backbone.layout.keys()) {
+        for (weights, key) in weights.iter_mut().zip(self.network().layout.keys()) {
             let same = |other: &Key| other.key == key.key && other.shape == key.shape;
             let conditioning = key.key.contains("adaLN") || key.key.contains("sigma_map");
             match model.family.network().layout.keys().iter().position(same) {
@@ -105,34 +116,57 @@ impl Trainer {
         self.storage.fill(EMA, &weights)
     }
 
-    /// Everything but the weights, which are 0.
+    /// The network.
+    pub(super) fn network(&self) -> &Network {
+        self.family.network()
+    }
+
+    /// Everything but the weights, which are 0. `described`: the folder that describes a published model, if it is not
+    /// the configuration's.
     pub(super) async fn assemble(
         device: &Device,
         config: TrainConfig,
         corpus: Corpus,
         at: Progress,
+        described: Option<&Path>,
     ) -> Result<Self> {
         config.validate()?;
+        #[cfg(target_arch = "wasm32")]
+        let family = own(&config, device, described)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let (base, config) = Base::of(device, config, described, &corpus.tokenizer)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let family = match &base {
+            Some(base) => base.family.clone(),
+            None => Family::Own(Backbone::new(&config.model, device.slab_limit())?),
+        };
+        let network = family.network();
         let length = corpus.train.length();
         if length != config.model.length {
             let problem = format!("the corpus is packed to blocks of {length}");
             return Err(Error::config("model.length", config.model.length, problem));
         }
         let objective = objective::make(&config.model, &config.noise, &config.objective)?;
-        let backbone = Backbone::new(&config.model, device.slab_limit())?;
-        let storage = Storage::new(device, &backbone.layout, &TRAINING).await?;
+        let storage = Storage::new(device, &network.layout, &TRAINING).await?;
         let length = config.length_at(at.step);
-        let session = session(device, &backbone, &storage, &config, &objective, length).await?;
+        let session = session(device, network, &storage, &config, &objective, length).await?;
         let batches = Prefetch::new(
             at.step,
-            batch_maker(&config, objective.clone(), corpus.train.clone()),
+            batch_maker(
+                &config,
+                objective.clone(),
+                corpus.train.clone(),
+                network.trunk.frozen_token(),
+            ),
         )?;
         Ok(Self {
             device: device.clone(),
             config,
             corpus,
             objective,
-            backbone,
+            family,
+            #[cfg(not(target_arch = "wasm32"))]
+            base,
             storage,
             at,
             steps: Steps::new(session, batches, at.step),
@@ -169,7 +203,7 @@ impl Trainer {
 
     /// Parameters of the model.
     pub fn parameters(&self) -> usize {
-        self.backbone.layout.parameters()
+        self.network().layout.parameters()
     }
 
     /// Does one optimiser step.
@@ -193,7 +227,7 @@ impl Trainer {
             self.steps.session = None;
             let made = session(
                 &self.device,
-                &self.backbone,
+                self.family.network(),
                 &self.storage,
                 &self.config,
                 &self.objective,
@@ -250,7 +284,7 @@ impl Trainer {
                 let batch = training.batch.min(self.corpus.valid.count().max(1));
                 let made = Evaluator::new(
                     &self.device,
-                    &self.backbone,
+                    self.family.network(),
                     &self.objective,
                     &self.storage,
                     EMA,
@@ -279,10 +313,19 @@ impl Trainer {
     /// [`Error::Busy`] while a step is on its way, and what the device refuses.
     pub async fn model(&self) -> Result<Model> {
         self.check_settled()?;
-        let mut storage = Storage::new(&self.device, &self.backbone.layout, &[PARAMS]).await?;
-        let weights = self.storage.read(EMA).await?;
+        let layout = &self.network().layout;
+        let mut storage = Storage::new(&self.device, layout, &[PARAMS]).await?;
+        let mut weights = self.storage.read(EMA).await?;
+        if layout.trained().count() < layout.slabs().len() {
+            // what is not trained has no average
+            let all = self.storage.read(PARAMS).await?;
+            let still = weights.iter_mut().zip(all).zip(layout.keys());
+            for ((average, weights), _) in still.filter(|(_, key)| layout.is_frozen(key)) {
+                *average = weights;
+            }
+        }
         storage.fill(PARAMS, &weights)?;
-        let mut model = Model::from_parts(&self.device, self.backbone.clone(), storage);
+        let mut model = Model::of(&self.device, self.family.clone(), storage);
         model.tokenizer = Some(self.corpus.tokenizer.clone());
         model.noise = self.config.noise.clone();
         model.objective = self.config.objective.clone();
@@ -290,10 +333,25 @@ impl Trainer {
     }
 }
 
+/// The network of a configuration: there are no folders to read another from.
+#[cfg(target_arch = "wasm32")]
+fn own(config: &TrainConfig, device: &Device, _: Option<&Path>) -> Result<Family> {
+    match config.base.path.as_str() {
+        "" => Ok(Family::Own(Backbone::new(
+            &config.model,
+            device.slab_limit(),
+        )?)),
+        path => {
+            let problem = "there are no files here: train on a published model natively";
+            Err(Error::config("base.path", path, problem))
+        }
+    }
+}
+
 /// The training graph over sequences of `length` tokens, as many tokens a micro-batch at every length.
 async fn session(
     device: &Device,
-    backbone: &Backbone,
+    network: &Network,
     storage: &Storage,
     config: &TrainConfig,
     objective: &Arc<dyn Objective>,
@@ -302,5 +360,5 @@ async fn session(
     let batch = config.training.batch * config.model.length / length;
     let options = objective.options(batch, length);
     let (optim, loss) = (&config.optim, objective.row_loss());
-    TrainSession::new(device, backbone, storage, optim, loss, options, None).await
+    TrainSession::new(device, network, storage, optim, loss, options, None).await
 }

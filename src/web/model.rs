@@ -144,7 +144,7 @@ impl Model {
         let made = object(&Info {
             kind: match config.kind {
                 ModelKind::Ar => "ar",
-                ModelKind::Dit => "mdlm",
+                ModelKind::Dit | ModelKind::Published => "mdlm",
             },
             parameters: size.parameters,
             bytes: size.bytes,

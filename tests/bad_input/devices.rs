@@ -80,7 +80,7 @@ fn what_is_too_large_is_refused_before_anything_is_allocated() {
     let optim = config(1).optim;
     let session = TrainSession::new(
         device,
-        &backbone,
+        &backbone.network,
         &storage,
         &optim,
         RowLoss::Subs,

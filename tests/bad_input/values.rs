@@ -197,7 +197,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     for (size, length) in [(0, 4), (2, 0), (2, 5)] {
         let session = TrainSession::new(
             device,
-            &backbone,
+            &backbone.network,
             &storage,
             &optim,
             RowLoss::Subs,
@@ -209,7 +209,7 @@ fn tokens_and_sizes_of_a_batch_are_checked() {
     }
     let session = TrainSession::new(
         device,
-        &backbone,
+        &backbone.network,
         &storage,
         &optim,
         RowLoss::Subs,

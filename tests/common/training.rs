@@ -54,7 +54,7 @@ pub fn subs_batch(
         attention_mask,
         total,
     };
-    Ok(objective.training_passes(clean, xt, t)?.remove(0))
+    Ok(objective.training_passes(clean, xt, t, None)?.remove(0))
 }
 
 pub struct Training {
@@ -83,7 +83,7 @@ impl Training {
         }
         let session = block_on(TrainSession::new(
             device,
-            &backbone,
+            &backbone.network,
             &storage,
             &OptimConfig::default(),
             RowLoss::Subs,

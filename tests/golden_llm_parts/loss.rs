@@ -6,12 +6,13 @@ use crate::common::fixtures::Fixture;
 use crate::recipe::{Batch, Recipe, Share, Weights, numbers, tokens};
 use crate::{FIXTURES, bound};
 use mdlm::model::pretrained::{Pretrained, load};
-use mdlm::model::{Options, Pass, Positions, Sights, TrainGraph};
+use mdlm::model::{Network, Options, Pass, Positions, Sights, TrainGraph, adapters};
 use mdlm::objective::beside_clean;
 use mdlm_engine::graph::{BACKWARD, FORWARD, GRADS, PARAMS, Session, Storage};
 use mdlm_engine::ops::{AdamwConfig, PARTS, RowLoss, Rule, SEGMENTS};
 use mdlm_engine::program::{Element, Step};
 use serde_json::Value;
+use std::path::Path;
 
 /// The pass of a fixture and how its graph is built.
 fn pass_of(fixture: &Fixture, model: &Pretrained) -> Option<(Pass, Options)> {
@@ -57,9 +58,15 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
     let Some(folder) = FIXTURES.folder_of(fixture.json["model_dir"].as_str().unwrap()) else {
         return;
     };
-    let model = load(executor.shared(), &folder, Element::F32)
+    let mut model = load(executor.shared(), &folder, Element::F32)
         .await
         .unwrap();
+    if let Some(adapter) = fixture.json["adapter_dir"].as_str() {
+        let Some(adapter) = FIXTURES.folder_of(adapter) else {
+            return;
+        };
+        (model.network, model.storage) = adapted(executor, &model, &folder, &adapter).await;
+    }
     let Some((pass, options)) = pass_of(&fixture, &model) else {
         return;
     };
@@ -72,7 +79,18 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
     }
     let (mut all, mut all_golden) = (Vec::new(), Vec::new());
     for (key, got) in model.network.layout.keys().iter().zip(grads) {
-        let Some(golden) = fixture.get(&format!("grad.{}", key.key)) else {
+        let name = match model.network.layout.is_frozen(key) {
+            true => {
+                assert!(got.is_empty(), "{} is frozen", key.key);
+                continue;
+            }
+            false if key.key.contains(".lora_") => {
+                let inner = key.key.replace(".weight", ".default.weight");
+                format!("grad.base_model.model.{inner}")
+            }
+            false => format!("grad.{}", key.key),
+        };
+        let Some(golden) = fixture.get(&name) else {
             continue;
         };
         report.relative_to_max(&key.key, &got, golden, bound(executor, 3e-5));
@@ -82,6 +100,27 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
     let whole = rel_l2(&all, &all_golden);
     report.note("whole gradient", whole, bound(executor, 1.5e-5));
     report.finish();
+}
+
+/// The network of a model with adapters on it, and its weights.
+async fn adapted(
+    executor: Executor,
+    model: &Pretrained,
+    folder: &Path,
+    adapter: &Path,
+) -> (Network, Storage) {
+    let device = executor.shared();
+    let lora = adapters::read_config(adapter).unwrap();
+    assert_eq!((lora.rank, lora.scale()), (4, 2.0));
+    let trunk = model.described.trunk.clone();
+    let network = Network::adapted(trunk, device.slab_limit(), Element::F32, &lora).unwrap();
+    let storage = Storage::new(device, &network.layout, &[PARAMS]).await;
+    let mut storage = storage.unwrap();
+    network
+        .load(&folder.join("model.safetensors"), &mut storage)
+        .unwrap();
+    adapters::load(&network, &adapter.join(adapters::WEIGHTS), &mut storage).unwrap();
+    (network, storage)
 }
 
 /// The loss of a pass, and the gradient of every parameter.

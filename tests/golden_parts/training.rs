@@ -112,7 +112,7 @@ async fn losses_of(
     let optim = OptimConfig::default();
     let session = TrainSession::new(
         device,
-        &backbone,
+        &backbone.network,
         &arrays,
         &optim,
         objective.row_loss(),
@@ -132,7 +132,9 @@ async fn losses_of(
             attention_mask: mask,
             total: mask.map_or(x0.len() as f64, |m| m.iter().sum()),
         };
-        let passes = objective.training_passes(clean, xt.clone(), &t).unwrap();
+        let passes = objective
+            .training_passes(clean, xt.clone(), &t, None)
+            .unwrap();
         let (mut loss, mut per_token) = (0.0, vec![0.0; x0.len()]);
         for batch in &passes {
             let outcome = train.run(&mut arrays, batch, Step::default(), false);
@@ -201,7 +203,7 @@ pub async fn autoregressive(executor: Executor) {
     let optim = OptimConfig::default();
     let session = TrainSession::new(
         device,
-        &backbone,
+        &backbone.network,
         &storage,
         &optim,
         objective.row_loss(),
@@ -220,7 +222,7 @@ pub async fn autoregressive(executor: Executor) {
                 .map(|i| if attended { mask[i] } else { 1.0 })
                 .sum(),
         };
-        let passes = objective.training_passes(clean, x0.clone(), &vec![0.5; batch]);
+        let passes = objective.training_passes(clean, x0.clone(), &vec![0.5; batch], None);
         let passes = passes.unwrap();
         let outcome = train.run(&mut storage, &passes[0], Step::default(), false);
         let loss = outcome.await.unwrap().loss;
@@ -303,7 +305,7 @@ async fn train(executor: Executor, name: &str) {
     };
     let mut session = TrainSession::new(
         &device,
-        &backbone,
+        &backbone.network,
         &storage,
         &optim,
         RowLoss::Subs,

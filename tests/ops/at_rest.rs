@@ -6,7 +6,7 @@ use crate::common::Executor;
 use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use mdlm_engine::graph::{FORWARD, Graph, Key, Layout, PARAMS, Session, Storage};
-use mdlm_engine::ops::Dropout;
+use mdlm_engine::ops::{Dropout, Form};
 use mdlm_engine::program::{Element, Step};
 use pollster::block_on;
 
@@ -23,6 +23,8 @@ fn weights_at_rest() {
                 [65, 67, 33],
                 [2, 130, 129],
                 [70, 1, 64],
+                // more than the twin unpacks at a time
+                [2, 1031, 37],
             ] {
                 let got = at_rest(executor, element, [rows, n, k]);
                 let oracle = at_rest(Executor::CpuF64, element, [rows, n, k]);
@@ -35,7 +37,8 @@ fn weights_at_rest() {
     }
 }
 
-/// A row of a table and what a layer with GELU and a residual makes of it, all weights in an element.
+/// A row of a table, what a layer with GELU and a residual makes of it, and a gradient that goes back through a layer,
+/// all weights in an element.
 fn at_rest(executor: Executor, element: Element, [rows, n, k]: [usize; 3]) -> Vec<f64> {
     let device = executor.shared();
     let mut layout = Layout::builder(device.slab_limit());
@@ -54,10 +57,12 @@ fn at_rest(executor: Executor, element: Element, [rows, n, k]: [usize; 3]) -> Ve
     let [_, y] = g
         .linear_residual(["b", "y"], h, v, None, u, None, none)
         .unwrap();
+    let dy = g.matmul("dy", Form::Nn, y, v).unwrap();
     let mut storage = block_on(Storage::new(device, &layout, &[PARAMS])).unwrap();
     let values = |index: usize, key: &Key| Ok(random(index as u64, key.len(), 1.0));
     storage.write(PARAMS, values).unwrap();
-    let mut session = block_on(Session::new(device, &mut g, &storage, PARAMS, &[x, y])).unwrap();
+    let mut session =
+        block_on(Session::new(device, &mut g, &storage, PARAMS, &[x, y, dy])).unwrap();
     let ids: Vec<u32> = (0..rows as u32).map(|row| row * 3 % 5).collect();
     session.write_uint(tokens, &ids).unwrap();
     block_on(session.run(&mut storage, &Step::default(), &[FORWARD]))

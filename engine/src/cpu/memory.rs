@@ -93,7 +93,7 @@ impl<F: Float> Memory<F> {
     pub fn new(slabs: &[Slab], arenas: &[Arena]) -> Result<Self> {
         let make = |&arena: &Arena| {
             let name = format!("arena {}", arena.name);
-            let slab = |s: &Slab| Buffer::at_rest(&name, s.element_in(arena), s.len);
+            let slab = |s: &Slab| Buffer::at_rest(&name, s.element_in(arena), s.len_in(arena));
             Ok((arena, slabs.iter().map(slab).collect::<Result<_>>()?))
         };
         let arenas = arenas.iter().map(make).collect::<Result<_>>()?;
@@ -173,6 +173,7 @@ mod tests {
         let slab = Slab {
             len: 1 << 60,
             element: Element::F32,
+            frozen: false,
         };
         let error = Memory::<f32>::new(&[slab], &[Arena::f32("ema")])
             .err()

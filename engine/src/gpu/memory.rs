@@ -29,7 +29,9 @@ impl Memory {
             .flat_map(|&arena| slabs.iter().map(move |slab| slab.bytes_in(arena)))
             .sum();
         let make = |&arena: &Arena| {
-            let slab = |slab: &Slab| context.buffer(arena.name, slab.bytes_in(arena), STORAGE);
+            // a buffer has at least a word
+            let bytes = |slab: &Slab| slab.bytes_in(arena).max(4);
+            let slab = |slab: &Slab| context.buffer(arena.name, bytes(slab), STORAGE);
             (arena, slabs.iter().map(slab).collect())
         };
         let arenas = context

@@ -179,8 +179,18 @@ impl Graph {
         element: Element,
         origin: Origin,
     ) -> Tensor {
-        // weights at rest in half precision are for inference
-        let trained = matches!(origin, Origin::Arena { arena: PARAMS, .. });
+        // weights at rest in half precision are not trained
+        let trained = match origin {
+            Origin::Arena { arena, slab, .. } => {
+                let frozen = self
+                    .layout
+                    .slabs()
+                    .get(slab)
+                    .is_some_and(|slab| slab.frozen);
+                arena == PARAMS && !frozen
+            }
+            _ => false,
+        };
         let requires_grad = trained && element == Element::F32;
         let keep = self.keep_all;
         self.tensors.push(Info {

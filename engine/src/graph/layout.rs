@@ -69,6 +69,7 @@ impl Layout {
     pub fn builder(limit: usize) -> LayoutBuilder {
         LayoutBuilder {
             limit,
+            frozen: false,
             layout: Self::default(),
         }
     }
@@ -76,6 +77,16 @@ impl Layout {
     /// Length and element type of each slab.
     pub fn slabs(&self) -> &[Slab] {
         &self.slabs
+    }
+
+    /// The slabs whose tensors are trained.
+    pub fn trained(&self) -> impl Iterator<Item = usize> {
+        (0..self.slabs.len()).filter(|&i| !self.slabs[i].frozen)
+    }
+
+    /// Whether a tensor is never trained.
+    pub fn is_frozen(&self, key: &Key) -> bool {
+        self.slabs[key.slab].frozen
     }
 
     /// The tensors that files hold, in order of creation.
@@ -115,6 +126,7 @@ impl Layout {
 #[derive(Debug)]
 pub struct LayoutBuilder {
     limit: usize,
+    frozen: bool,
     layout: Layout,
 }
 
@@ -122,6 +134,11 @@ pub struct LayoutBuilder {
 const ALIGN: usize = 256;
 
 impl LayoutBuilder {
+    /// Whether the tensors that follow are never trained.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
     /// Adds a tensor of f32 stored under its own name.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<ParamId> {
         let parts = [(name.to_owned(), shape.to_vec())];
@@ -167,11 +184,16 @@ impl LayoutBuilder {
             return Err(Error::argument("weights", element, problem));
         }
         let fits = |used: usize| used.next_multiple_of(align) + len <= self.limit;
-        let open = slabs.iter().rposition(|slab| slab.element == element);
+        let alike = |slab: &Slab| slab.element == element && slab.frozen == self.frozen;
+        let open = slabs.iter().rposition(alike);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {
             Some(i) => i,
             None => {
-                slabs.push(Slab { len: 0, element });
+                slabs.push(Slab {
+                    len: 0,
+                    element,
+                    frozen: self.frozen,
+                });
                 slabs.len() - 1
             }
         };

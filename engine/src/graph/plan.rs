@@ -9,7 +9,7 @@ use super::tensor::{Info, Origin, PARAMS, Tensor};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};
-use crate::program::{Arena, BufferId, BufferSpec, Extent, Phase, Scalars, Slot};
+use crate::program::{Arena, BufferId, BufferSpec, Extent, Phase, Scalars, Slab, Slot};
 
 /// Where every tensor of a graph lies.
 ///
@@ -73,12 +73,13 @@ impl Plan {
         self.slots[tensor.index()]
     }
 
-    /// The plan with another arena in place of the parameters'; its average can stand in for them.
+    /// The plan with another arena in place of the parameters' that are trained; their average can stand in for them.
     #[must_use]
-    pub fn with_weights(mut self, weights: Arena) -> Self {
+    pub fn with_weights(mut self, weights: Arena, slabs: &[Slab]) -> Self {
         for slot in self.slots.iter_mut().flatten() {
-            if let BufferId::Arena(arena, _) = &mut slot.buffer
+            if let BufferId::Arena(arena, slab) = &mut slot.buffer
                 && *arena == PARAMS
+                && !slabs[*slab].frozen
             {
                 *arena = weights;
                 slot.element = weights.element.unwrap_or(slot.element);

@@ -57,7 +57,7 @@ impl Session {
             graph.keep(t);
         }
         let temps = matches!(device.backend(), Backend::Gpu(_));
-        let plan = Plan::new(graph, temps)?.with_weights(weights);
+        let plan = Plan::new(graph, temps)?.with_weights(weights, graph.layout().slabs());
         let missing =
             |t: Tensor| Error::Internal(format!("output {} is never computed", graph.name(t)));
         let slots = outputs

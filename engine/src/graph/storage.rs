@@ -88,11 +88,12 @@ impl Storage {
         self.require(arena)?;
         let missing = || Error::Internal(format!("the layout has no key {index}"));
         let key = self.layout.keys().get(index).ok_or_else(missing)?;
-        if values.len() != key.len() {
+        let len = self.len_in(arena, key);
+        if values.len() != len {
             return Err(Error::Shape {
                 op: "write",
                 tensor: key.key.clone(),
-                expected: format!("{} elements", key.len()),
+                expected: format!("{len} elements"),
                 got: vec![values.len()],
             });
         }
@@ -117,7 +118,16 @@ impl Storage {
         })
     }
 
-    /// Reads an arena: the elements of each key, in the order of [`Layout::keys`].
+    /// Elements of a key in an arena: none of one that is never trained, but for the weights themselves.
+    fn len_in(&self, arena: Arena, key: &Key) -> usize {
+        match self.layout.slabs()[key.slab].len_in(arena) {
+            0 => 0,
+            _ => key.len(),
+        }
+    }
+
+    /// Reads an arena: the elements of each key, in the order of [`Layout::keys`]; of one that is never trained those of
+    /// the weights alone.
     ///
     /// # Errors
     /// [`Error::Internal`] if the storage does not have the arena; [`Error::DeviceLost`] and its kin.
@@ -127,7 +137,10 @@ impl Storage {
         for slab in 0..self.layout.slabs().len() {
             slabs.push(self.get(arena, slab).await?);
         }
-        let part = |k: &Key| slabs[k.slab][k.offset..k.offset + k.len()].to_vec();
+        let part = |k: &Key| match self.len_in(arena, k) {
+            0 => Vec::new(),
+            len => slabs[k.slab][k.offset..k.offset + len].to_vec(),
+        };
         Ok(self.layout.keys().iter().map(part).collect())
     }
 
@@ -137,8 +150,9 @@ impl Storage {
     /// As [`Storage::read`].
     pub async fn read_slab(&self, arena: Arena, slab: usize) -> Result<Vec<f32>> {
         self.require(arena)?;
+        let info = self.layout.slabs()[slab];
         match &self.arenas {
-            Arenas::Gpu(m) if self.layout.slabs()[slab].element_in(arena) == Element::F32 => {
+            Arenas::Gpu(m) if info.element_in(arena) == Element::F32 && info.len_in(arena) > 0 => {
                 let words = m.read(arena, slab, self.bytes(arena, slab)).await?;
                 Ok(bytemuck::cast_vec(words))
             }
@@ -155,7 +169,7 @@ impl Storage {
     /// [`Error::Shape`] for another number of elements; as [`Storage::read`].
     pub fn write_slab(&mut self, arena: Arena, slab: usize, data: &[f32]) -> Result<()> {
         self.require(arena)?;
-        let len = self.layout.slabs()[slab].len;
+        let len = self.layout.slabs()[slab].len_in(arena);
         if data.len() != len {
             return Err(Error::Shape {
                 op: "write_slab",
@@ -181,13 +195,17 @@ impl Storage {
 
     async fn get(&self, arena: Arena, slab: usize) -> Result<Vec<f64>> {
         let info = self.layout.slabs()[slab];
+        let len = info.len_in(arena);
+        if len == 0 {
+            return Ok(Vec::new());
+        }
         Ok(match &self.arenas {
             Arenas::Gpu(m) => {
                 let words = m.read(arena, slab, self.bytes(arena, slab)).await?;
-                widen(&words, info.element_in(arena), info.len)
+                widen(&words, info.element_in(arena), len)
             }
-            Arenas::F32(m) => m.read(arena, slab, info.len),
-            Arenas::F64(m) => m.read(arena, slab, info.len),
+            Arenas::F32(m) => m.read(arena, slab, len),
+            Arenas::F64(m) => m.read(arena, slab, len),
         })
     }
 

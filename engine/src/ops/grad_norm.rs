@@ -37,9 +37,8 @@ impl Graph {
     /// # Errors
     /// None that a caller can cause.
     pub fn grad_norm(&mut self, clip: f64) -> Result<Tensor> {
-        let slabs: Vec<_> = (0..self.layout().slabs().len())
-            .map(|i| self.slab(GRADS, i))
-            .collect();
+        let slabs: Vec<_> = self.layout().trained().collect();
+        let slabs: Vec<_> = slabs.into_iter().map(|i| self.slab(GRADS, i)).collect();
         let stats = self.activation("grad_norm", &[4]);
         let partials = self.activation("norm partials", &[slabs.len() * GROUPS, 2]);
         self.push(

@@ -190,6 +190,14 @@ impl NormRows {
     }
 }
 
+/// Where the gradient of a weight or bias goes: its own, or nowhere.
+fn vector(b: &mut Backward<'_>, i: usize, width: usize) -> Tensor {
+    match b.target(i) {
+        Some((target, _)) => target,
+        None => b.graph.activation("d w, unused", &[width]),
+    }
+}
+
 twin!(NormRows);
 
 impl Op for NormRows {
@@ -205,10 +213,9 @@ impl Op for NormRows {
             reads.push(b.read(2));
             second = Some(modulation_target(b, 2)?);
         } else if self.bias {
-            second = b.target(2).map(|t| t.0);
+            second = Some(vector(b, 2, self.width));
         }
-        let missing = || crate::Error::Internal("the norm weight needs no gradient".into());
-        let (dw, _) = b.target(1).ok_or_else(missing)?;
+        let dw = vector(b, 1, self.width);
         let (dx, accumulate) = match b.target(0) {
             Some(target) => target,
             None => (

@@ -44,7 +44,7 @@ impl Graph {
         self.expect("update", stats, &[4])?;
         let layout = self.layout().clone();
         let mut matrices: Vec<Matrix> = Vec::new();
-        for slab in 0..layout.slabs().len() {
+        for slab in layout.trained() {
             let params: Vec<_> = layout.params().filter(|p| p.slab == slab).collect();
             let mut begun: Option<(AdamwConfig, f64, usize)> = None;
             for param in &params {
@@ -88,7 +88,7 @@ impl Graph {
             self.muon(stats, &mut batch)?;
             matrices = rest;
         }
-        for slab in 0..layout.slabs().len() {
+        for slab in layout.trained() {
             let grads = self.slab(GRADS, slab);
             self.zero(grads)?;
         }

@@ -83,9 +83,19 @@ pub struct Slab {
     pub len: usize,
     /// Type of the elements in arenas that follow the layout.
     pub element: Element,
+    /// Whether its tensors are never trained: arenas beside the weights' have no room for them.
+    pub frozen: bool,
 }
 
 impl Slab {
+    /// Elements that it has in an arena.
+    pub fn len_in(&self, arena: Arena) -> usize {
+        match arena.element {
+            Some(_) if self.frozen => 0,
+            _ => self.len,
+        }
+    }
+
     /// Type of its elements in an arena.
     pub fn element_in(&self, arena: Arena) -> Element {
         arena.element.unwrap_or(self.element)
@@ -93,7 +103,7 @@ impl Slab {
 
     /// Bytes that it takes in an arena.
     pub fn bytes_in(&self, arena: Arena) -> u64 {
-        self.element_in(arena).bytes(self.len)
+        self.element_in(arena).bytes(self.len_in(arena))
     }
 }
 

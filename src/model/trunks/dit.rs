@@ -89,6 +89,7 @@ impl Dit {
         Ok(Linear {
             weight: g.view(head.weight, 0, &[c.vocab_size, c.hidden_size])?,
             bias: bias.transpose()?,
+            ..head
         })
     }
 }

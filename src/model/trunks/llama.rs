@@ -154,7 +154,9 @@ impl Llama {
         };
         let shape = [heads * self.head_dim, self.hidden_size];
         let w = self.projection(g, p, i, part, shape, self.qkv_bias)?;
-        let mut x = g.linear(&format!("layer.{i}.{part}"), h, w.weight, w.bias)?;
+        let name = format!("layer.{i}.{part}");
+        let mut x = g.linear(&name, h, w.weight, w.bias)?;
+        x = w.adapt(g, &name, h, x)?;
         if self.qk_norm {
             let part = format!("{part}_norm");
             let norm = self.norm(g, p, &self.names.block(i, &part), self.head_dim)?;
@@ -187,6 +189,10 @@ impl Trunk for Llama {
         padded(mask, length, self.blind_pads)
     }
 
+    fn adaptable(&self) -> bool {
+        true
+    }
+
     fn ignored(&self) -> Vec<String> {
         // a head in the file of a tied model does not count
         let head = format!("{}.weight", self.names.top("head"));
@@ -212,6 +218,7 @@ impl Trunk for Llama {
             let k = self.rotated(g, p, i, "k", h, rotary)?;
             let w = self.projection(g, p, i, "v", [kv, d], self.qkv_bias)?;
             let v = g.linear(&name("v"), h, w.weight, w.bias)?;
+            let v = w.adapt(g, &name("v"), h, v)?;
             let attend = Attend {
                 q: Heads::whole(q),
                 k: Heads::whole(k),
@@ -227,17 +234,21 @@ impl Trunk for Llama {
             let w = self.projection(g, p, i, "o", [d, width], false)?;
             let names = [&name("attn_out")[..], &name("mid")];
             [_, x] = g.linear_residual(names, a, w.weight, w.bias, x, None, Dropout::default())?;
+            x = w.adapt(g, &name("attn_out"), a, x)?;
             let norm = self.norm(g, p, &self.names.block(i, "norm2"), d)?;
             let h = g.norm(&name("ff_norm"), x, norm)?;
             let w = self.projection(g, p, i, "gate", [self.mlp_size, d], false)?;
             let gate = g.linear(&name("gate"), h, w.weight, None)?;
+            let gate = w.adapt(g, &name("gate"), h, gate)?;
             let w = self.projection(g, p, i, "up", [self.mlp_size, d], false)?;
             let up = g.linear(&name("up"), h, w.weight, None)?;
+            let up = w.adapt(g, &name("up"), h, up)?;
             let (gate, up) = (Heads::whole(gate), Heads::whole(up));
             let h = g.gated(&name("gated"), Activation::Silu, gate, up, self.mlp_size)?;
             let w = self.projection(g, p, i, "down", [d, self.mlp_size], false)?;
             let names = [&name("mlp")[..], &format!("layer.{i}")];
             [_, x] = g.linear_residual(names, h, w.weight, w.bias, x, None, Dropout::default())?;
+            x = w.adapt(g, &name("mlp"), h, x)?;
         }
         let norm = self.norm(g, p, &self.names.top("norm"), d)?;
         g.norm("final_norm", x, norm)

@@ -226,7 +226,7 @@ impl Op for Matmul {
 
     fn role(&self, input: usize) -> Role {
         match (input, self.form) {
-            (1, Form::Nt) => Role::Weight,
+            (1, Form::Nt | Form::Nn) => Role::Weight,
             _ => Role::Number,
         }
     }

@@ -52,17 +52,21 @@ impl Matmul {
         let (a, b) = (io.read(0), io.weights(1));
         let few = self.form == Form::Nt && (1..=MOST_ROWS).contains(&m) && thin_suits();
         // packed weights are unpacked some rows at a time
+        let (wide, high) = match self.form {
+            Form::Nt => (k, n),
+            _ => (n, k),
+        };
         let panel = if b.is_packed() {
-            PANEL.div_ceil(k).min(n)
+            PANEL.div_ceil(wide).min(high)
         } else {
-            n
+            high
         };
         let (factors, space) = {
             let residual = matches!(self.epilogue, Epilogue::Residual(_));
             let factors = if residual { m * n } else { 0 };
             let space = match (few, b.is_packed()) {
                 (true, _) => thin_scratch(m, n, k),
-                (false, true) => panel * k,
+                (false, true) => panel * wide,
                 (false, false) => 0,
             };
             io.scratch(factors + space).split_at_mut(factors)
@@ -98,9 +102,20 @@ impl Matmul {
                     gemm(c, MatRef::new(a, m, k, k), b.t(), begun, F::ONE, true);
                 }
             }
-            (Weights::Number(b), Form::Nn) => {
-                let (a, b) = (MatRef::new(a, m, k, k), MatRef::new(b, k, n, n));
-                gemm(MatMut::new(c, m, n, n), a, b, begun, F::ONE, true);
+            (b, Form::Nn) => {
+                for first in (0..k).step_by(panel.max(1)) {
+                    let terms = panel.min(k - first);
+                    let b = MatRef::new(b.part(first * n, terms * n, space), terms, n, n);
+                    let a = MatRef::new(&a[first..], m, terms, k);
+                    gemm(
+                        MatMut::new(c, m, n, n),
+                        a,
+                        b,
+                        begun || first > 0,
+                        F::ONE,
+                        true,
+                    );
+                }
             }
             (Weights::Number(b), Form::Tn) => {
                 let (a, b) = (MatRef::new(a, k, m, m).t(), MatRef::new(b, k, n, n));
