@@ -9,14 +9,15 @@ use mdlm::blocking::wait;
 use mdlm::data::Unigram;
 use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
-use mdlm::model::Published;
+use mdlm::model::{Published, export_tuned, is_tuned};
 use mdlm::progress::Silent;
 use mdlm::{Corpus, Device, Error, EvalConfig, perplexity};
 use serde_json::{Value, json};
 
 use support::samples::{Sample, samples};
 
-/// Write a model as config.json, model.safetensors and tokenizer.json.
+/// Write a model as config.json, model.safetensors and tokenizer.json; what a run on a published model has learnt is
+/// written as it came, or as adapters that PEFT reads.
 #[derive(Parser)]
 #[command(after_help = "\
 Examples:
@@ -143,13 +144,24 @@ fn run() -> anyhow::Result<()> {
     if let Some(source) = &args.model.checkpoint {
         check_apart(source, &args.out)?;
     }
-    let device = args.device.open()?;
-    let model = args.model.load(&device)?;
     let precision = match args.precision {
         Dtype::F32 => Precision::F32,
         Dtype::F16 => Precision::F16,
         Dtype::Bf16 => Precision::Bf16,
     };
+    if let Some(run) = &args.model.checkpoint
+        && is_tuned(run)?
+    {
+        anyhow::ensure!(
+            args.card.card.is_none(),
+            "cards are for models of this crate's"
+        );
+        export_tuned(run, &args.out, precision)?;
+        println!("written to {}", args.out.display());
+        return Ok(());
+    }
+    let device = args.device.open()?;
+    let model = args.model.load(&device)?;
     let files = wait(model.publish(precision))?;
     let card = match (&args.card.card, &args.model.checkpoint) {
         (Some(_), Some(checkpoint)) => Some(card(&args.card, checkpoint, &files, &device)?),

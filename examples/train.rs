@@ -12,6 +12,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mdlm::blocking::wait;
 use mdlm::io::checkpoint;
+use mdlm::model::{is_published, read_base};
 use mdlm::train::Summary;
 use mdlm::{Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
 
@@ -64,8 +65,9 @@ struct Args {
     /// Continue the newest whole checkpoint in the folder, if there is one.
     #[arg(long)]
     resume: bool,
-    /// Begin a fresh run with the weights of this checkpoint or published model instead of random ones; a
-    /// denoiser can begin with an autoregressive model.
+    /// Begin a fresh run with the weights of this checkpoint instead of random ones; a denoiser can begin with an
+    /// autoregressive model. Or train on another program's model, as published: all of it, or adapters
+    /// (--set lora.rank=8); --set base.model_type=a2d-qwen3 makes a denoiser of an autoregressive Qwen3.
     #[arg(long, value_name = "CHECKPOINT")]
     init: Option<PathBuf>,
     /// Any setting, as section.key=value, for example optim.lr=1e-3; may be repeated.
@@ -94,6 +96,9 @@ impl Args {
             (None, Some(saved)) => saved,
             (None, None) => default_config(device),
         };
+        if let Some(init) = self.published()? {
+            config.base.path = init.display().to_string();
+        }
         if let Some(preset) = &self.preset {
             let ModelConfig {
                 vocab_size,
@@ -122,7 +127,18 @@ impl Args {
             config.data.tokenizer.clone_from(tokenizer);
         }
         config.validate()?;
+        if !config.base.path.is_empty() && !self.resume {
+            read_base(&mut config)?;
+        }
         Ok(config)
+    }
+
+    /// The published model that a fresh run is to be about.
+    fn published(&self) -> mdlm::Result<Option<&PathBuf>> {
+        match &self.init {
+            Some(init) if !self.resume && is_published(init)? => Ok(Some(init)),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -205,7 +221,11 @@ fn shown_samples(trainer: &Trainer) -> anyhow::Result<String> {
     // answers to held-out prompts, where there are prompts
     let prompt = |i: usize| Ok(valid.block(i)?[..valid.given(i)].to_vec());
     let prompts: mdlm::Result<Vec<_>> = (0..valid.count().min(3)).map(prompt).collect();
-    let (sampling, length) = (&config.sampling, config.model.length);
+    let suited = match config.base.path.is_empty() {
+        true => config.sampling.clone(),
+        false => model.sampling(),
+    };
+    let (sampling, length) = (&suited, config.model.length);
     let written = match prompts? {
         none if none[0].is_empty() => samples(&mut model, sampling, length, 3, || ())?,
         prompts => answers(&mut model, sampling, length, &prompts, 3, || ())?,
@@ -252,7 +272,7 @@ fn run() -> anyhow::Result<()> {
         None => wait(Trainer::new(&device, &config, corpus))?,
     };
     match (&args.init, &found) {
-        (Some(init), None) => {
+        (Some(init), None) if trainer.config().base.path.is_empty() => {
             let model = wait(mdlm::model::Model::load(&device, init))?;
             wait(trainer.start_from(&model))?;
         }
@@ -262,7 +282,7 @@ fn run() -> anyhow::Result<()> {
                 dir.display()
             );
         }
-        (None, _) => {}
+        _ => {}
     }
     let resolved = trainer.config().clone();
     if trainer.steps_done() >= resolved.training.steps {
@@ -278,8 +298,12 @@ fn run() -> anyhow::Result<()> {
         trainer.corpus().train.count(),
         trainer.corpus().valid.count(),
     );
+    let trained = match trainer.trained_parameters() {
+        all if all == trainer.parameters() => String::new(),
+        some => format!(", {some} of them trained"),
+    };
     println!(
-        "{} parameters; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{}\nwriting to {}",
+        "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{}\nwriting to {}",
         trainer.parameters(),
         resolved.model.length,
         trainer.report()?,

@@ -74,7 +74,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
             attention_mask: None,
             total: rows as f64,
         };
-        let batch = objective.training_passes(clean, xt, &t)?.remove(0);
+        let batch = objective.training_passes(clean, xt, &t, None)?.remove(0);
         times = time(seconds, || {
             wait(train.run(&mut storage, &batch, values.clone(), true))?;
             Ok(())

@@ -13,6 +13,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use mdlm::blocking::wait;
 use mdlm::config::DataConfig;
 use mdlm::engine::program::Element;
+use mdlm::io::checkpoint::resolve;
 use mdlm::model::Load;
 use mdlm::rules::{ALL, Choice, choices};
 use mdlm::{Device, Model, SampleConfig, SamplerKind, TrainConfig};
@@ -63,6 +64,9 @@ pub struct ModelArgs {
     /// What a model is, where its config.json says something else, such as a2d-qwen2.
     #[arg(long)]
     pub model_type: Option<String>,
+    /// Folder of low-rank adapters on a published model, as PEFT writes it.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
 }
 
 impl ModelArgs {
@@ -83,6 +87,7 @@ impl ModelArgs {
             shift: self.shift,
             block: self.block_size,
             model_type: self.model_type.clone(),
+            adapter: self.adapter.clone(),
         }
     }
 
@@ -91,10 +96,13 @@ impl ModelArgs {
         Ok(self.load_from(device)?.0)
     }
 
-    /// Loads it, and says from where.
+    /// Loads it, and says from where: of a run, which checkpoint.
     pub fn load_from(&self, device: &Device) -> anyhow::Result<(Model, PathBuf)> {
         let path = self.path()?;
-        Ok((wait(Model::load_with(device, &path, &self.how()))?, path))
+        let model = wait(Model::load_with(device, &path, &self.how()))?;
+        let published = path.join("config.json").is_file();
+        let dir = if published { path } else { resolve(&path)? };
+        Ok((model, dir))
     }
 }
 

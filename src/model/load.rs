@@ -7,7 +7,7 @@ use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
-use crate::io::checkpoint::{EMA, read_text, resolve};
+use crate::io::checkpoint::{CONFIG, EMA, read_text, resolve};
 use crate::io::settings;
 use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
@@ -207,7 +207,7 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         });
     }
     let dir = resolve(path)?;
-    let config = settings::read(&dir.join("config.toml"))?;
+    let config = settings::read(&dir.join(CONFIG))?;
     if config.model.kind == ModelKind::Published {
         return of_run(&dir, &config, how.weights);
     }
@@ -227,7 +227,7 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
 }
 
 /// What a checkpoint of a run on a published model holds: all of its weights, or adapters alone.
-fn of_run(dir: &Path, config: &TrainConfig, weights: Element) -> Result<Found> {
+pub(super) fn of_run(dir: &Path, config: &TrainConfig, weights: Element) -> Result<Found> {
     let how = Load {
         weights,
         mask: Some(config.model.mask_index),
@@ -265,6 +265,19 @@ fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<
     described.model.validate()?;
     let tokenizer = Tokenizer::from_file_named(path, names)?;
     fitting(path, tokenizer, &described.model)
+}
+
+/// Whether a folder holds another program's model, as it was published.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a `config.json` that is damaged, [`Error::Io`].
+pub fn is_published(dir: &Path) -> Result<bool> {
+    let file = dir.join("config.json");
+    if !file.is_file() || dir.join(CONFIG).is_file() {
+        return Ok(false);
+    }
+    let text = read_text(&file, MAX_CONFIG_BYTES)?;
+    is_foreign(&text).map_err(|problem| Error::checkpoint(&file, None, problem))
 }
 
 /// Whether a `config.json` is that of another program's model.

@@ -26,6 +26,8 @@ mod published;
 mod time_embedding;
 mod trunk;
 pub mod trunks;
+#[cfg(not(target_arch = "wasm32"))]
+mod tuned;
 
 pub use backbone::Backbone;
 #[cfg(not(target_arch = "wasm32"))]
@@ -47,7 +49,7 @@ pub use handle::{Model, ModelInfo};
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{Inspected, inspect};
 #[cfg(not(target_arch = "wasm32"))]
-pub use load::Load;
+pub use load::{Load, is_published};
 pub use network::Network;
 pub use params::{Group, Init, Linear, Params};
 pub use pass::Pass;
@@ -56,3 +58,5 @@ pub(crate) use pass::check_tokens;
 pub use published::load_published;
 pub use published::{Description, Published};
 pub use trunk::{Call, Head, KeptInputs, Options, Positions, Sights, Trunk};
+#[cfg(not(target_arch = "wasm32"))]
+pub use tuned::{export_tuned, is_tuned};

@@ -206,6 +206,13 @@ impl Trainer {
         self.network().layout.parameters()
     }
 
+    /// Those of them that are trained: with adapters, theirs alone.
+    pub fn trained_parameters(&self) -> usize {
+        let layout = &self.network().layout;
+        let trained = layout.keys().iter().filter(|key| !layout.is_frozen(key));
+        trained.map(Key::len).sum()
+    }
+
     /// Does one optimiser step.
     ///
     /// # Errors

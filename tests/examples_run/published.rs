@@ -88,3 +88,102 @@ fn text_of_published_models() {
         );
     }
 }
+
+/// Conversations in a file.
+fn conversations(dir: &Path) -> String {
+    let row = |ask: &str, say: &str| {
+        format!(
+            r#"{{"messages": [{{"role": "user", "content": "{ask}"}}, {{"role": "assistant", "content": "{say}"}}]}}"#
+        )
+    };
+    let rows = [row("the cat", "sat on the mat"), row("the mat", "to be")];
+    let path = dir.join("chats.jsonl");
+    std::fs::write(&path, rows.join("\n")).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn published_models_are_tuned_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, data, base) = (dir.path(), conversations(dir.path()), folder("qwen3_a2d"));
+    let train = |more: &[&str]| {
+        let run = ["--device", "cpu", "--init", &base, "--data", &data];
+        let sizes = [
+            "--set",
+            "data.messages_field=messages",
+            "--length",
+            "40",
+            "--batch",
+            "2",
+        ];
+        ok("train", here, &[&run[..], &sizes, more].concat()).stdout
+    };
+    let adapters = ["--set", "lora.rank=4", "--set", "base.weights=q8"];
+    let text = train(&[&adapters[..], &["--steps", "3", "--out", "low"]].concat());
+    for part in ["of them trained", "--- sample 3 ---", "assistant"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let text = ok(
+        "train",
+        here,
+        &[
+            "--device", "cpu", "--resume", "--out", "low", "--steps", "4",
+        ],
+    );
+    assert!(
+        text.stdout.contains("saved low/checkpoint-00000004"),
+        "{}",
+        text.stdout
+    );
+    train(&["--steps", "2", "--out", "all"]);
+
+    let write = |run: &str, to: &str| ok("export", here, &["--checkpoint", run, "--out", to]);
+    write("low", "adapters");
+    write("all", "model");
+    fails(
+        "export",
+        here,
+        &["--checkpoint", "all", "--out", "model"],
+        &["model", "is there already", "another name"],
+    );
+    let says = |flags: &[&str]| {
+        let run = [
+            "--device",
+            "cpu",
+            "--prompt",
+            "the cat",
+            "--length",
+            "24",
+            "--temperature",
+            "0",
+        ];
+        ok("sample", here, &[&run[..], flags].concat()).stdout
+    };
+    let q8 = ["--weights", "q8"];
+    let run = says(&[&["--checkpoint", "low"], &q8[..]].concat());
+    let file = says(&[&["--checkpoint", &base, "--adapter", "adapters"], &q8[..]].concat());
+    assert_eq!(run, file, "a run and its exported adapters");
+    assert_eq!(
+        says(&["--checkpoint", "all"]),
+        says(&["--checkpoint", "model"])
+    );
+    fails(
+        "train",
+        here,
+        &[
+            "--device",
+            "cpu",
+            "--init",
+            &base,
+            "--data",
+            &data,
+            "--set",
+            "lora.rank=4",
+            "--set",
+            "lora.targets=[\"wq\"]",
+            "--set",
+            "data.messages_field=messages",
+        ],
+        &["lora.targets = wq", "no projection"],
+    );
+}

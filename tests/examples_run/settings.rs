@@ -150,7 +150,7 @@ fn help_names_every_flag() {
     help(
         "sample",
         &[],
-        "checkpoint model weights mask shift block-size prompt length count watch sampler steps seed temperature \
+        "checkpoint model weights mask shift block-size adapter prompt length count watch sampler steps seed temperature \
          top-k top-p threshold block guidance cache set device",
     );
     help("infill", &[], "checkpoint sampler steps seed set device");
