@@ -34,15 +34,12 @@ struct Args {
 
 /// The template between the tokens that texts began and ended with in training.
 fn canvas(template: &str, tokenizer: &Tokenizer, frame: [Option<u32>; 2]) -> mdlm::Result<Canvas> {
-    let [begin, end] = frame.map(|token| Canvas::of(token.map(|id| (Some(id), true))));
-    let mut canvas = begin;
-    canvas.append(Canvas::parse(template, tokenizer)?);
+    let canvas = Canvas::parse(template, tokenizer)?;
     if canvas.masked().is_empty() {
         let problem = "has no [MASK] to fill";
         return Err(Error::config("template", template, problem));
     }
-    canvas.append(end);
-    Ok(canvas)
+    Ok(canvas.framed(frame))
 }
 
 fn run() -> anyhow::Result<()> {

@@ -74,6 +74,16 @@ impl Canvas {
         }
     }
 
+    /// The same between frozen tokens, such as those that texts began and ended with in training
+    /// ([`Model::frame`](crate::model::Model::frame)).
+    pub fn framed(self, [begin, end]: [Option<u32>; 2]) -> Self {
+        let [mut canvas, end] =
+            [begin, end].map(|token| Self::of(token.map(|id| (Some(id), true))));
+        canvas.append(self);
+        canvas.append(end);
+        canvas
+    }
+
     /// Adds the positions of another canvas at the end.
     pub fn append(&mut self, other: Self) {
         self.positions.extend(other.positions);

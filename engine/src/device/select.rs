@@ -47,6 +47,11 @@ impl Device {
 }
 
 async fn enumerate() -> Vec<wgpu::Adapter> {
+    // wgpu panics where there is neither a window nor a browser's worker, as in Node
+    #[cfg(target_arch = "wasm32")]
+    if !wgpu::util::is_browser_webgpu_supported().await {
+        return Vec::new();
+    }
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     // validation layers are for the crate's own developers, who switch them on in their driver
     descriptor.flags = wgpu::InstanceFlags::empty();
