@@ -1,16 +1,17 @@
-//! Models from folders.
+//! Models from files: of a folder, or wherever a program keeps them.
 
-use std::path::{Path, PathBuf};
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
 
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::Storage;
-use crate::io::checkpoint::{read_text, resolve};
-use crate::io::settings;
+use crate::io::files::{Files, read_text};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::io::{checkpoint::resolve, files::Folder, settings};
 use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
-use crate::model::published::MAX_CONFIG_BYTES;
+use crate::model::published::{CONFIG, MAX_CONFIG_BYTES, TOKENIZER, WEIGHTS};
 use crate::model::{Description, Family, Model, Network, Trunk, fitting};
 use crate::program::Element;
 
@@ -47,6 +48,7 @@ impl Model {
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] that names file and tensor, [`crate::Error::Io`], or what the device refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn load(device: &Device, path: &Path) -> Result<Self> {
         Self::load_with(device, path, &Load::default()).await
     }
@@ -55,16 +57,31 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift, block or type of this crate's family, whose files tell.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
+        let (found, folder) = find_in(path, how).await?;
+        Self::build(device, &folder, found, how).await
+    }
+
+    /// As [`Model::load_with`], from the files of a published model, wherever they lie.
+    ///
+    /// # Errors
+    /// As [`Model::load_with`]; [`crate::Error::Cancelled`] where whoever gave the files wants it to end.
+    pub async fn load_files(device: &Device, files: &impl Files, how: &Load) -> Result<Self> {
+        let found = find_published(files, how).await?;
+        Self::build(device, files, found, how).await
+    }
+
+    /// Reads the weights of what was found.
+    async fn build(device: &Device, files: &impl Files, found: Found, how: &Load) -> Result<Self> {
         let Found {
             kind,
             tokenizer,
             weights,
-        } = find(path, how)?;
+        } = found;
         match kind {
             Kind::Own(described) => {
-                let load = |n: &Network, storage: &mut Storage| n.load(&weights, storage);
-                let made = described.build(device, how.weights, load).await?;
+                let made = described.build(device, how.weights, files, weights).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -81,7 +98,7 @@ impl Model {
                 let ids = ids(&tokenizer, &*described.trunk);
                 let trunk = described.trunk.clone();
                 let (network, storage) =
-                    Network::open(device, trunk, how.weights, &weights).await?;
+                    Network::open(device, trunk, how.weights, files, weights).await?;
                 let family = Family::Other(Foreign {
                     sampling: described.sampling(block),
                     model_type: described.model_type,
@@ -103,11 +120,12 @@ impl Model {
     }
 }
 
-/// What a folder holds, all but the weights read.
+/// What some files hold, all but the weights read.
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) tokenizer: Option<Tokenizer>,
-    weights: PathBuf,
+    /// Name of the weights' file.
+    pub(super) weights: &'static str,
 }
 
 /// Whose model it is.
@@ -121,23 +139,38 @@ pub(super) enum Kind {
     },
 }
 
-/// Looks for a model: what [`Model::load_with`] takes.
-pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
-    let weights = path.join("model.safetensors");
-    let file = path.join("config.json");
-    let text = match file.is_file() {
-        true => Some(read_text(&file, MAX_CONFIG_BYTES)?),
-        false => None,
+/// Looks for a model on disk: what [`Model::load_with`] takes, and the folder that it lies in.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> {
+    let folder = Folder(path.to_owned());
+    if folder.has(CONFIG) {
+        return Ok((find_published(&folder, how).await?, folder));
+    }
+    how.refuse_told()?;
+    let folder = Folder(resolve(path)?);
+    let config = settings::read(&folder.path("config.toml"))?;
+    let names = (&config.data).into();
+    let described = Description {
+        model: config.model,
+        noise: config.noise,
+        objective: config.objective,
     };
-    let damaged = |problem| Error::checkpoint(&file, None, problem);
-    let foreign = text.as_deref().map(is_foreign).transpose();
-    let foreign = foreign
-        .map_err(damaged)?
-        .map(|foreign| foreign || how.model_type.is_some());
-    if let (Some(text), Some(true)) = (&text, foreign) {
+    let found = Found {
+        tokenizer: Some(fitted(&folder, &names, &described).await?),
+        kind: Kind::Own(described),
+        weights: "ema.safetensors",
+    };
+    Ok((found, folder))
+}
+
+/// Looks for a published model.
+pub(super) async fn find_published(files: &impl Files, how: &Load) -> Result<Found> {
+    let damaged = |problem: String| Error::checkpoint(&files.path(CONFIG), None, problem);
+    let text = read_text(files, CONFIG, MAX_CONFIG_BYTES).await?;
+    if is_foreign(&text).map_err(damaged)? || how.model_type.is_some() {
         let as_what = how.model_type.as_deref();
-        let described = pretrained::describe(text, as_what).map_err(damaged)?;
-        let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
+        let described = pretrained::describe(&text, as_what).map_err(damaged)?;
+        let (tokenizer, mask_index) = pretrained::tokenizer(files, &described, how.mask).await?;
         let shift = how.shift.unwrap_or(described.shift);
         let block = how.block.or(described.block).filter(|&block| block > 0);
         let kind = Kind::Other {
@@ -149,45 +182,39 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         return Ok(Found {
             kind,
             tokenizer,
-            weights,
+            weights: WEIGHTS,
         });
     }
-    if how.mask.is_some() || how.shift.is_some() || how.block.is_some() || how.model_type.is_some()
-    {
+    how.refuse_told()?;
+    let (described, names) = Description::parse(&text).map_err(damaged)?;
+    let tokenizer = match files.has(TOKENIZER) {
+        true => Some(fitted(files, &names, &described).await?),
+        false => None,
+    };
+    Ok(Found {
+        kind: Kind::Own(described),
+        tokenizer,
+        weights: WEIGHTS,
+    })
+}
+
+impl Load {
+    /// Refuses what only another program's model leaves open.
+    fn refuse_told(&self) -> Result<()> {
+        if self.mask.is_none()
+            && self.shift.is_none()
+            && self.block.is_none()
+            && self.model_type.is_none()
+        {
+            return Ok(());
+        }
         let problem = "are for models of other programs; this one's files tell";
-        return Err(Error::argument(
+        Err(Error::argument(
             "mask, shift, block or model_type",
             "given",
             problem,
-        ));
+        ))
     }
-    if let Some(text) = text {
-        let (described, names) = Description::parse(&text).map_err(damaged)?;
-        let file = path.join("tokenizer.json");
-        let tokenizer = match file.is_file() {
-            true => Some(fitted(&file, &names, &described)?),
-            false => None,
-        };
-        return Ok(Found {
-            kind: Kind::Own(described),
-            tokenizer,
-            weights,
-        });
-    }
-    let dir = resolve(path)?;
-    let config = settings::read(&dir.join("config.toml"))?;
-    let names = (&config.data).into();
-    let described = Description {
-        model: config.model,
-        noise: config.noise,
-        objective: config.objective,
-    };
-    let tokenizer = fitted(&dir.join("tokenizer.json"), &names, &described)?;
-    Ok(Found {
-        kind: Kind::Own(described),
-        tokenizer: Some(tokenizer),
-        weights: dir.join("ema.safetensors"),
-    })
 }
 
 /// How many of a network's rows stand for something.
@@ -196,11 +223,15 @@ pub(super) fn ids(tokenizer: &Option<Tokenizer>, trunk: &dyn Trunk) -> usize {
     tokenizer.as_ref().map_or(rows, |t| t.ids().min(rows))
 }
 
-/// The tokenizer of a file, whose ids must be the model's.
-fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<Tokenizer> {
+/// The tokenizer among some files, whose ids must be the model's.
+async fn fitted(
+    files: &impl Files,
+    names: &SpecialNames,
+    described: &Description,
+) -> Result<Tokenizer> {
     described.model.validate()?;
-    let tokenizer = Tokenizer::from_file_named(path, names)?;
-    fitting(path, tokenizer, &described.model)
+    let tokenizer = Tokenizer::from_files(files, TOKENIZER, names).await?;
+    fitting(&files.path(TOKENIZER), tokenizer, &described.model)
 }
 
 /// Whether a `config.json` is that of another program's model.

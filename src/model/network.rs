@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Storage, Tensor};
+use crate::graph::{Graph, Key, Layout, PARAMS, Storage, Tensor};
+use crate::io::files::Files;
+use crate::io::safetensors::{TensorSpec, check_each, read_each};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
@@ -76,59 +79,81 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::new`] and [`Network::load`].
-    #[cfg(not(target_arch = "wasm32"))]
     pub async fn open(
-        device: &crate::device::Device,
+        device: &Device,
         trunk: Arc<dyn Trunk>,
         weights: Element,
-        path: &std::path::Path,
+        files: &impl Files,
+        name: &str,
     ) -> Result<(Self, Storage)> {
         let network = Self::new(trunk, device.slab_limit(), weights)?;
-        let mut storage = Storage::new(device, &network.layout, &[crate::graph::PARAMS]).await?;
-        network.load(path, &mut storage)?;
+        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+        network.load(files, name, &mut storage).await?;
         Ok((network, storage))
     }
 
     /// Reads the weights of a file, or of the shards that its index names, into the arena
-    /// [`PARAMS`](crate::graph::PARAMS), one tensor after the other: every parameter and nothing else, but for what the
-    /// trunk says that files may hold besides.
+    /// [`PARAMS`](crate::graph::PARAMS), part after part of one tensor after the other: every parameter and nothing else,
+    /// but for what the trunk says that files may hold besides.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names the tensor, also where it does not fit half precision; [`Error::Io`]; what the
     /// device refuses.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn load(&self, path: &std::path::Path, storage: &mut Storage) -> Result<()> {
-        use crate::graph::PARAMS;
-        use crate::io::safetensors::{TensorSpec, read_each};
+    pub async fn load(&self, files: &impl Files, name: &str, storage: &mut Storage) -> Result<()> {
+        let specs = self.specs();
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
-        let keys = self.layout.keys().iter().zip(&*self.declared);
-        let specs: Vec<_> = keys
-            .map(|(key, declared)| {
-                let mut shape = key.shape.clone();
-                if declared.transposed {
-                    shape.reverse();
-                }
-                TensorSpec::new(key.key.clone(), shape)
-            })
-            .collect();
-        read_each(path, &specs, &ignored, &mut |index, mut values| {
-            if let (true, &[rows, columns]) =
-                (self.declared[index].transposed, &specs[index].shape[..])
-            {
-                let at = |i: usize| values[i % rows * columns + i / rows];
-                values = (0..rows * columns).map(at).collect();
-            }
-            let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
+        let path = files.path(name);
+        // what there is so far of a tensor that files hold transposed
+        let mut whole = Vec::new();
+        let mut keep = |index: usize, first: usize, values: &[f32]| {
+            let (spec, key) = (&specs[index], &self.layout.keys()[index]);
+            let element = self.layout.slabs()[key.slab].element;
             if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
                 let problem = format!(
-                    "element {place} is {}, too large for {element}: take bf16 or q8",
+                    "element {} is {}, too large for {element}: take bf16 or q8",
+                    first + place,
                     values[place]
                 );
-                return Err(Error::checkpoint(path, Some(&specs[index].name), problem));
+                return Err(Error::checkpoint(&path, Some(&spec.name), problem));
             }
-            storage.set(PARAMS, index, &values)
-        })
+            let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..])
+            else {
+                return storage.set_part(PARAMS, index, first, values);
+            };
+            whole.extend(values);
+            if whole.len() < rows * columns {
+                return Ok(());
+            }
+            let at = |i: usize| whole[i % rows * columns + i / rows];
+            let turned: Vec<f32> = (0..rows * columns).map(at).collect();
+            whole = Vec::new();
+            storage.set(PARAMS, index, &turned)
+        };
+        read_each(files, name, &specs, &ignored, &mut keep).await
+    }
+
+    /// What [`Network::load`] would find wrong with the headers of the files, which are all that it reads.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub async fn check(&self, files: &impl Files, name: &str) -> Result<()> {
+        let ignored = self.trunk.ignored();
+        let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
+        check_each(files, name, &self.specs(), &ignored).await
+    }
+
+    /// The tensors of its files.
+    fn specs(&self) -> Vec<TensorSpec> {
+        let keys = self.layout.keys().iter().zip(&*self.declared);
+        let spec = |(key, declared): (&Key, &Declared)| {
+            let mut shape = key.shape.clone();
+            if declared.transposed {
+                shape.reverse();
+            }
+            TensorSpec::new(key.key.clone(), shape)
+        };
+        keys.map(spec).collect()
     }
 
     /// Writes initial values to each of `arenas`.

@@ -168,7 +168,7 @@ impl Trainer {
     }
 
     /// Parameters of the model.
-    pub fn parameters(&self) -> usize {
+    pub fn parameters(&self) -> u64 {
         self.backbone.layout.parameters()
     }
 
