@@ -7,14 +7,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::huggingface::HuggingFace;
-use super::origin::{TOKENIZER, in_text};
+use super::origin::{TOKENIZER, in_text, with_path};
 use super::special::{Special, SpecialNames};
 use super::text8;
 use crate::error::{Error, Result};
+use crate::io::files::{Files, read_all};
 use crate::io::keyed;
 
 /// Largest `tokenizer.json`, unpacked.
-#[cfg(not(target_arch = "wasm32"))]
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// A vocabulary with its special tokens. The mask is always one of its ids: the tokenizer's own
@@ -178,7 +178,19 @@ impl Tokenizer {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file_named(path: &Path, names: &SpecialNames) -> Result<Self> {
         let bytes = crate::io::read::read_unpacked(path, MAX_FILE_BYTES)?;
-        Self::from_json_named(&bytes, names).map_err(|e| super::origin::with_path(e, path))
+        Self::from_json_named(&bytes, names).map_err(|e| with_path(e, path))
+    }
+
+    /// As [`Tokenizer::from_file_named`], of the file of that name; packed ones are read natively only.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file_named`].
+    pub async fn from_files(files: &impl Files, name: &str, names: &SpecialNames) -> Result<Self> {
+        let path = files.path(name);
+        let bytes = read_all(files, name, MAX_FILE_BYTES).await?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let bytes = crate::io::read::unpacked(&path, bytes, MAX_FILE_BYTES)?;
+        Self::from_json_named(&bytes, names).map_err(|e| with_path(e, &path))
     }
 
     #[cfg(target_arch = "wasm32")]

@@ -7,7 +7,7 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo};
 
-use super::safetensors::read_index;
+use super::safetensors::{MAX_INDEX_BYTES, parse_index};
 use super::{atomic, read};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Flow, Observer};
@@ -86,7 +86,8 @@ fn fetch_with(
         fetch(repo_id, WEIGHTS, "downloading model.safetensors")?;
     } else {
         let index = fetch(repo_id, INDEX, "downloading the weights' index")?;
-        let files: BTreeSet<String> = read_index(&index)?.into_values().collect();
+        let bytes = read::read(&index, MAX_INDEX_BYTES)?;
+        let files: BTreeSet<String> = parse_index(&index, &bytes)?.into_values().collect();
         for file in files {
             fetch(repo_id, &file, "downloading a part of the weights")?;
         }

@@ -4,6 +4,7 @@
 pub mod atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
+pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 mod gzip;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]

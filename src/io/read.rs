@@ -30,6 +30,14 @@ pub fn read_unpacked(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_all(path, open_unpacked(path)?, limit)
 }
 
+/// What a file's bytes hold, those of a gzip file unpacked; the limit holds for what comes out.
+pub fn unpacked(path: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>> {
+    match bytes.starts_with(&MAGIC) {
+        true => read_all(path, Unpacked::new(&bytes[..]), limit),
+        false => Ok(bytes),
+    }
+}
+
 /// The content of a file from front to back, a gzip file's unpacked.
 pub fn open_unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let mut file = BufReader::with_capacity(1 << 16, open(path)?);
@@ -95,8 +103,11 @@ mod tests {
         for path in [&plain, &packed] {
             assert_eq!(read_unpacked(path, 5).unwrap(), b"hello");
             refused(read_unpacked(path, 4), "limit of 4 bytes");
+            let bytes = std::fs::read(path).unwrap();
+            assert_eq!(unpacked(path, bytes, 5).unwrap(), b"hello");
         }
         assert_eq!(read(&packed, 1000).unwrap(), bytes);
+        refused(unpacked(&packed, bytes.clone(), 4), "limit of 4 bytes");
 
         std::fs::write(&packed, &bytes[..bytes.len() - 6]).unwrap();
         refused(read_unpacked(&packed, 100), "packed");

@@ -9,6 +9,7 @@ use crate::config::LoraConfig;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
 use crate::io::checkpoint::{read_text, write_bytes};
+use crate::io::files::Folder;
 use crate::io::keyed;
 use crate::io::safetensors::{Precision, TensorSpec, read_each, write_file};
 use crate::model::Network;
@@ -141,27 +142,30 @@ fn specs(network: &Network) -> (Vec<usize>, Vec<TensorSpec>) {
         .unzip()
 }
 
-/// Reads the matrices of all adapters of a network, and gives them to `sink` with their places among the layout's keys.
+/// Reads the matrices of all adapters of a network, and gives their parts to `sink` with their places among the layout's
+/// keys and the place of each part's first element.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names the tensor, [`Error::Io`], and what `sink` says.
-pub(crate) fn read(
+pub(crate) async fn read(
     network: &Network,
     path: &Path,
-    mut sink: impl FnMut(usize, Vec<f32>) -> Result<()>,
+    sink: &mut impl FnMut(usize, usize, &[f32]) -> Result<()>,
 ) -> Result<()> {
     let (places, specs) = specs(network);
-    read_each(path, &specs, &[], &mut |i, values| sink(places[i], values))
+    let (folder, name) = Folder::of(path)?;
+    let mut place = |i: usize, first: usize, values: &[f32]| sink(places[i], first, values);
+    read_each(&folder, name, &specs, &[], &mut place).await
 }
 
 /// Reads the matrices of all adapters into the weights.
 ///
 /// # Errors
-/// As [`read`].
-pub fn load(network: &Network, path: &Path, storage: &mut Storage) -> Result<()> {
-    read(network, path, |index, values| {
-        storage.set(PARAMS, index, &values)
-    })
+/// As [`Network::load`].
+pub async fn load(network: &Network, path: &Path, storage: &mut Storage) -> Result<()> {
+    let mut keep =
+        |index: usize, first: usize, values: &[f32]| storage.set_part(PARAMS, index, first, values);
+    read(network, path, &mut keep).await
 }
 
 /// Writes the matrices of all adapters; `values` are those of every key of the layout.

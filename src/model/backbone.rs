@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::config::ModelKind;
 
-    fn count(kind: ModelKind, preset: &str, vocab_size: usize) -> usize {
+    fn count(kind: ModelKind, preset: &str, vocab_size: usize) -> u64 {
         let config = ModelConfig {
             kind,
             vocab_size,

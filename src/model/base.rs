@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::blocking::wait;
 use crate::config::TrainConfig;
 use crate::data::{ChatTemplate, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
 use crate::io::checkpoint::{OF_BASE, write_bytes};
+use crate::io::files::Folder;
 use crate::io::read;
 use crate::model::family::Family;
-use crate::model::load::{Found, Kind, Load, Other, find};
+use crate::model::load::{Found, Kind, Load, Other, find_published};
+use crate::model::published::WEIGHTS;
 use crate::model::{Network, adapters};
 use crate::ops::EMA;
 
@@ -51,7 +54,7 @@ fn found(config: &TrainConfig, dir: &Path, mask: Option<u32>) -> Result<(Other, 
     };
     let Found {
         kind, tokenizer, ..
-    } = find(dir, &how)?;
+    } = wait(find_published(&Folder(dir.to_owned()), &how))?;
     let refuse = |problem: &str| Err(Error::config("base.path", &base.path, problem));
     let Kind::Other(other) = kind else {
         return refuse("is a model of this crate's: begin with it by start_from (--init)");
@@ -66,7 +69,8 @@ fn found(config: &TrainConfig, dir: &Path, mask: Option<u32>) -> Result<(Other, 
 pub(crate) struct Base {
     pub(crate) family: Family,
     tokenizer: Tokenizer,
-    weights: PathBuf,
+    /// Where its weights lie.
+    weights: Folder,
     dir: PathBuf,
 }
 
@@ -107,7 +111,7 @@ impl Base {
             family: Family::Other(other.model(Some(&tokenizer), network)),
             tokenizer,
             dir: dir.to_owned(),
-            weights: path.join("model.safetensors"),
+            weights: Folder(path.to_owned()),
         })
     }
 
@@ -148,16 +152,18 @@ impl Base {
     ///
     /// # Errors
     /// As [`Network::load`].
-    pub(crate) fn begin(&self, storage: &mut Storage, seed: u64) -> Result<()> {
+    pub(crate) async fn begin(&self, storage: &mut Storage, seed: u64) -> Result<()> {
         let network = self.family.network();
-        network.read(&self.weights, |index, values| {
-            storage.set(PARAMS, index, values)?;
-            match network.lora.is_none() {
-                true => storage.set(EMA, index, values),
+        let averaged = network.lora.is_none();
+        let mut keep = |index: usize, first: usize, values: &[f32]| {
+            storage.set_part(PARAMS, index, first, values)?;
+            match averaged {
+                true => storage.set_part(EMA, index, first, values),
                 false => Ok(()),
             }
-        })?;
-        match network.lora.is_none() {
+        };
+        network.read(&self.weights, WEIGHTS, &mut keep).await?;
+        match averaged {
             true => Ok(()),
             false => adapters::initialise(network, storage, &[PARAMS, EMA], seed),
         }
@@ -167,11 +173,11 @@ impl Base {
     ///
     /// # Errors
     /// As [`Network::load`].
-    pub(crate) fn resume(&self, storage: &mut Storage) -> Result<()> {
+    pub(crate) async fn resume(&self, storage: &mut Storage) -> Result<()> {
         let network = self.family.network();
         match network.lora.is_none() {
             true => Ok(()),
-            false => network.load(&self.weights, storage),
+            false => network.load(&self.weights, WEIGHTS, storage).await,
         }
     }
 

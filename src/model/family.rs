@@ -20,8 +20,7 @@ pub struct Blockwise {
 pub(crate) enum Family {
     /// This crate's, with its configuration.
     Own(Backbone),
-    /// Another program's; they are loaded from folders.
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+    /// Another program's; they are loaded from files.
     Other(Foreign),
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::graph::Layout;
-use crate::io::safetensors::{Precision, TensorSpec, read_bytes, write_to};
+use crate::io::safetensors::{Precision, TensorSpec, write_to};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::safetensors::{read_file, write_file};
 use crate::ops::inv_freq;
@@ -38,14 +38,6 @@ fn specs(layout: &Layout) -> Vec<TensorSpec> {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_weights(path: &Path, layout: &Layout) -> Result<Vec<Vec<f32>>> {
     read_file(path, &specs(layout), &BUFFERS)
-}
-
-/// As `read_weights`, from a file's bytes; `name` stands in errors.
-///
-/// # Errors
-/// [`crate::Error::Checkpoint`] that names the tensor.
-pub(crate) fn parse_weights(name: &Path, bytes: &[u8], layout: &Layout) -> Result<Vec<Vec<f32>>> {
-    read_bytes(name, bytes, &specs(layout), &BUFFERS)
 }
 
 /// Writes tensors in the order of the layout's keys, with the rotary buffer that the reference's
@@ -116,10 +108,11 @@ mod tests {
         let mut specs = specs(&layout);
         assert_eq!(specs[0].shape, [8, 128]);
         specs.push(TensorSpec::new("backbone.logit_bias", vec![1, 1, 1]));
-        let (mut bytes, path) = (Vec::new(), Path::new("memory"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
         let zeros = |i: usize| Ok(Cow::Owned(vec![0.0; specs[i].shape.iter().product()]));
-        write_to(&mut bytes, path, &specs, Precision::F32, zeros).unwrap();
-        let read = parse_weights(path, &bytes, &layout).unwrap();
+        write_file(&path, &specs, Precision::F32, zeros).unwrap();
+        let read = read_weights(&path, &layout).unwrap();
         assert_eq!(read.len() + 1, specs.len());
     }
 }

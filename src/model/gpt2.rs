@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{FORWARD, PARAMS, Session, Storage};
 use crate::io::checkpoint::read_text;
+use crate::io::files::Folder;
 use crate::io::keyed;
 use crate::model::trunks::Gpt2Trunk;
 use crate::model::{EvalGraph, Network, Options, Pass, check_tokens};
@@ -234,6 +235,7 @@ impl Config {
             n_positions: self.n_positions,
             prefix: prefix.to_owned(),
         };
-        Network::open(device, Arc::new(trunk), Element::F32, path).await
+        let (folder, name) = Folder::of(path)?;
+        Network::open(device, Arc::new(trunk), Element::F32, &folder, name).await
     }
 }

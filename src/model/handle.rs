@@ -18,7 +18,7 @@ use crate::program::Step;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
     /// Number of parameters.
-    pub parameters: usize,
+    pub parameters: u64,
     /// Bytes of the weights on the device, gaps between tensors included.
     pub bytes: u64,
 }

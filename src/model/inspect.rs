@@ -1,19 +1,22 @@
 //! What is known of a model before its weights are read.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{SampleConfig, SamplerKind};
+use crate::device::Device;
 use crate::error::Result;
 use crate::graph::PARAMS;
-use crate::model::load::{Kind, Load, Other, find, ids};
+use crate::io::files::Files;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::model::load::find_in;
+use crate::model::load::{Found, Kind, Load, Other, find_published, ids};
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use crate::program::Element;
 use mdlm_engine::gpu::DeviceClass;
 
-/// Slabs have no limit here.
-const NO_LIMIT: usize = usize::MAX / 8;
+/// Slabs have no limit here, or that of memory of 32 bits.
+const NO_LIMIT: usize = usize::MAX / 4;
 
 /// What the files of a model say, its weights apart.
 #[derive(Clone, Debug)]
@@ -23,7 +26,7 @@ pub struct Inspected {
     /// The network.
     pub trunk: Arc<dyn Trunk>,
     /// Its parameters.
-    pub parameters: usize,
+    pub parameters: u64,
     /// Rows of its head.
     pub vocab_size: usize,
     /// Ids below this one stand for something.
@@ -38,14 +41,28 @@ pub struct Inspected {
     pub block: Option<usize>,
     /// How it is sampled unless told otherwise.
     pub sampling: SampleConfig,
+    /// Name of the weights' file; there may be an index in its place.
+    pub weights: &'static str,
 }
 
 /// Reads what a model's files say, and none of its weights.
 ///
 /// # Errors
 /// As [`Model::load_with`](crate::Model::load_with).
-pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
-    let found = find(path, how)?;
+#[cfg(not(target_arch = "wasm32"))]
+pub fn inspect(path: &std::path::Path, how: &Load) -> Result<Inspected> {
+    describe(crate::blocking::wait(find_in(path, how))?.0)
+}
+
+/// As [`inspect`], of the files of a published model, wherever they lie.
+///
+/// # Errors
+/// As [`Model::load_files`](crate::Model::load_files).
+pub async fn inspect_files(files: &impl Files, how: &Load) -> Result<Inspected> {
+    describe(find_published(files, how).await?)
+}
+
+fn describe(found: Found) -> Result<Inspected> {
     let (model_type, trunk, mask_index, shift, block, sampling) = match found.kind {
         Kind::Own(described) => {
             let config = described.model;
@@ -94,10 +111,28 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
         block,
         sampling,
         trunk,
+        weights: found.weights,
     })
 }
 
 impl Inspected {
+    /// Reads the headers of the weights' files, which tell of missing and torn files and of tensors that do not fit.
+    ///
+    /// # Errors
+    /// What loading would say of them.
+    pub async fn check(&self, files: &impl Files) -> Result<()> {
+        let network = Network::new(self.trunk.clone(), NO_LIMIT, Element::F32)?;
+        network.check(files, self.weights).await
+    }
+
+    /// Whether each parameter fits a buffer of a device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] that names one that does not.
+    pub fn fits(&self, device: &Device, weights: Element) -> Result<()> {
+        Network::new(self.trunk.clone(), device.slab_limit(), weights).map(drop)
+    }
+
     /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs.
     ///
     /// # Errors

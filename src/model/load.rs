@@ -1,19 +1,29 @@
-//! Models from folders.
+//! Models from files: of a folder, or wherever a program keeps them.
 
-use std::path::{Path, PathBuf};
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
 
-use crate::config::{LoraConfig, ModelKind, TrainConfig};
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
-use crate::io::checkpoint::{CONFIG, EMA, read_text, resolve};
-use crate::io::settings;
+use crate::io::files::{Files, read_text};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::io::{
+    checkpoint::{self, EMA, resolve},
+    files::Folder,
+    settings,
+};
 use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
-use crate::model::published::MAX_CONFIG_BYTES;
-use crate::model::{Description, Family, Model, Network, Trunk, adapters, fitting};
+use crate::model::published::{CONFIG, MAX_CONFIG_BYTES, TOKENIZER, WEIGHTS};
+use crate::model::{Description, Family, Model, Network, Trunk, fitting};
 use crate::program::Element;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    config::{LoraConfig, ModelKind, TrainConfig},
+    model::adapters,
+};
 
 /// How to load a model, where its files leave it open or say something else.
 ///
@@ -40,7 +50,7 @@ pub struct Load {
     /// turned into a denoiser under its old name.
     pub model_type: Option<String>,
     /// Folder of low-rank adapters on another program's model, as PEFT writes it.
-    pub adapter: Option<PathBuf>,
+    pub adapter: Option<std::path::PathBuf>,
 }
 
 impl Model {
@@ -50,6 +60,7 @@ impl Model {
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] that names file and tensor, [`crate::Error::Io`], or what the device refuses.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn load(device: &Device, path: &Path) -> Result<Self> {
         Self::load_with(device, path, &Load::default()).await
     }
@@ -58,17 +69,40 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift, block or type of this crate's family, whose files tell.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
+        let (found, folder) = find_in(path, how).await?;
+        Self::build(device, &folder, found, how).await
+    }
+
+    /// As [`Model::load_with`], from the files of a published model, wherever they lie.
+    ///
+    /// # Errors
+    /// As [`Model::load_with`]; [`crate::Error::Cancelled`] where whoever gave the files wants it to end.
+    pub async fn load_files(device: &Device, files: &impl Files, how: &Load) -> Result<Self> {
+        let found = find_published(files, how).await?;
+        Self::build(device, files, found, how).await
+    }
+
+    /// Reads the weights of what was found.
+    async fn build(device: &Device, files: &impl Files, found: Found, how: &Load) -> Result<Self> {
         let Found {
             kind,
             tokenizer,
             weights,
+            #[cfg(not(target_arch = "wasm32"))]
             adapters,
-        } = find(path, how)?;
+        } = found;
+        #[cfg(target_arch = "wasm32")]
+        let lora = Default::default();
+        #[cfg(not(target_arch = "wasm32"))]
+        let lora = adapters
+            .as_ref()
+            .map(|found| found.config.clone())
+            .unwrap_or_default();
         match kind {
             Kind::Own(described) => {
-                let load = |n: &Network, storage: &mut Storage| n.load(&weights, storage);
-                let made = described.build(device, how.weights, load).await?;
+                let made = described.build(device, how.weights, files, weights).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -78,13 +112,12 @@ impl Model {
             }
             Kind::Other(other) => {
                 let (trunk, limit) = (other.described.trunk.clone(), device.slab_limit());
-                let lora = adapters.as_ref().map(|adapters| adapters.config.clone());
-                let network =
-                    Network::adapted(trunk, limit, how.weights, &lora.unwrap_or_default())?;
+                let network = Network::adapted(trunk, limit, how.weights, &lora)?;
                 let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-                network.load(&weights, &mut storage)?;
+                network.load(files, weights, &mut storage).await?;
+                #[cfg(not(target_arch = "wasm32"))]
                 if let Some(found) = &adapters {
-                    adapters::load(&network, &found.weights, &mut storage)?;
+                    adapters::load(&network, &found.weights, &mut storage).await?;
                 }
                 let family = Family::Other(other.model(tokenizer.as_ref(), network));
                 Ok(Self {
@@ -96,18 +129,21 @@ impl Model {
     }
 }
 
-/// What a folder holds, all but the weights read.
+/// What some files hold, all but the weights read.
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) tokenizer: Option<Tokenizer>,
-    pub(super) weights: PathBuf,
+    /// Name of the weights' file.
+    pub(super) weights: &'static str,
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) adapters: Option<Adapters>,
 }
 
 /// Adapters on a model: what they are, and the file of their matrices.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) struct Adapters {
     pub(super) config: LoraConfig,
-    weights: PathBuf,
+    weights: std::path::PathBuf,
 }
 
 /// Whose model it is.
@@ -142,74 +178,25 @@ impl Other {
     }
 }
 
-/// Looks for a model: what [`Model::load_with`] takes.
-pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
-    let weights = path.join("model.safetensors");
-    let file = path.join("config.json");
-    let text = match file.is_file() {
-        true => Some(read_text(&file, MAX_CONFIG_BYTES)?),
-        false => None,
-    };
-    let damaged = |problem| Error::checkpoint(&file, None, problem);
-    let foreign = text.as_deref().map(is_foreign).transpose();
-    let foreign = foreign
-        .map_err(damaged)?
-        .map(|foreign| foreign || how.model_type.is_some());
-    if let (Some(text), Some(true)) = (&text, foreign) {
-        let as_what = how.model_type.as_deref();
-        let described = pretrained::describe(text, as_what).map_err(damaged)?;
-        let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
-        let kind = Kind::Other(Other {
-            mask_index,
-            shift: how.shift.unwrap_or(described.shift),
-            block: how.block.or(described.block).filter(|&block| block > 0),
-            described,
-        });
-        let adapters = match &how.adapter {
-            None => None,
-            Some(dir) => Some(Adapters {
+/// Looks for a model on disk: what [`Model::load_with`] takes, and the folder that it lies in.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> {
+    let folder = Folder(path.to_owned());
+    if folder.has(CONFIG) && !folder.has(checkpoint::CONFIG) {
+        let mut found = find_published(&folder, how).await?;
+        if let Some(dir) = &how.adapter {
+            found.adapters = Some(Adapters {
                 config: adapters::read_config(dir)?,
                 weights: dir.join(adapters::WEIGHTS),
-            }),
-        };
-        return Ok(Found {
-            kind,
-            tokenizer,
-            weights,
-            adapters,
-        });
+            });
+        }
+        return Ok((found, folder));
     }
-    if let Some(dir) = &how.adapter {
-        let problem = "adapters are for published models of the Llama family";
-        return Err(Error::argument("adapter", dir.display(), problem));
-    }
-    if how.mask.is_some() || how.shift.is_some() || how.block.is_some() || how.model_type.is_some()
-    {
-        let problem = "are for models of other programs; this one's files tell";
-        return Err(Error::argument(
-            "mask, shift, block or model_type",
-            "given",
-            problem,
-        ));
-    }
-    if let Some(text) = text {
-        let (described, names) = Description::parse(&text).map_err(damaged)?;
-        let file = path.join("tokenizer.json");
-        let tokenizer = match file.is_file() {
-            true => Some(fitted(&file, &names, &described)?),
-            false => None,
-        };
-        return Ok(Found {
-            kind: Kind::Own(described),
-            tokenizer,
-            weights,
-            adapters: None,
-        });
-    }
-    let dir = resolve(path)?;
-    let config = settings::read(&dir.join(CONFIG))?;
+    how.refuse_told()?;
+    let folder = Folder(resolve(path)?);
+    let config = settings::read(&folder.path(checkpoint::CONFIG))?;
     if config.model.kind == ModelKind::Published {
-        return of_run(&dir, &config, how.weights);
+        return of_run(folder, &config).await;
     }
     let names = (&config.data).into();
     let described = Description {
@@ -217,41 +204,96 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         noise: config.noise,
         objective: config.objective,
     };
-    let tokenizer = fitted(&dir.join("tokenizer.json"), &names, &described)?;
-    Ok(Found {
+    let found = Found {
+        tokenizer: Some(fitted(&folder, &names, &described).await?),
         kind: Kind::Own(described),
-        tokenizer: Some(tokenizer),
-        weights: dir.join(EMA),
+        weights: EMA,
         adapters: None,
-    })
+    };
+    Ok((found, folder))
 }
 
 /// What a checkpoint of a run on a published model holds: all of its weights, or adapters alone.
-pub(super) fn of_run(dir: &Path, config: &TrainConfig, weights: Element) -> Result<Found> {
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn of_run(folder: Folder, config: &TrainConfig) -> Result<(Found, Folder)> {
     let how = Load {
-        weights,
         mask: Some(config.model.mask_index),
         shift: Some(config.objective.shift),
         block: Some(config.objective.block_size),
         model_type: config.base.model_type.clone(),
-        adapter: None,
+        ..Load::default()
     };
     // its own copy of the description, so that the model's folder is needed for the weights alone
-    let found = find(dir, &how)?;
-    Ok(match config.lora.is_none() {
-        true => Found {
-            weights: dir.join(EMA),
-            ..found
-        },
-        false => Found {
-            weights: Path::new(&config.base.path).join("model.safetensors"),
-            adapters: Some(Adapters {
-                config: config.lora.clone(),
-                weights: dir.join(EMA),
-            }),
-            ..found
-        },
+    let mut found = find_published(&folder, &how).await?;
+    if config.lora.is_none() {
+        found.weights = EMA;
+        return Ok((found, folder));
+    }
+    found.adapters = Some(Adapters {
+        config: config.lora.clone(),
+        weights: folder.path(EMA),
+    });
+    Ok((found, Folder((&config.base.path).into())))
+}
+
+/// Looks for a published model.
+pub(super) async fn find_published(files: &impl Files, how: &Load) -> Result<Found> {
+    let damaged = |problem: String| Error::checkpoint(&files.path(CONFIG), None, problem);
+    let text = read_text(files, CONFIG, MAX_CONFIG_BYTES).await?;
+    if is_foreign(&text).map_err(damaged)? || how.model_type.is_some() {
+        let as_what = how.model_type.as_deref();
+        let described = pretrained::describe(&text, as_what).map_err(damaged)?;
+        let (tokenizer, mask_index) = pretrained::tokenizer(files, &described, how.mask).await?;
+        let kind = Kind::Other(Other {
+            mask_index,
+            shift: how.shift.unwrap_or(described.shift),
+            block: how.block.or(described.block).filter(|&block| block > 0),
+            described,
+        });
+        return Ok(Found {
+            kind,
+            tokenizer,
+            weights: WEIGHTS,
+            #[cfg(not(target_arch = "wasm32"))]
+            adapters: None,
+        });
+    }
+    how.refuse_told()?;
+    let (described, names) = Description::parse(&text).map_err(damaged)?;
+    let tokenizer = match files.has(TOKENIZER) {
+        true => Some(fitted(files, &names, &described).await?),
+        false => None,
+    };
+    Ok(Found {
+        kind: Kind::Own(described),
+        tokenizer,
+        weights: WEIGHTS,
+        #[cfg(not(target_arch = "wasm32"))]
+        adapters: None,
     })
+}
+
+impl Load {
+    /// Refuses what only another program's model leaves open.
+    fn refuse_told(&self) -> Result<()> {
+        if let Some(dir) = &self.adapter {
+            let problem = "adapters are for published models of the Llama family";
+            return Err(Error::argument("adapter", dir.display(), problem));
+        }
+        if self.mask.is_none()
+            && self.shift.is_none()
+            && self.block.is_none()
+            && self.model_type.is_none()
+        {
+            return Ok(());
+        }
+        let problem = "are for models of other programs; this one's files tell";
+        Err(Error::argument(
+            "mask, shift, block or model_type",
+            "given",
+            problem,
+        ))
+    }
 }
 
 /// How many of a network's rows stand for something.
@@ -260,24 +302,29 @@ pub(super) fn ids(tokenizer: Option<&Tokenizer>, trunk: &dyn Trunk) -> usize {
     tokenizer.map_or(rows, |t| t.ids().min(rows))
 }
 
-/// The tokenizer of a file, whose ids must be the model's.
-fn fitted(path: &Path, names: &SpecialNames, described: &Description) -> Result<Tokenizer> {
+/// The tokenizer among some files, whose ids must be the model's.
+async fn fitted(
+    files: &impl Files,
+    names: &SpecialNames,
+    described: &Description,
+) -> Result<Tokenizer> {
     described.model.validate()?;
-    let tokenizer = Tokenizer::from_file_named(path, names)?;
-    fitting(path, tokenizer, &described.model)
+    let tokenizer = Tokenizer::from_files(files, TOKENIZER, names).await?;
+    fitting(&files.path(TOKENIZER), tokenizer, &described.model)
 }
 
 /// Whether a folder holds another program's model, as it was published.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a `config.json` that is damaged, [`Error::Io`].
+#[cfg(not(target_arch = "wasm32"))]
 pub fn is_published(dir: &Path) -> Result<bool> {
-    let file = dir.join("config.json");
-    if !file.is_file() || dir.join(CONFIG).is_file() {
+    let folder = Folder(dir.to_owned());
+    if !folder.has(CONFIG) || folder.has(checkpoint::CONFIG) {
         return Ok(false);
     }
-    let text = read_text(&file, MAX_CONFIG_BYTES)?;
-    is_foreign(&text).map_err(|problem| Error::checkpoint(&file, None, problem))
+    let text = crate::blocking::wait(read_text(&folder, CONFIG, MAX_CONFIG_BYTES))?;
+    is_foreign(&text).map_err(|problem| Error::checkpoint(&folder.path(CONFIG), None, problem))
 }
 
 /// Whether a `config.json` is that of another program's model.

@@ -13,14 +13,11 @@ mod files;
 mod gpt2;
 mod graphs;
 mod handle;
-#[cfg(not(target_arch = "wasm32"))]
 mod inspect;
-#[cfg(not(target_arch = "wasm32"))]
 mod load;
 mod network;
 mod params;
 mod pass;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod pretrained;
 mod published;
 mod time_embedding;
@@ -38,7 +35,7 @@ pub use draw::{Among, DrawGraph, Drawing};
 pub(crate) use drawer::{Ask, Drawer, Setup, Vision};
 pub use family::Blockwise;
 pub(crate) use family::Family;
-pub(crate) use files::{parse_weights, weights_to_bytes};
+pub(crate) use files::weights_to_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_weights, write_weights};
 #[cfg(not(target_arch = "wasm32"))]
@@ -47,9 +44,11 @@ pub use graphs::{EvalGraph, LogitsGraph, LossInputs, TrainGraph};
 pub(crate) use handle::fitting;
 pub use handle::{Model, ModelInfo};
 #[cfg(not(target_arch = "wasm32"))]
-pub use inspect::{Inspected, inspect};
+pub use inspect::inspect;
+pub use inspect::{Inspected, inspect_files};
+pub use load::Load;
 #[cfg(not(target_arch = "wasm32"))]
-pub use load::{Load, is_published};
+pub use load::is_published;
 pub use network::Network;
 pub use params::{Group, Init, Linear, Params};
 pub use pass::Pass;

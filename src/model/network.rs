@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::LoraConfig;
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Key, Layout, Storage, Tensor};
+use crate::graph::{Graph, Key, Layout, PARAMS, Storage, Tensor};
+use crate::io::files::Files;
+use crate::io::safetensors::{TensorSpec, check_each, read_each};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
@@ -123,62 +126,86 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::new`] and [`Network::load`].
-    #[cfg(not(target_arch = "wasm32"))]
     pub async fn open(
-        device: &crate::device::Device,
+        device: &Device,
         trunk: Arc<dyn Trunk>,
         weights: Element,
-        path: &std::path::Path,
+        files: &impl Files,
+        name: &str,
     ) -> Result<(Self, Storage)> {
         let network = Self::new(trunk, device.slab_limit(), weights)?;
-        let mut storage = Storage::new(device, &network.layout, &[crate::graph::PARAMS]).await?;
-        network.load(path, &mut storage)?;
+        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+        network.load(files, name, &mut storage).await?;
         Ok((network, storage))
     }
 
     /// Reads the weights of a file, or of the shards that its index names, into the arena
-    /// [`PARAMS`](crate::graph::PARAMS), one tensor after the other: every parameter but those of adapters and nothing
-    /// else, but for what the trunk says that files may hold besides.
+    /// [`PARAMS`](crate::graph::PARAMS), part after part of one tensor after the other: every parameter but those of
+    /// adapters and nothing else, but for what the trunk says that files may hold besides.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] that names the tensor, also where it does not fit half precision; [`Error::Io`]; what the
     /// device refuses.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn load(&self, path: &std::path::Path, storage: &mut Storage) -> Result<()> {
-        self.read(path, |index, values| {
-            storage.set(crate::graph::PARAMS, index, values)
-        })
+    pub async fn load(&self, files: &impl Files, name: &str, storage: &mut Storage) -> Result<()> {
+        let mut keep = |index: usize, first: usize, values: &[f32]| {
+            storage.set_part(PARAMS, index, first, values)
+        };
+        self.read(files, name, &mut keep).await
     }
 
-    /// As [`Network::load`], each tensor given to `sink` with its place among the layout's keys.
+    /// As [`Network::load`], the parts of each tensor given to `sink` with its place among the layout's keys and the
+    /// place of the part's first element.
     ///
     /// # Errors
     /// As [`Network::load`], and what `sink` says.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn read(
+    pub(crate) async fn read(
         &self,
-        path: &std::path::Path,
-        mut sink: impl FnMut(usize, &[f32]) -> Result<()>,
+        files: &impl Files,
+        name: &str,
+        sink: &mut impl FnMut(usize, usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        use crate::io::safetensors::read_each;
+        let (places, specs) = self.specs();
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
-        let (places, specs) = self.specs();
-        read_each(path, &specs, &ignored, &mut |i, mut values| {
+        let path = files.path(name);
+        // what there is so far of a tensor that files hold transposed
+        let mut whole = Vec::new();
+        let mut keep = |i: usize, first: usize, values: &[f32]| {
             let (index, spec) = (places[i], &specs[i]);
-            if let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..]) {
-                values = turned(&values, rows, columns);
-            }
             let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
             if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
                 let problem = format!(
-                    "element {place} is {}, too large for {element}: take bf16 or q8",
+                    "element {} is {}, too large for {element}: take bf16 or q8",
+                    first + place,
                     values[place]
                 );
-                return Err(Error::checkpoint(path, Some(&spec.name), problem));
+                return Err(Error::checkpoint(&path, Some(&spec.name), problem));
             }
-            sink(index, &values)
-        })
+            let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..])
+            else {
+                return sink(index, first, values);
+            };
+            whole.extend(values);
+            if whole.len() < rows * columns {
+                return Ok(());
+            }
+            sink(
+                index,
+                0,
+                &turned(&std::mem::take(&mut whole), rows, columns),
+            )
+        };
+        read_each(files, name, &specs, &ignored, &mut keep).await
+    }
+
+    /// What [`Network::load`] would find wrong with the headers of the files, which are all that it reads.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub async fn check(&self, files: &impl Files, name: &str) -> Result<()> {
+        let ignored = self.trunk.ignored();
+        let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
+        check_each(files, name, &self.specs().1, &ignored).await
     }
 
     /// Writes a file that [`Network::load`] reads; `values` are those of every key of the layout.
@@ -207,8 +234,7 @@ impl Network {
     }
 
     /// What files hold of the network but of adapters: places among the layout's keys, names and shapes.
-    #[cfg(not(target_arch = "wasm32"))]
-    fn specs(&self) -> (Vec<usize>, Vec<crate::io::safetensors::TensorSpec>) {
+    fn specs(&self) -> (Vec<usize>, Vec<TensorSpec>) {
         let keys = self.layout.keys().iter().zip(&*self.declared).enumerate();
         let base = |key: &Key| self.lora.is_none() || self.layout.is_frozen(key);
         keys.filter(|(_, (key, _))| base(key))
@@ -217,7 +243,7 @@ impl Network {
                 if declared.transposed {
                     shape.reverse();
                 }
-                let spec = crate::io::safetensors::TensorSpec::new(key.key.clone(), shape);
+                let spec = TensorSpec::new(key.key.clone(), shape);
                 (i, spec)
             })
             .unzip()
@@ -247,7 +273,6 @@ impl Network {
 }
 
 /// A matrix `[rows, columns]` as `[columns, rows]`.
-#[cfg(not(target_arch = "wasm32"))]
 fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let at = |i: usize| values[i % rows * columns + i / rows];
     (0..rows * columns).map(at).collect()

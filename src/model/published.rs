@@ -7,7 +7,10 @@
 //! mask last), `vocab_multiple` (1: tables of `vocab_size` rows), `noise`, `objective` and `special_tokens` (names of a
 //! tokenizer's that are not the usual ones).
 
+use std::io::ErrorKind;
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +20,20 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::PARAMS;
 use crate::graph::Storage;
+use crate::io::files::{Files, InMemory, Source};
 #[cfg(not(target_arch = "wasm32"))]
-use crate::io::checkpoint::read_text;
+use crate::io::files::{Folder, read_text};
 use crate::io::keyed;
 use crate::io::safetensors::Precision;
-use crate::model::{Backbone, Model, Network, fitting, parse_weights, weights_to_bytes};
+use crate::model::{Backbone, Model, weights_to_bytes};
 use crate::program::Element;
 
+/// Names of a published model's files.
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// Largest `config.json` that is read.
 pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// Largest `tokenizer.json` that is read from memory.
-const MAX_TOKENIZER_BYTES: usize = 64 << 20;
 
 /// The fields of a published `config.json` that matter here.
 #[derive(Serialize, Deserialize)]
@@ -123,17 +129,18 @@ impl Description {
         Ok((described, c.special_tokens.unwrap_or_default()))
     }
 
-    /// Checks what goes together, and makes the network with what `load` puts into its storage.
+    /// Checks what goes together, and makes the network with the weights of a file.
     pub(crate) async fn build(
         &self,
         device: &Device,
         weights: Element,
-        load: impl FnOnce(&Network, &mut Storage) -> Result<()>,
+        files: &impl Files,
+        name: &str,
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
         let backbone = Backbone::with_weights(&self.model, device.slab_limit(), weights)?;
         let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
-        load(&backbone.network, &mut storage)?;
+        backbone.network.load(files, name, &mut storage).await?;
         Ok((backbone, storage))
     }
 
@@ -187,38 +194,28 @@ pub struct Published {
 }
 
 impl Published {
-    /// Makes the model of these files.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] that names file and tensor, or what the device refuses.
-    pub async fn load(&self, device: &Device) -> Result<Model> {
-        let path = Path::new("config.json");
-        if self.config.len() as u64 > MAX_CONFIG_BYTES {
-            let problem = format!("{} bytes; at most {MAX_CONFIG_BYTES}", self.config.len());
-            return Err(Error::checkpoint(path, None, problem));
+    fn file(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            CONFIG => Some(&self.config),
+            WEIGHTS => Some(&self.weights),
+            TOKENIZER => self.tokenizer.as_deref(),
+            _ => None,
         }
-        let (described, names) = std::str::from_utf8(&self.config)
-            .map_err(|e| e.to_string())
-            .and_then(Description::parse)
-            .map_err(|e| Error::checkpoint(path, None, e))?;
-        let tokenizer = self
-            .tokenizer
-            .as_deref()
-            .map(|bytes| read_tokenizer(bytes, &names, &described.model))
-            .transpose()?;
-        let path = Path::new("model.safetensors");
-        let (backbone, storage) = described
-            .build(device, Element::F32, |network, storage| {
-                storage.fill(
-                    PARAMS,
-                    &parse_weights(path, &self.weights, &network.layout)?,
-                )
-            })
-            .await?;
-        let mut model = Model::from_parts(device, backbone, storage);
-        model.tokenizer = tokenizer;
-        (model.noise, model.objective) = (described.noise, described.objective);
-        Ok(model)
+    }
+}
+
+impl Files for Published {
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.file(name).is_some()
+    }
+
+    fn open(&self, name: &str) -> Result<impl Source> {
+        let none = || Error::io(&self.path(name), "open")(ErrorKind::NotFound.into());
+        self.file(name).map(InMemory).ok_or_else(none)
     }
 }
 
@@ -283,16 +280,6 @@ fn exported(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read_tokenizer(bytes: &[u8], names: &SpecialNames, model: &ModelConfig) -> Result<Tokenizer> {
-    let path = Path::new("tokenizer.json");
-    if bytes.len() > MAX_TOKENIZER_BYTES {
-        let problem = format!("{} bytes; at most {MAX_TOKENIZER_BYTES}", bytes.len());
-        return Err(Error::checkpoint(path, None, problem));
-    }
-    let tokenizer = Tokenizer::from_json_named(bytes, names)?;
-    fitting(path, tokenizer, model)
-}
-
 impl Model {
     /// Its files in the published layout.
     ///
@@ -318,14 +305,6 @@ impl Model {
     }
 }
 
-/// What the `config.json` of a folder in the published layout says, and the names of special tokens in it.
-#[cfg(not(target_arch = "wasm32"))]
-fn describe(dir: &Path) -> Result<(Description, SpecialNames)> {
-    let path = dir.join("config.json");
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    Description::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))
-}
-
 /// Loads a folder in the published layout.
 ///
 /// # Errors
@@ -335,16 +314,20 @@ pub async fn load_published(
     device: &Device,
     dir: &Path,
 ) -> Result<(Description, Backbone, Storage)> {
-    let described = describe(dir)?.0;
-    let file = dir.join("model.safetensors");
-    let load = |network: &Network, storage: &mut Storage| network.load(&file, storage);
-    let (backbone, storage) = described.build(device, Element::F32, load).await?;
+    let folder = Folder(dir.to_owned());
+    let text = read_text(&folder, CONFIG, MAX_CONFIG_BYTES).await?;
+    let damaged = |problem| Error::checkpoint(&folder.path(CONFIG), None, problem);
+    let (described, _) = Description::parse(&text).map_err(damaged)?;
+    let (backbone, storage) = described
+        .build(device, Element::F32, &folder, WEIGHTS)
+        .await?;
     Ok((described, backbone, storage))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Load;
 
     #[test]
     fn a_model_survives_its_files() {
@@ -370,7 +353,7 @@ mod tests {
         let mut model = wait(Model::new(&device, &config, 3)).unwrap();
         model.tokenizer = Some(Tokenizer::characters("abc"));
         let files = wait(model.publish(Precision::F32)).unwrap();
-        let mut again = wait(files.load(&device)).unwrap();
+        let mut again = wait(Model::load_files(&device, &files, &Load::default())).unwrap();
         assert_eq!(again.config().unwrap(), &config);
         let logits = |model: &mut Model| wait(model.logits(&[0, 1, 4, 4, 2, 3], &[0.0])).unwrap();
         assert_eq!(logits(&mut model).len(), 6 * config.vocab_size);
@@ -385,14 +368,16 @@ mod tests {
         let mut loaded = wait(Model::load(&device, dir.path())).unwrap();
         assert_eq!(logits(&mut loaded), logits(&mut model));
 
-        let refused = |files: Published, part: &str| {
-            let error = wait(files.load(&device)).err().unwrap();
-            assert_eq!(error.code(), "checkpoint", "{error}");
+        let refused = |files: Published, code: &str, part: &str| {
+            let error = wait(Model::load_files(&device, &files, &Load::default()))
+                .err()
+                .unwrap();
+            assert_eq!(error.code(), code, "{error}");
             assert!(error.to_string().contains(part), "{error}");
         };
         let mut torn = files.clone();
         torn.weights.truncate(500);
-        refused(torn, "model.safetensors");
+        refused(torn, "checkpoint", "model.safetensors");
         let other = Tokenizer::characters("abcd").to_json();
         let tokenizer = Some(other);
         refused(
@@ -400,10 +385,11 @@ mod tests {
                 tokenizer,
                 ..files.clone()
             },
+            "checkpoint",
             "tokenizer.json",
         );
         let config = vec![b' '; (1 << 20) + 1];
-        refused(Published { config, ..files }, "config.json");
+        refused(Published { config, ..files }, "io", "config.json");
     }
 
     #[test]

@@ -3,21 +3,22 @@
 
 use std::path::Path;
 
+use crate::blocking::wait;
 use crate::config::ModelKind;
 use crate::error::{Error, Result};
 use crate::io::checkpoint::{self, EMA, OF_BASE, TOKENIZER, write_bytes};
+use crate::io::files::Folder;
 use crate::io::safetensors::Precision;
 use crate::io::{atomic, read, settings};
 use crate::model::load::{Kind, of_run};
+use crate::model::published::WEIGHTS;
 use crate::model::{Network, adapters};
 use crate::program::Element;
 
 /// Largest of the files that are copied as they are; a vocabulary's is the largest.
 const MAX_BYTES: u64 = 1 << 28;
-/// The weights in a published folder.
-const WEIGHTS: &str = "model.safetensors";
 /// No device, no limit.
-const NO_LIMIT: usize = usize::MAX / 8;
+const NO_LIMIT: usize = usize::MAX / 4;
 
 /// Whether a run, or a checkpoint, is about a published model.
 ///
@@ -54,16 +55,17 @@ pub fn export_tuned(run: &Path, out: &Path, precision: Precision) -> Result<()> 
             copy(to, EMA, adapters::WEIGHTS)
         });
     }
-    let found = of_run(&dir, &config, Element::F32)?;
+    let (found, folder) = wait(of_run(Folder(dir.clone()), &config))?;
     let Kind::Other(other) = found.kind else {
         return Err(Error::Internal("a published model of this crate's".into()));
     };
     let network = Network::new(other.described.trunk, NO_LIMIT, Element::F32)?;
     let mut values = vec![Vec::new(); network.layout.keys().len()];
-    network.read(&dir.join(EMA), |index, read| {
-        values[index] = read.iter().map(|&x| x.into()).collect();
+    let mut keep = |index: usize, _, read: &[f32]| {
+        values[index].extend(read.iter().map(|&x| f64::from(x)));
         Ok(())
-    })?;
+    };
+    wait(network.read(&folder, EMA, &mut keep))?;
     commit(out, |to| {
         let there = OF_BASE.iter().chain(&[TOKENIZER]);
         for name in there.filter(|name| dir.join(name).is_file()) {

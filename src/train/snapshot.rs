@@ -10,6 +10,7 @@ use crate::graph::{Key, Layout, PARAMS, Storage};
 use crate::io::checkpoint::{
     self, CONFIG, EMA, MODEL, OPTIMIZER, TOKENIZER, TrainState, write_bytes,
 };
+use crate::io::files::Folder;
 use crate::io::safetensors::{Precision, TensorSpec, read_file, write_file};
 use crate::io::settings;
 use crate::model::{Family, adapters, read_weights, write_weights};
@@ -48,16 +49,20 @@ fn write_network(path: &Path, family: &Family, values: &[Vec<f64>]) -> Result<()
 }
 
 /// Reads what [`write_network`] has written.
-fn read_network(path: &Path, family: &Family, storage: &mut Storage, arena: Arena) -> Result<()> {
+async fn read_network(
+    path: &Path,
+    family: &Family,
+    storage: &mut Storage,
+    arena: Arena,
+) -> Result<()> {
     let network = family.network();
+    let (folder, name) = Folder::of(path)?;
+    let mut keep =
+        |index: usize, first: usize, values: &[f32]| storage.set_part(arena, index, first, values);
     match family {
         Family::Own(_) => storage.fill(arena, &read_weights(path, &network.layout)?),
-        Family::Other(_) if network.lora.is_none() => {
-            network.read(path, |index, values| storage.set(arena, index, values))
-        }
-        Family::Other(_) => adapters::read(network, path, |index, values| {
-            storage.set(arena, index, &values)
-        }),
+        Family::Other(_) if network.lora.is_none() => network.read(&folder, name, &mut keep).await,
+        Family::Other(_) => adapters::read(network, path, &mut keep).await,
     }
 }
 
@@ -177,10 +182,10 @@ impl Trainer {
         let mut trainer = Self::assemble(device, config, corpus, at, Some(checkpoint)).await?;
         let (family, storage) = (&trainer.family, &mut trainer.storage);
         if let Some(base) = &trainer.base {
-            base.resume(storage)?;
+            base.resume(storage).await?;
         }
-        read_network(&checkpoint.join(MODEL), family, storage, PARAMS)?;
-        read_network(&checkpoint.join(EMA), family, storage, ops::EMA)?;
+        read_network(&checkpoint.join(MODEL), family, storage, PARAMS).await?;
+        read_network(&checkpoint.join(EMA), family, storage, ops::EMA).await?;
         let layout = family.network().layout.clone();
         let moments = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
         let mut moments = moments.iter();

@@ -68,7 +68,7 @@ impl Trainer {
         let (seed, storage) = (trainer.config.seed, &mut trainer.storage);
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(base) = &trainer.base {
-            base.begin(storage, seed)?;
+            base.begin(storage, seed).await?;
             return Ok(trainer);
         }
         let network = trainer.family.network();
@@ -202,15 +202,15 @@ impl Trainer {
     }
 
     /// Parameters of the model.
-    pub fn parameters(&self) -> usize {
+    pub fn parameters(&self) -> u64 {
         self.network().layout.parameters()
     }
 
     /// Those of them that are trained: with adapters, theirs alone.
-    pub fn trained_parameters(&self) -> usize {
+    pub fn trained_parameters(&self) -> u64 {
         let layout = &self.network().layout;
         let trained = layout.keys().iter().filter(|key| !layout.is_frozen(key));
-        trained.map(Key::len).sum()
+        trained.map(|key| key.len() as u64).sum()
     }
 
     /// Does one optimiser step.

@@ -16,7 +16,7 @@ use crate::config::ModelKind;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
-use crate::model::{Model as Inner, Published};
+use crate::model::{Load, Model as Inner, Published};
 use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn, Facts};
 
 /// Longest canvas, tokens; longer ones are no text that a page can show.
@@ -101,7 +101,7 @@ impl Denoiser for Shared {
 #[derive(Serialize)]
 struct Info {
     kind: &'static str,
-    parameters: usize,
+    parameters: u64,
     bytes: u64,
     vocab_size: usize,
     mask_index: u32,
@@ -132,7 +132,10 @@ impl Model {
             tokenizer,
         };
         let device = device.0.clone();
-        let model = files.load(&device).await.map_err(thrown)?;
+        let how = Load::default();
+        let model = Inner::load_files(&device, &files, &how)
+            .await
+            .map_err(thrown)?;
         Ok(Self(Shared::new(model)))
     }
 

@@ -52,7 +52,7 @@ impl Default for Options {
 
 #[derive(Serialize)]
 struct Info {
-    parameters: usize,
+    parameters: u64,
     vocab_size: usize,
     length: usize,
     batch: usize,

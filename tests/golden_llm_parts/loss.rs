@@ -5,6 +5,7 @@ use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::Fixture;
 use crate::recipe::{Batch, Recipe, Share, Weights, numbers, tokens};
 use crate::{FIXTURES, bound};
+use mdlm::io::files::Folder;
 use mdlm::model::pretrained::{Pretrained, load};
 use mdlm::model::{Network, Options, Pass, Positions, Sights, TrainGraph, adapters};
 use mdlm::objective::beside_clean;
@@ -116,10 +117,12 @@ async fn adapted(
     let network = Network::adapted(trunk, device.slab_limit(), Element::F32, &lora).unwrap();
     let storage = Storage::new(device, &network.layout, &[PARAMS]).await;
     let mut storage = storage.unwrap();
-    network
-        .load(&folder.join("model.safetensors"), &mut storage)
-        .unwrap();
-    adapters::load(&network, &adapter.join(adapters::WEIGHTS), &mut storage).unwrap();
+    let folder = Folder(folder.to_owned());
+    let loaded = network.load(&folder, "model.safetensors", &mut storage);
+    loaded.await.unwrap();
+    let path = adapter.join(adapters::WEIGHTS);
+    let loaded = adapters::load(&network, &path, &mut storage);
+    loaded.await.unwrap();
     (network, storage)
 }
 

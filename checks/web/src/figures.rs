@@ -8,7 +8,7 @@ use mdlm::blocking::wait;
 use mdlm::config::{ModelKind, SampleConfig};
 use mdlm::device::{AdapterChoice, Device};
 use mdlm::io::safetensors::Precision;
-use mdlm::model::Published;
+use mdlm::model::{Load, Model, Published};
 use mdlm::sample::Canvas;
 use serde_json::json;
 use xtask::server::Server;
@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 
 /// Tokens a second natively: the same canvas and settings as in the page.
 fn native(files: &Published, device: &Device, length: usize, steps: usize) -> Result<f64> {
-    let mut model = wait(files.load(device))?;
+    let mut model = wait(Model::load_files(device, files, &Load::default()))?;
     let bos = model.tokenizer().context("no tokenizer")?.bos();
     let canvas = Canvas::prompt(&[bos], length)?;
     let config = SampleConfig {
@@ -78,7 +78,9 @@ pub fn run(site: &Path, chromium: &Path, tokenizer: &Path) -> Result<()> {
     let tokenizer = std::fs::read(tokenizer)?;
     let demo = models::random(ModelKind::Dit, &tokenizer)?;
     models::write(&demo, &folder.path().join("mdlm"))?;
-    let parameters = wait(demo.load(&Device::cpu()))?.info().parameters;
+    let parameters = wait(Model::load_files(&Device::cpu(), &demo, &Load::default()))?
+        .info()
+        .parameters;
     println!(
         "a model of the demo's size: {parameters} parameters, f16, {LENGTH} tokens in {STEPS} steps"
     );

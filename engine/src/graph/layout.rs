@@ -65,7 +65,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Starts a layout whose slabs hold at most `limit` elements.
+    /// Starts a layout whose slabs take no more bytes than `limit` elements of f32.
     pub fn builder(limit: usize) -> LayoutBuilder {
         LayoutBuilder {
             limit,
@@ -94,9 +94,9 @@ impl Layout {
         &self.keys
     }
 
-    /// Number of parameters, without padding.
-    pub fn parameters(&self) -> usize {
-        self.keys.iter().map(Key::len).sum()
+    /// Number of parameters, without padding; there may be more than memory of 32 bits can count.
+    pub fn parameters(&self) -> u64 {
+        self.keys.iter().map(|key| key.len() as u64).sum()
     }
 
     /// The parameters as graphs see them, in the order of their places.
@@ -133,6 +133,9 @@ pub struct LayoutBuilder {
 /// Bytes that tensors are aligned to: the largest binding alignment of WebGPU.
 const ALIGN: usize = 256;
 
+/// Most elements of a slab, so that sums of two are still numbers.
+const MOST: usize = usize::MAX / 4;
+
 impl LayoutBuilder {
     /// Whether the tensors that follow are never trained.
     pub fn freeze(&mut self, frozen: bool) {
@@ -153,6 +156,18 @@ impl LayoutBuilder {
         element: Element,
         parts: &[(String, Vec<usize>)],
     ) -> Result<ParamId> {
+        let (block, words) = element.block();
+        // offsets are counted in elements, also where these are packed
+        let most = (self.limit / words).saturating_mul(block).min(MOST);
+        let count = shape.iter().map(|&extent| extent as u64);
+        let count = count.fold(1, u64::saturating_mul);
+        if count > most as u64 {
+            return Err(Error::Unsupported {
+                what: format!("{OF_PARAMETER}{name} in one buffer"),
+                need: (count / block as u64).saturating_mul(4 * words as u64),
+                have: 4 * (self.limit as u64),
+            });
+        }
         let len: usize = shape.iter().product();
         let total: usize = parts.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
         if total != len {
@@ -160,30 +175,19 @@ impl LayoutBuilder {
                 "{name}: parts of {total} elements, {len} expected"
             )));
         }
-        if len > self.limit {
-            return Err(Error::Unsupported {
-                what: format!("{OF_PARAMETER}{name} in one buffer"),
-                need: 4 * len as u64,
-                have: 4 * self.limit as u64,
-            });
-        }
         let slabs = &mut self.layout.slabs;
         // whole blocks that take a multiple of that many bytes, whatever the words of a block
-        let align = ALIGN / 4 * element.block().0;
+        let align = ALIGN / 4 * block;
         let split = parts.split_last().map_or(&[][..], |(_, before)| before);
         let cut = |(_, shape): &&(String, Vec<usize>)| {
-            !shape
-                .iter()
-                .product::<usize>()
-                .is_multiple_of(element.block().0)
+            !shape.iter().product::<usize>().is_multiple_of(block)
         };
         if let Some((part, _)) = split.iter().find(cut) {
-            let block = element.block().0;
             let problem =
                 format!("{part} has no multiple of {block} elements; keep weights in f32");
             return Err(Error::argument("weights", element, problem));
         }
-        let fits = |used: usize| used.next_multiple_of(align) + len <= self.limit;
+        let fits = |used: usize| used.next_multiple_of(align) + len <= most;
         let alike = |slab: &Slab| slab.element == element && slab.frozen == self.frozen;
         let open = slabs.iter().rposition(alike);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {
@@ -223,5 +227,36 @@ impl LayoutBuilder {
     pub fn finish(mut self, rank: impl Fn(&str) -> usize) -> Layout {
         self.layout.keys.sort_by_key(|k| rank(&k.key));
         self.layout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_of_bytes() {
+        let holds = |element: Element, len: usize| {
+            let part = ("x".to_owned(), vec![len]);
+            let mut builder = Layout::builder(900);
+            builder.stacked("x", &[len], element, &[part]).is_ok()
+        };
+        for (element, most) in [
+            (Element::F32, 900),
+            (Element::F16, 1800),
+            (Element::Q8, 3200),
+            (Element::Q4, 5760),
+        ] {
+            assert!(element.bytes(most) <= 3600);
+            assert!(
+                holds(element, most) && !holds(element, most + 1),
+                "{element}"
+            );
+        }
+        // more elements than can be counted
+        let part = ("x".to_owned(), vec![usize::MAX, 2]);
+        let mut builder = Layout::builder(usize::MAX / 8);
+        let error = builder.stacked("x", &[usize::MAX, 2], Element::Q4, &[part]);
+        assert_eq!(error.unwrap_err().code(), "unsupported");
     }
 }

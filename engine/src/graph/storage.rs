@@ -85,7 +85,6 @@ impl Storage {
         index: usize,
         values: &[T],
     ) -> Result<()> {
-        self.require(arena)?;
         let missing = || Error::Internal(format!("the layout has no key {index}"));
         let key = self.layout.keys().get(index).ok_or_else(missing)?;
         let len = self.len_in(arena, key);
@@ -97,7 +96,34 @@ impl Storage {
                 got: vec![values.len()],
             });
         }
-        let (slab, mut offset) = (key.slab, key.offset);
+        self.set_part(arena, index, 0, values)
+    }
+
+    /// Overwrites elements of one key of the layout from `first` on, the beginning of a block of its element type.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    pub fn set_part<T: Copy + Into<f64>>(
+        &mut self,
+        arena: Arena,
+        index: usize,
+        first: usize,
+        values: &[T],
+    ) -> Result<()> {
+        self.require(arena)?;
+        let missing = || Error::Internal(format!("the layout has no key {index}"));
+        let key = self.layout.keys().get(index).ok_or_else(missing)?;
+        let (block, _) = self.layout.slabs()[key.slab].element_in(arena).block();
+        let rest = key.len().saturating_sub(first);
+        if values.len() > rest || !first.is_multiple_of(block) {
+            return Err(Error::Shape {
+                op: "write",
+                tensor: key.key.clone(),
+                expected: format!("at most {rest} elements from the beginning of a block on"),
+                got: vec![values.len()],
+            });
+        }
+        let (slab, mut offset) = (key.slab, key.offset + first);
         for part in values.chunks(PART) {
             let data: Vec<f64> = part.iter().map(|&x| x.into()).collect();
             self.put(arena, slab, offset, &data)?;
@@ -242,4 +268,49 @@ pub(super) fn widen(words: &[u32], element: Element, len: usize) -> Vec<f64> {
 pub(super) fn narrow(data: &[f64], element: Element, out: &mut Vec<u32>) {
     out.clear();
     element.encode(data, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::PARAMS;
+
+    /// A layout of two tensors of one element type.
+    fn layout(element: Element) -> Arc<Layout> {
+        let mut builder = Layout::builder(usize::MAX / 8);
+        for name in ["a", "b"] {
+            let part = (name.to_owned(), vec![130]);
+            let made = builder.stacked(name, &[130], element, &[part]);
+            made.unwrap();
+        }
+        Arc::new(builder.finish(|_| 0))
+    }
+
+    #[test]
+    fn parts_are_the_whole() {
+        let values: Vec<f32> = (0..130).map(|i| (i as f32 * 0.7).sin()).collect();
+        for (element, name) in Element::WEIGHTS {
+            let made =
+                || pollster::block_on(Storage::new(&Device::cpu(), &layout(element), &[PARAMS]));
+            let (mut whole, mut parts) = (made().unwrap(), made().unwrap());
+            whole.set(PARAMS, 1, &values).unwrap();
+            for first in [64, 0, 128] {
+                let end = (first + 64).min(130);
+                parts
+                    .set_part(PARAMS, 1, first, &values[first..end])
+                    .unwrap();
+            }
+            let read = |storage: &Storage| pollster::block_on(storage.read(PARAMS)).unwrap();
+            assert_eq!(read(&whole), read(&parts), "{name}");
+            let refused = |storage: &mut Storage, first: usize, count: usize| {
+                let error = storage.set_part(PARAMS, 1, first, &values[..count]);
+                assert_eq!(error.unwrap_err().code(), "shape");
+            };
+            refused(&mut parts, 128, 3);
+            refused(&mut parts, 160, 1);
+            if element.block().0 > 1 {
+                refused(&mut parts, 65, 1);
+            }
+        }
+    }
 }

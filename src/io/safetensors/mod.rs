@@ -1,16 +1,17 @@
 //! Tensors on disk. Reading is strict: exactly the expected names and shapes, finite values, a file
 //! that ends where its header says. Writing streams one tensor at a time.
 
+mod header;
 mod precision;
 mod read;
-#[cfg(not(target_arch = "wasm32"))]
 mod shards;
 mod write;
 
 pub use precision::Precision;
-pub use read::{Sink, read_bytes};
+pub use read::Sink;
 #[cfg(not(target_arch = "wasm32"))]
-pub use shards::{index_of, read_each, read_file, read_index};
+pub use shards::read_file;
+pub use shards::{MAX_INDEX_BYTES, check_each, index_of, parse_index, read_each};
 #[cfg(not(target_arch = "wasm32"))]
 pub use write::write_file;
 pub use write::write_to;
@@ -47,6 +48,7 @@ mod tests {
     use std::borrow::Cow;
     use std::path::Path;
 
+    use super::read::{PART, read_bytes};
     use super::*;
     use crate::error::Error;
 
@@ -102,8 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn long_tensors_cross_chunks() {
-        let spec = [TensorSpec::new("long", [CHUNK / 4 * 2 + 3])];
+    fn long_tensors_cross_parts() {
+        let spec = [TensorSpec::new("long", [PART * 2 + 3])];
         let values: Vec<f32> = (0..spec[0].count()).map(|i| i as f32).collect();
         let mut bytes = Vec::new();
         write_to(

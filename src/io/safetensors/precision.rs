@@ -94,8 +94,8 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::io::safetensors::read::f16_to_f32;
-    use crate::io::safetensors::{TensorSpec, read_bytes, write_to};
+    use crate::io::safetensors::read::{f16_to_f32, read_bytes};
+    use crate::io::safetensors::{TensorSpec, write_to};
 
     fn bf16_to_f32(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)

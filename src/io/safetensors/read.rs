@@ -1,16 +1,19 @@
 //! Strict reading: what a header promises is checked before and while values are read.
 
-use std::io::Read;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::{CHUNK, TensorSpec};
+use super::TensorSpec;
+use super::header::{Entry, Header};
 use crate::error::{Error, Result};
+use crate::io::files::{Files, Source};
 
 /// Tensors named in an error, of each kind of difference.
 const NAMED: usize = 8;
+
+/// Elements that are read at a time: whole blocks of every element type.
+pub(super) const PART: usize = 1 << 20;
 
 /// What wrappers of training programs (data parallel, compiled) put before the names of all tensors.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -29,131 +32,101 @@ pub(super) fn wrapper(names: &[&str]) -> String {
     before
 }
 
-/// Takes the values of each expected tensor, by its place among them.
-pub type Sink<'a> = dyn FnMut(usize, Vec<f32>) -> Result<()> + 'a;
+/// Takes a part of an expected tensor: the tensor's place among them, the part's first element, its elements. The parts
+/// of a tensor follow each other; one without elements has none.
+pub type Sink<'a> = dyn FnMut(usize, usize, &[f32]) -> Result<()> + 'a;
 
-/// Reads the `expected` tensors of this very file, as [`super::read_file`] says.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) fn read_one(
+/// Checks that this very file has the `expected` tensors, as [`super::read_each`] says, from its header.
+pub(super) async fn check_one(
+    files: &impl Files,
+    name: &str,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<()> {
+    let mut source = files.open(name)?;
+    checked(&mut source, &files.path(name), expected, optional).await?;
+    Ok(())
+}
+
+/// Reads the `expected` tensors of this very file, as [`super::read_each`] says.
+pub(super) async fn read_one(
+    files: &impl Files,
+    name: &str,
+    expected: &[TensorSpec],
+    optional: &[&str],
+    sink: &mut Sink<'_>,
+) -> Result<()> {
+    let mut source = files.open(name)?;
+    read_from(&mut source, &files.path(name), expected, optional, sink).await
+}
+
+/// A file's header, and what wrappers put before its names.
+async fn checked(
+    source: &mut impl Source,
+    path: &Path,
+    expected: &[TensorSpec],
+    optional: &[&str],
+) -> Result<(Header, String)> {
+    let header = Header::read(source, path).await?;
+    let names = header.tensors.iter().map(|(name, _)| name.as_str());
+    let wrapper = wrapper(&names.collect::<Vec<_>>());
+    check_names(&header, &wrapper, path, expected, optional)?;
+    Ok((header, wrapper))
+}
+
+async fn read_from(
+    source: &mut impl Source,
     path: &Path,
     expected: &[TensorSpec],
     optional: &[&str],
     sink: &mut Sink<'_>,
 ) -> Result<()> {
-    let file = crate::io::read::open(path)?;
-    let length = file.metadata().map_err(Error::io(path, "read"))?.len();
-    let source = std::io::BufReader::new(file);
-    read_from(source, length, path, expected, optional, sink)
+    let (header, wrapper) = checked(source, path, expected, optional).await?;
+    let (mut bytes, mut values) = (Vec::new(), Vec::new());
+    // In the order of the data, so that the source is read from front to back.
+    for (name, entry) in &header.tensors {
+        let bare = &name[wrapper.len()..];
+        let Some(index) = expected.iter().position(|spec| spec.name == bare) else {
+            continue;
+        };
+        let (count, width) = (expected[index].count(), entry.dtype.bitsize() / 8);
+        for first in (0..count).step_by(PART) {
+            bytes.resize(PART.min(count - first) * width, 0);
+            let at = header.begin(entry) + first as u64 * width as u64;
+            source.read_at(at, &mut bytes).await?;
+            widen(&bytes, entry.dtype, &mut values);
+            if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+                let problem = format!("element {} is {}", first + place, values[place]);
+                return Err(Error::checkpoint(path, Some(name), problem));
+            }
+            sink(index, first, &values)?;
+        }
+    }
+    Ok(())
 }
 
-/// As `read_file`, from memory; `name` stands in errors.
-pub fn read_bytes(
+/// As `read_one`, from memory; `name` stands in errors.
+#[cfg(test)]
+pub(super) fn read_bytes(
     name: &Path,
     bytes: &[u8],
     expected: &[TensorSpec],
     optional: &[&str],
 ) -> Result<Vec<Vec<f32>>> {
     let mut tensors = vec![Vec::new(); expected.len()];
-    let mut keep = |index: usize, values| {
-        tensors[index] = values;
+    let mut keep = |index: usize, first: usize, values: &[f32]| {
+        assert_eq!(tensors[index].len(), first);
+        tensors[index].extend(values);
         Ok(())
     };
-    let length = bytes.len() as u64;
-    read_from(bytes, length, name, expected, optional, &mut keep)?;
+    let mut source = crate::io::files::InMemory(bytes);
+    let read = read_from(&mut source, name, expected, optional, &mut keep);
+    crate::blocking::wait(read)?;
     Ok(tensors)
 }
 
-fn read_from(
-    mut source: impl Read,
-    length: u64,
-    path: &Path,
-    expected: &[TensorSpec],
-    optional: &[&str],
-    sink: &mut Sink<'_>,
-) -> Result<()> {
-    let metadata = read_header(&mut source, length, path)?;
-    let names = metadata.offset_keys();
-    let wrapper = wrapper(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    check_names(&metadata, &wrapper, path, expected, optional)?;
-    // In the order of the data, so that the source is read once from front to back.
-    for name in names {
-        let Some(info) = metadata.info(&name) else {
-            continue;
-        };
-        let mut bytes = source
-            .by_ref()
-            .take((info.data_offsets.1 - info.data_offsets.0) as u64);
-        let bare = &name[wrapper.len()..];
-        match expected.iter().position(|spec| spec.name == bare) {
-            None => drop(
-                std::io::copy(&mut bytes, &mut std::io::sink()).map_err(Error::io(path, "read"))?,
-            ),
-            Some(index) => {
-                let values = read_values(bytes, info, path)?;
-                if let Some(place) = values.iter().position(|value| !value.is_finite()) {
-                    let problem = format!("element {place} is {}", values[place]);
-                    return Err(Error::checkpoint(path, Some(&name), problem));
-                }
-                sink(index, values)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn read_header(source: &mut impl Read, file_length: u64, path: &Path) -> Result<Metadata> {
-    let damaged = |problem: String| Error::checkpoint(path, None, problem);
-    let Some(after_length) = file_length.checked_sub(8) else {
-        return Err(damaged(format!("truncated: {file_length} bytes")));
-    };
-    let mut length = [0; 8];
-    source
-        .read_exact(&mut length)
-        .map_err(Error::io(path, "read"))?;
-    if &length == b"version " {
-        let problem = "is a pointer of Git LFS: fetch the file that it stands for";
-        return Err(damaged(problem.to_owned()));
-    }
-    if length.trim_ascii_start().starts_with(b"<") && length[7] != 0 {
-        return Err(damaged(
-            "is a web page, no weights: download the file itself".to_owned(),
-        ));
-    }
-    let length = u64::from_le_bytes(length);
-    if length > after_length {
-        return Err(damaged(format!(
-            "truncated in its header of {length} bytes"
-        )));
-    }
-    // A header says little about a tensor; this leaves room for a thousand small ones.
-    let limit = (1 << 20) + file_length / 100;
-    if length > limit {
-        return Err(damaged(format!(
-            "a header of {length} bytes; at most {limit} are read"
-        )));
-    }
-    let mut header = vec![0; length as usize];
-    source
-        .read_exact(&mut header)
-        .map_err(Error::io(path, "read"))?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|e| damaged(format!("bad header: {e}")))?;
-    let promised = 8 + length + metadata.data_len() as u64;
-    if promised != file_length {
-        let what = if file_length < promised {
-            "truncated"
-        } else {
-            "too long"
-        };
-        return Err(damaged(format!(
-            "{what}: {file_length} bytes, the header says {promised}"
-        )));
-    }
-    Ok(metadata)
-}
-
 fn check_names(
-    metadata: &Metadata,
+    header: &Header,
     wrapper: &str,
     path: &Path,
     expected: &[TensorSpec],
@@ -163,29 +136,26 @@ fn check_names(
     let mut first = None;
     for spec in expected {
         let name = &spec.name;
-        match metadata.info(&format!("{wrapper}{name}")) {
+        match header.find(&format!("{wrapper}{name}")) {
             None => missing.push(name.clone()),
-            Some(info) if info.shape != spec.shape => {
-                shapes.push(format!(
-                    "{name} {:?}, expected {:?}",
-                    info.shape, spec.shape
-                ));
+            Some(Entry { shape, .. }) if *shape != spec.shape => {
+                shapes.push(format!("{name} {shape:?}, expected {:?}", spec.shape));
             }
-            Some(info) if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) => {
-                types.push(format!(
-                    "{name} {:?}, expected F32, F16 or BF16",
-                    info.dtype
-                ));
+            Some(Entry { dtype, .. })
+                if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) =>
+            {
+                types.push(format!("{name} {dtype:?}, expected F32, F16 or BF16"));
             }
             Some(_) => continue,
         }
         first = first.or(Some(name));
     }
-    let mut unexpected = metadata.offset_keys();
-    unexpected.retain(|name| {
+    let unknown = |name: &&str| {
         let bare = &name[wrapper.len()..];
         !optional.contains(&bare) && !expected.iter().any(|spec| spec.name == bare)
-    });
+    };
+    let names = header.tensors.iter().map(|(name, _)| name.as_str());
+    let unexpected = names.filter(unknown).map(str::to_owned).collect();
     let kinds = [
         ("missing", missing),
         ("unexpected", unexpected),
@@ -225,30 +195,23 @@ fn list(kind: &str, names: &[String]) -> String {
     format!("{} {kind}: {}{rest}", names.len(), shown.join(", "))
 }
 
-fn read_values(mut bytes: impl Read, info: &TensorInfo, path: &Path) -> Result<Vec<f32>> {
-    let count: usize = info.shape.iter().product();
-    let mut values = Vec::with_capacity(count);
-    let width = info.dtype.bitsize() / 8;
-    let mut buffer = vec![0; CHUNK];
-    while values.len() < count {
-        let part = &mut buffer[..CHUNK.min((count - values.len()) * width)];
-        bytes.read_exact(part).map_err(Error::io(path, "read"))?;
-        match info.dtype {
-            Dtype::F16 => {
-                let pairs = part.chunks_exact(2);
-                values.extend(pairs.map(|b| f16_to_f32(u16::from_le_bytes([b[0], b[1]]))));
-            }
-            Dtype::BF16 => {
-                let pairs = part.chunks_exact(2);
-                values.extend(pairs.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]])));
-            }
-            _ => {
-                let quads = part.chunks_exact(4);
-                values.extend(quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-            }
+/// The numbers in some bytes, as f32.
+fn widen(bytes: &[u8], dtype: Dtype, values: &mut Vec<f32>) {
+    values.clear();
+    match dtype {
+        Dtype::F16 => {
+            let pairs = bytes.chunks_exact(2);
+            values.extend(pairs.map(|b| f16_to_f32(u16::from_le_bytes([b[0], b[1]]))));
+        }
+        Dtype::BF16 => {
+            let pairs = bytes.chunks_exact(2);
+            values.extend(pairs.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]])));
+        }
+        _ => {
+            let quads = bytes.chunks_exact(4);
+            values.extend(quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         }
     }
-    Ok(values)
 }
 
 pub(super) fn f16_to_f32(bits: u16) -> f32 {
@@ -438,6 +401,12 @@ mod tests {
         refused(read(&made(&"[".repeat(100_000), 0)), None, &["bad header"]);
         refused(read(&made(&" ".repeat(2 << 20), 0)), None, &["at most"]);
         refused(read(&u64::MAX.to_le_bytes()), None, &["truncated"]);
+        // files of more bytes than memory of 32 bits can count, and none at all
+        let large = r#"{"z":{"dtype":"U8","shape":[3,4294967296],"data_offsets":[0,12884901888]}}"#;
+        let promised = format!("the header says {}", 8 + large.len() as u64 + (12 << 30));
+        refused(read(&made(large, 0)), None, &["truncated", &promised]);
+        let most = r#"{"z":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#;
+        refused(read(&made(most, 0)), None, &["bad header"]);
         let mut not_text = made(r#"{"z":1}"#, 0);
         not_text[10] = 0xFF;
         refused(read(&not_text), None, &["bad header"]);

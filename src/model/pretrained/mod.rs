@@ -6,6 +6,7 @@ mod llada;
 mod qwen;
 mod tokens;
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
 use serde::Deserialize;
@@ -13,16 +14,20 @@ use serde::Deserialize;
 pub use described::Described;
 pub(crate) use tokens::tokenizer;
 
-use crate::device::Device;
-use crate::error::{Error, Result};
-use crate::graph::Storage;
-use crate::io::checkpoint::read_text;
 use crate::io::keyed;
-use crate::model::Network;
-use crate::model::published::MAX_CONFIG_BYTES;
-use crate::program::Element;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    graph::Storage,
+    io::files::{Files, Folder, read_text},
+    model::Network,
+    model::published::{CONFIG, MAX_CONFIG_BYTES, WEIGHTS},
+    program::Element,
+};
 
 /// A network with its weights on a device.
+#[cfg(not(target_arch = "wasm32"))]
 pub struct Pretrained {
     /// Its trunk and layout, to build graphs from.
     pub network: Network,
@@ -32,30 +37,24 @@ pub struct Pretrained {
     pub described: Described,
 }
 
-/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, ModernBERT or BERT, with matrices kept in elements of type
-/// `weights`.
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, ModernBERT or BERT, with matrices
+/// kept in elements of type `weights`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
+#[cfg(not(target_arch = "wasm32"))]
 pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretrained> {
-    let described = read(dir)?;
-    let file = dir.join("model.safetensors");
-    let (network, storage) = Network::open(device, described.trunk.clone(), weights, &file).await?;
+    let folder = Folder(dir.to_owned());
+    let text = read_text(&folder, CONFIG, MAX_CONFIG_BYTES).await?;
+    let damaged = |problem| Error::checkpoint(&folder.path(CONFIG), None, problem);
+    let described = describe(&text, None).map_err(damaged)?;
+    let trunk = described.trunk.clone();
+    let (network, storage) = Network::open(device, trunk, weights, &folder, WEIGHTS).await?;
     Ok(Pretrained {
         network,
         storage,
         described,
     })
-}
-
-/// What the `config.json` of a folder says.
-///
-/// # Errors
-/// [`Error::Checkpoint`] that names what is missing or not supported, [`Error::Io`].
-pub fn read(dir: &Path) -> Result<Described> {
-    let path = dir.join("config.json");
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
-    describe(&text, None).map_err(|e| Error::checkpoint(&path, None, e))
 }
 
 /// The `model_type` of a `config.json`; the error is for people.

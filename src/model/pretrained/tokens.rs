@@ -1,15 +1,13 @@
 //! The tokenizer of somebody else's model, and which of its tokens is the mask.
 
-use std::path::Path;
-
 use serde::Deserialize;
 
 use super::Described;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::error::{Error, Result};
-use crate::io::checkpoint::read_text;
+use crate::io::files::{Files, read_text};
 use crate::io::keyed;
-use crate::model::published::MAX_CONFIG_BYTES;
+use crate::model::published::{MAX_CONFIG_BYTES, TOKENIZER};
 
 /// A name of a token: alone, or with how it is found in text.
 #[derive(Deserialize)]
@@ -27,18 +25,18 @@ struct Names {
     pad_token: Option<Name>,
 }
 
-/// The tokenizer of a folder, if there is one, and the mask's id. The id is `mask`, else what the configuration says,
-/// else what the tokenizer calls its mask.
+/// The tokenizer among some files, if there is one, and the mask's id. The id is `mask`, else what the configuration
+/// says, else what the tokenizer calls its mask.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if nothing says which id the mask is, or the tokenizer has ids that the network lacks;
 /// [`Error::Corpus`] for a file that is no tokenizer; [`Error::Io`].
-pub(crate) fn tokenizer(
-    dir: &Path,
+pub(crate) async fn tokenizer(
+    files: &impl Files,
     described: &Described,
     mask: Option<u32>,
 ) -> Result<(Option<Tokenizer>, u32)> {
-    let path = dir.join("tokenizer.json");
+    let path = files.path(TOKENIZER);
     let (rows, mask) = (described.trunk.vocab_size(), mask.or(described.mask_token));
     let damaged = |problem: String| Error::checkpoint(&path, None, problem);
     if let Some(id) = mask.filter(|&id| id as usize >= rows) {
@@ -46,7 +44,7 @@ pub(crate) fn tokenizer(
             "the mask is {id}, beyond the network's {rows} rows"
         )));
     }
-    if !path.is_file() {
+    if !files.has(TOKENIZER) {
         let mask = mask.ok_or_else(|| {
             damaged(
                 "is not there, and config.json has no mask_token_id: say which id the mask is"
@@ -55,12 +53,12 @@ pub(crate) fn tokenizer(
         })?;
         return Ok((None, mask));
     }
-    let mut names = names(dir)?;
-    let mut tokenizer = Tokenizer::from_file_named(&path, &names)?;
+    let mut names = names(files).await?;
+    let mut tokenizer = Tokenizer::from_files(files, TOKENIZER, &names).await?;
     if let Some(id) = mask.filter(|&id| id != tokenizer.mask_index()) {
         let name = tokenizer.token_name(id);
         names.mask_token = name.ok_or_else(|| damaged(format!("has no token {id}, the mask")))?;
-        tokenizer = Tokenizer::from_file_named(&path, &names)?;
+        tokenizer = Tokenizer::from_files(files, TOKENIZER, &names).await?;
     }
     if tokenizer.token_name(tokenizer.mask_index()).is_none() {
         let problem = "neither it nor config.json says which id the mask is: say it";
@@ -78,14 +76,14 @@ pub(crate) fn tokenizer(
 }
 
 /// Names of special tokens in `tokenizer_config.json`; the usual ones where it says nothing.
-fn names(dir: &Path) -> Result<SpecialNames> {
-    let path = dir.join("tokenizer_config.json");
-    if !path.is_file() {
+async fn names(files: &impl Files) -> Result<SpecialNames> {
+    const NAME: &str = "tokenizer_config.json";
+    if !files.has(NAME) {
         return Ok(SpecialNames::default());
     }
-    let text = read_text(&path, MAX_CONFIG_BYTES)?;
+    let text = read_text(files, NAME, MAX_CONFIG_BYTES).await?;
     let names: Names =
-        keyed::parse(text.as_bytes()).map_err(|e| Error::checkpoint(&path, None, e))?;
+        keyed::parse(text.as_bytes()).map_err(|e| Error::checkpoint(&files.path(NAME), None, e))?;
     let name = |name: Option<Name>| match name {
         Some(Name::Plain(name) | Name::Full { content: name }) => name,
         None => String::new(),

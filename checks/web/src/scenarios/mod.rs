@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mdlm::blocking::wait;
 use mdlm::config::SampleConfig;
 use mdlm::device::Device;
-use mdlm::model::{Model, Published};
+use mdlm::model::{Load, Model, Published};
 use mdlm::sample::Canvas;
 
 use crate::models::LENGTH;
@@ -67,7 +67,11 @@ pub fn run(bench: &Bench, only: &str) -> Result<()> {
 }
 
 fn native(files: &Published) -> Result<Model> {
-    Ok(wait(files.load(&Device::cpu()))?)
+    Ok(wait(Model::load_files(
+        &Device::cpu(),
+        files,
+        &Load::default(),
+    ))?)
 }
 
 /// The canvas that the page makes of a prompt.
