@@ -1,5 +1,6 @@
 //! Runs of training as curves of validation. The curves are kept beside the pages, so what was measured once is not
-//! trained again; a run that was stopped goes on where it was, its seconds too.
+//! trained again; a run that was stopped goes on where it was. What a step takes is measured apart, when a machine does
+//! nothing else.
 
 use std::path::Path;
 use std::time::Instant;
@@ -57,8 +58,14 @@ pub enum Shape {
     Mini,
 }
 
-/// A validation: steps done, seconds of training, perplexity.
-pub type Point = (u64, f64, f64);
+/// A validation: steps done, perplexity.
+pub type Point = (u64, f64);
+
+/// Seconds of a step: with short sequences, and with long ones.
+pub type Pace = [f64; 2];
+
+/// Steps before the clock starts, and steps that it runs.
+const TIMED: [usize; 2] = [2, 9];
 
 /// A recipe, the mean of its runs, and each run.
 pub type Curve<'a> = (&'a Recipe, Vec<Point>, Vec<Vec<Point>>);
@@ -135,13 +142,63 @@ impl Field {
         for recipe in recipes {
             let seeds = 1..=if recipe.once { 1 } else { args.seeds };
             let runs = seeds.map(|seed| self.run(args, device, recipe, seed));
-            let mut runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
-            let mut config = self.config(recipe, 1)?;
-            config.resolve();
-            quieten(&mut runs, config.short_steps());
+            let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
             curves.push((recipe, mean(&runs), runs));
         }
         Ok(curves)
+    }
+
+    /// Name of the corpus.
+    pub fn corpus_name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Name of a recipe's runs on this corpus.
+    pub fn name(&self, recipe: &Recipe) -> String {
+        let plain = |c: char| {
+            if c.is_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name = format!("{}-{}", self.name, recipe.name);
+        name.chars().map(plain).collect()
+    }
+
+    /// Steps of a recipe that have short sequences.
+    pub fn short_steps(&self, recipe: &Recipe) -> anyhow::Result<u64> {
+        let mut config = self.config(recipe, 1)?;
+        config.resolve();
+        Ok(config.short_steps())
+    }
+
+    /// What a step of a recipe takes now.
+    pub fn pace(&mut self, device: &Device, recipe: &Recipe) -> anyhow::Result<Pace> {
+        let mut config = self.config(recipe, 1)?;
+        config.resolve();
+        let corpus = self.corpus(&config, recipe.shape)?;
+        let shares = if config.short_steps() > 0 {
+            [1.0, 0.0]
+        } else {
+            [0.0; 2]
+        };
+        let mut pace = Pace::default();
+        for (seconds, share) in pace.iter_mut().zip(shares) {
+            config.training.short_share = Some(share);
+            let mut trainer = wait(Trainer::new(device, &config, corpus.clone()))?;
+            let mut took = Vec::new();
+            for step in 0..TIMED[0] + TIMED[1] {
+                let begin = Instant::now();
+                wait(trainer.step())?;
+                if step >= TIMED[0] {
+                    took.push(begin.elapsed().as_secs_f64());
+                }
+            }
+            took.sort_by(f64::total_cmp);
+            *seconds = took[took.len() / 2];
+        }
+        Ok(pace)
     }
 
     /// The validations of a run, trained now as far as it is not yet.
@@ -154,15 +211,7 @@ impl Field {
     ) -> anyhow::Result<Vec<Point>> {
         let steps = self.steps;
         let config = self.config(recipe, seed)?;
-        let name = format!("{}-{}-{seed}", self.name, recipe.name);
-        let plain = |c: char| {
-            if c.is_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        };
-        let name: String = name.chars().map(plain).collect();
+        let name = format!("{}-{seed}", self.name(recipe));
         let out = args.out.join(&name);
         let curves = args.pictures.with_file_name("curves");
         std::fs::create_dir_all(&curves)?;
@@ -177,18 +226,12 @@ impl Field {
             None => wait(Trainer::new(device, &config, corpus))?,
         };
         points.retain(|p| p.0 <= trainer.steps_done());
-        let mut seconds = points.last().map_or(0.0, |p| p.1);
-        let mut pace = Pace::default();
         let bar = ProgressBar::new(steps);
         wait(trainer.run(&out, &mut |event: &Event| {
             match event {
-                Event::Step(s) => {
-                    bar.set_position(s.step);
-                    pace.step();
-                }
+                Event::Step(s) => bar.set_position(s.step),
                 Event::Validation { step, ppl, .. } => {
-                    seconds += pace.take();
-                    points.push((*step, seconds, *ppl));
+                    points.push((*step, *ppl));
                     let text = json!(points).to_string();
                     if let Err(e) = write_file(&curve, text.as_bytes()) {
                         log::warn!("{e}");
@@ -204,63 +247,12 @@ impl Field {
     }
 }
 
-/// How long steps take, whatever else the machine is doing.
-#[derive(Default)]
-struct Pace {
-    last: Option<Instant>,
-    steps: Vec<f64>,
-}
-
-impl Pace {
-    fn step(&mut self) {
-        let now = Instant::now();
-        let took = self.last.replace(now).map(|last| now - last);
-        self.steps.extend(took.map(|took| took.as_secs_f64()));
-    }
-
-    /// Seconds of the steps since the last validation: their number times the lower quartile of their times.
-    fn take(&mut self) -> f64 {
-        let mut steps = std::mem::take(&mut self.steps);
-        self.last = None;
-        steps.sort_by(f64::total_cmp);
-        // the first step of an interval has no beginning
-        steps
-            .get(steps.len() / 4)
-            .map_or(0.0, |took| took * (steps.len() + 1) as f64)
-    }
-}
-
 /// The validations that a run has left.
 fn read(curve: &Path) -> Vec<Point> {
     let text = std::fs::read_to_string(curve).unwrap_or_default();
     let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-    let point = |row: &Value| Some((row[0].as_u64()?, row[1].as_f64()?, row[2].as_f64()?));
+    let point = |row: &Value| Some((row[0].as_u64()?, row[1].as_f64()?));
     rows.iter().filter_map(point).collect()
-}
-
-/// Seconds as if the machine had done nothing else: a step before the change of length, and one after it, takes what it
-/// took in the fastest quarter of the intervals.
-fn quieten(runs: &mut [Vec<Point>], short_steps: u64) {
-    let mut paces = [vec![], vec![]];
-    let long = |step: u64| usize::from(step > short_steps);
-    for run in &*runs {
-        let mut from = (0, 0.0);
-        for &(step, seconds, _) in run {
-            paces[long(step)].push((seconds - from.1) / (step - from.0).max(1) as f64);
-            from = (step, seconds);
-        }
-    }
-    let quiet = paces.map(|mut paces| {
-        paces.sort_by(f64::total_cmp);
-        paces.get(paces.len() / 4).copied().unwrap_or(0.0)
-    });
-    for run in runs {
-        let (mut last, mut passed) = (0, 0.0);
-        for (step, seconds, _) in run {
-            passed += quiet[long(*step)] * (*step - last) as f64;
-            (last, *seconds) = (*step, passed);
-        }
-    }
 }
 
 /// Geometric mean over runs, point by point.
@@ -268,9 +260,8 @@ fn mean(runs: &[Vec<Point>]) -> Vec<Point> {
     let shortest = runs.iter().map(Vec::len).min().unwrap_or(0);
     let at = |i: usize| {
         let n = runs.len() as f64;
-        let seconds = runs.iter().map(|run| run[i].1).sum::<f64>() / n;
-        let ppl = runs.iter().map(|run| run[i].2.ln()).sum::<f64>() / n;
-        (runs[0][i].0, seconds, ppl.exp())
+        let ppl = runs.iter().map(|run| run[i].1.ln()).sum::<f64>() / n;
+        (runs[0][i].0, ppl.exp())
     };
     (0..shortest).map(at).collect()
 }

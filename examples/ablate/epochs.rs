@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     )?;
     let mut all = Vec::new();
     for (recipe, mean, _) in &curves {
-        let best = mean.iter().min_by(|a, b| a.2.total_cmp(&b.2));
+        let best = mean.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let (Some(best), Some(last)) = (best, mean.last()) else {
             continue;
         };
@@ -56,11 +56,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         writeln!(
             page.text,
             "| {name} | {:.1} | {after:.0} | {:.1} |",
-            best.2, last.2
+            best.1, last.1
         )?;
         all.push(Line {
             label: name.to_owned(),
-            points: mean.iter().map(|p| (epochs(p.0), p.2)).collect(),
+            points: mean.iter().map(|p| (epochs(p.0), p.1)).collect(),
         });
     }
     let title = "an eighth of the stories, over and over";

@@ -77,6 +77,8 @@ enum What {
     Samplers,
     /// Recipes of training against each other, over tokens and seconds; writes `docs/recipe.md`.
     Recipe,
+    /// What a step of each of them takes, on a machine that does nothing else: the seconds of that page.
+    Paces,
 }
 
 /// Settings of a variant over those of the base run.
@@ -234,6 +236,7 @@ fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.what {
         What::Recipe => return recipe::run(&args),
+        What::Paces => return recipe::measure(&args),
         What::Epochs => return epochs::run(&args),
         What::Samplers => return samplers::run(&args),
         _ => {}
@@ -271,7 +274,7 @@ fn run() -> anyhow::Result<()> {
         ..EvalConfig::default()
     };
     match args.what {
-        What::Recipe | What::Epochs | What::Samplers => Ok(()),
+        What::Recipe | What::Paces | What::Epochs | What::Samplers => Ok(()),
         What::Objectives => {
             let discrete = EvalConfig {
                 t_steps: 1000,

@@ -1,10 +1,14 @@
 //! Recipes of training against each other: equal tokens, seeds and schedule.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use mdlm::io::atomic::write_file;
 
 use crate::Args;
-use crate::curves::{Curve, Field, Recipe, Shape};
+use crate::curves::{Curve, Field, Pace, Point, Recipe, Shape};
 use crate::page::Page;
 use crate::support::lines::{Line, lines};
 
@@ -49,21 +53,76 @@ const RECIPES: [Recipe; 12] = [
     Recipe::mini("mini, fast, twice the rate", &[RATES[3]]).once(),
 ];
 
+/// The corpora, with the recipes that are tried on each.
+fn fields(args: &Args) -> anyhow::Result<Vec<(Field, Vec<&'static Recipe>)>> {
+    let steps = args.steps.unwrap_or(STEPS);
+    let stories = include_str!("../configs/stories.toml");
+    let shakespeare = include_str!("../configs/shakespeare-char.toml");
+    let nano = RECIPES.iter().filter(|recipe| recipe.shape == Shape::Nano);
+    Ok(vec![
+        (
+            Field::new("stories", stories, steps, 100)?,
+            RECIPES.iter().collect(),
+        ),
+        (
+            Field::new("shakespeare", shakespeare, steps, 100)?,
+            nano.collect(),
+        ),
+    ])
+}
+
+/// Where paces are kept.
+fn paces(args: &Args) -> PathBuf {
+    args.pictures.with_file_name("curves").join("paces.json")
+}
+
+/// Measures what a step of every recipe takes: the faster of two rounds.
+pub fn measure(args: &Args) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let mut found: BTreeMap<String, Pace> = BTreeMap::new();
+    for _ in 0..2 {
+        for (mut field, recipes) in fields(args)? {
+            for recipe in recipes {
+                let pace = field.pace(&device, recipe)?;
+                println!(
+                    "{}: {:.3} and {:.3} s a step",
+                    field.name(recipe),
+                    pace[0],
+                    pace[1]
+                );
+                let kept = found.entry(field.name(recipe)).or_insert(pace);
+                *kept = [kept[0].min(pace[0]), kept[1].min(pace[1])];
+            }
+        }
+    }
+    Ok(write_file(
+        &paces(args),
+        serde_json::to_string_pretty(&found)?.as_bytes(),
+    )?)
+}
+
 /// Trains what is not trained yet, draws the curves, and writes the page.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let mut page = Page::open(args.pictures.with_file_name("recipe.md"), "Recipes")?;
-    for (name, config) in [
-        ("stories", include_str!("../configs/stories.toml")),
-        (
-            "shakespeare",
-            include_str!("../configs/shakespeare-char.toml"),
-        ),
-    ] {
-        let mut field = Field::new(name, config, args.steps.unwrap_or(STEPS), 100)?;
-        let nano = |recipe: &&Recipe| name == "stories" || recipe.shape == Shape::Nano;
-        let curves = field.curves(args, &device, RECIPES.iter().filter(nano))?;
-        section(&mut page.text, name, &curves, &args.pictures)?;
+    let text = std::fs::read_to_string(paces(args)).unwrap_or_default();
+    let paces: BTreeMap<String, Pace> = serde_json::from_str(&text).unwrap_or_default();
+    for (mut field, recipes) in fields(args)? {
+        let curves = field.curves(args, &device, recipes)?;
+        let clock = |recipe: &Recipe, step: u64| {
+            let pace = paces
+                .get(&field.name(recipe))
+                .context("no pace: run `ablate paces` first")?;
+            let short = step.min(field.short_steps(recipe)?);
+            Ok(short as f64 * pace[0] + (step - short) as f64 * pace[1])
+        };
+        section(
+            &mut page.text,
+            field.corpus_name(),
+            &curves,
+            &clock,
+            &args.pictures,
+        )?;
     }
     page.write()
 }
@@ -72,6 +131,7 @@ fn section(
     text: &mut String,
     name: &str,
     curves: &[Curve<'_>],
+    clock: &dyn Fn(&Recipe, u64) -> anyhow::Result<f64>,
     pictures: &Path,
 ) -> anyhow::Result<()> {
     writeln!(
@@ -80,31 +140,35 @@ fn section(
     )?;
     writeln!(text, "| --- | --- | --- | --- | --- |")?;
     for (recipe, mean, runs) in curves {
-        let early = mean.iter().find(|p| p.0 >= 500).map_or(f64::NAN, |p| p.2);
+        let early = mean.iter().find(|p| p.0 >= 500).map_or(f64::NAN, |p| p.1);
         let Some(last) = mean.last() else { continue };
         let each: Vec<String> = runs
             .iter()
-            .filter_map(|run| Some(format!("{:.1}", run.last()?.2)))
+            .filter_map(|run| Some(format!("{:.1}", run.last()?.1)))
             .collect();
         let (name, each) = (recipe.name, each.join(", "));
         writeln!(
             text,
             "| {name} | {early:.1} | {:.1} | {each} | {:.0} |",
-            last.2, last.1
+            last.1,
+            clock(recipe, last.0)?
         )?;
     }
     for (over, axis) in [("tokens", "million tokens"), ("seconds", "seconds")] {
-        let line = |(recipe, mean, _): &Curve<'_>| Line {
-            label: recipe.name.to_owned(),
-            points: mean
-                .iter()
-                .map(|p| match over {
-                    "tokens" => (p.0 as f64 * 2048.0 / 1e6, p.2),
-                    _ => (p.1, p.2),
-                })
-                .collect(),
+        let line = |(recipe, mean, _): &Curve<'_>| {
+            let point = |&(step, ppl): &Point| match over {
+                "tokens" => Ok((step as f64 * 2048.0 / 1e6, ppl)),
+                _ => Ok((clock(recipe, step)?, ppl)),
+            };
+            Ok(Line {
+                label: recipe.name.to_owned(),
+                points: mean.iter().map(point).collect::<anyhow::Result<_>>()?,
+            })
         };
-        let all: Vec<Line> = curves.iter().map(line).collect();
+        let all = curves
+            .iter()
+            .map(line)
+            .collect::<anyhow::Result<Vec<Line>>>()?;
         let file = format!("recipe-{name}-{over}.svg");
         let path = pictures.with_file_name("recipe").join(&file);
         lines(&path, name, [axis, "validation perplexity"], &all)?;
