@@ -19,12 +19,13 @@ const ELBO: &str = "training.loss_weights=elbo";
 const LONG: &str = "training.short_share=0";
 
 const REFERENCE: [&str; 2] = ["optim.recipe=reference", "optim.lr=1e-3"];
-/// Rates of what Muon leaves to AdamW: half and twice the recipe's at width 128, and at 256.
-const RATES: [&str; 4] = [
+/// Rates of what Muon leaves to AdamW: half and twice the recipe's at width 128; a quarter of it, half and twice at 256.
+const RATES: [&str; 5] = [
     "optim.lr=0.006",
     "optim.lr=0.024",
     "optim.lr=0.0015",
-    "optim.lr=0.006",
+    "optim.lr=0.003",
+    "optim.lr=0.012",
 ];
 const TWO_RATES: [&str; 5] = [
     "optim.hidden=adamw",
@@ -34,7 +35,7 @@ const TWO_RATES: [&str; 5] = [
     LONG,
 ];
 
-const RECIPES: [Recipe; 12] = [
+const RECIPES: [Recipe; 13] = [
     Recipe::nano("reference, 1e-3", &REFERENCE).once(),
     Recipe::nano("two rates, 1e-3 and 6e-3", &TWO_RATES).once(),
     Recipe::nano("Muon", &[ELBO, LONG]).once(),
@@ -49,8 +50,9 @@ const RECIPES: [Recipe; 12] = [
     Recipe::nano("fast, half the rate", &[RATES[0]]).once(),
     Recipe::nano("fast, twice the rate", &[RATES[1]]).once(),
     Recipe::mini("mini, fast", &[]),
-    Recipe::mini("mini, fast, half the rate", &[RATES[2]]).once(),
-    Recipe::mini("mini, fast, twice the rate", &[RATES[3]]).once(),
+    Recipe::mini("mini, fast, a quarter of the rate", &[RATES[2]]).once(),
+    Recipe::mini("mini, fast, half the rate", &[RATES[3]]).once(),
+    Recipe::mini("mini, fast, twice the rate", &[RATES[4]]).once(),
 ];
 
 /// The corpora, with the recipes that are tried on each.

@@ -11,7 +11,7 @@ const REST_LR: f64 = 1.2e-2;
 const TUNING_LR: f64 = 1e-5;
 /// Peak rate of adapters on one.
 const ADAPTER_LR: f64 = 2e-4;
-/// Width at which it was found; above, it falls with the width's square.
+/// Width at which it was found; above, it falls with the width.
 const WIDTH: f64 = 128.0;
 /// Share of the steps with short sequences.
 const SHORT_SHARE: f64 = 0.3;
@@ -25,7 +25,7 @@ impl TrainConfig {
     /// | setting | `fast` | `reference` |
     /// | --- | --- | --- |
     /// | `optim.hidden`, `hidden_lr` | `muon`, 0.02 | `adamw`, `lr` |
-    /// | `optim.lr` | 0.012 x (128 / `model.hidden_size`)^2, at most 0.012 | 3e-4 |
+    /// | `optim.lr` | 0.012 x 128 / `model.hidden_size`, at most 0.012 | 3e-4 |
     /// | `optim.warmup` | a twentieth of the run, at most 2500 steps | the same |
     /// | `training.loss_weights` | `flat` where that can be | `elbo` |
     /// | `training.short_share` | 0.3 where sequences can be cut | 0 |
@@ -46,10 +46,7 @@ impl TrainConfig {
         let fast = self.optim.recipe == Recipe::Fast;
         let steps = self.training.steps;
         self.optim.warmup.get_or_insert((steps / 20).min(2500));
-        let rest = REST_LR
-            * (WIDTH / self.model.hidden_size.max(1) as f64)
-                .powi(2)
-                .min(1.0);
+        let rest = REST_LR * (WIDTH / self.model.hidden_size.max(1) as f64).min(1.0);
         let lr = match fast {
             true => rest,
             false => self.optim.peak(),
