@@ -88,7 +88,7 @@ impl Family {
                     counted: true,
                 },
                 guidance: 0.0,
-                penalised: false,
+                restricted: false,
             },
         }
     }
