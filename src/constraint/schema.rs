@@ -46,7 +46,7 @@ const TYPES: [(&str, &[&str]); 7] = [
 ];
 
 /// As many digits as every reader keeps.
-const INTEGER: &str = "-?(?:0|[1-9][0-9]{0,14})";
+const INTEGER: &str = "0|-?[1-9][0-9]{0,14}";
 const NUMBER: &str = r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-9]{1,2})?";
 
 /// The expression of the texts that are valid under a schema.

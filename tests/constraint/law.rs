@@ -79,18 +79,12 @@ fn expect(
                 agrees && text[l] == v
             })
         };
-        let p = |v: u32| posterior[l][v as usize] * f64::from(possible(v));
-        let sum: f64 = (0..3).map(p).sum();
-        for v in (0..3).filter(|&v| p(v) > 0.0) {
-            xt[l] = v;
-            expect(
-                oracle,
-                texts,
-                left,
-                xt,
-                weight / open.len() as f64 * p(v) / sum,
-                law,
-            );
+        let p = [0, 1, 2].map(|v| posterior[l][v as usize] * f64::from(possible(v)));
+        let sum: f64 = p.iter().sum();
+        for v in (0..3).filter(|&v| p[v] > 0.0) {
+            xt[l] = v as u32;
+            let weight = weight / open.len() as f64 * p[v] / sum;
+            expect(oracle, texts, left, xt, weight, law);
             xt[l] = MASK;
         }
     }

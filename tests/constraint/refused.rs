@@ -68,7 +68,7 @@ fn constraints_that_no_canvas_meets() {
         let made = model.sampler(Canvas::open(16), &config).map(|_| ());
         match parts {
             [] => made.unwrap(),
-            parts => refused(made, "config", parts),
+            parts => drop(refused(made, "config", parts)),
         }
     }
     // the second one is the culprit

@@ -14,7 +14,7 @@ fn texts_that_are_valid() {
         (
             json!({"type": "integer"}),
             &["0", "-7", "123456789012345"],
-            &["", "01", "1.0", "+1", "1234567890123456", "1e3"],
+            &["", "01", "1.0", "+1", "1234567890123456", "-0", "1e3"],
         ),
         (
             json!({"type": "number"}),
@@ -241,19 +241,16 @@ fn what_is_not_read_is_named() {
             .unwrap_err()
             .contains("32 schemas deep")
     );
-    // each part names the next one twice
+    // each part names the next one eight times
     let mut defs = serde_json::Map::new();
-    for i in 0..30 {
+    for i in 0..10 {
         let next = json!({"$ref": format!("#/$defs/{}", i + 1)});
-        defs.insert(i.to_string(), json!({"anyOf": [next, next]}));
+        defs.insert(i.to_string(), json!({"anyOf": vec![next; 8]}));
     }
-    defs.insert("30".to_owned(), json!({"type": "integer"}));
-    let doubling = json!({"$ref": "#/$defs/0", "$defs": defs});
-    assert!(
-        pattern(&doubling.to_string())
-            .unwrap_err()
-            .contains("expression of more than")
-    );
+    defs.insert("10".to_owned(), json!({"type": "integer"}));
+    let growing = json!({"$ref": "#/$defs/0", "$defs": defs}).to_string();
+    let problem = pattern(&growing).unwrap_err();
+    assert!(problem.contains("expression of more than"), "{problem}");
     let long = format!(r#"{{"title": "{}"}}"#, "x".repeat(1 << 18));
     assert!(pattern(&long).unwrap_err().contains("262144 bytes"));
 }
