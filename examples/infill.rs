@@ -18,7 +18,7 @@ use support::screen::Screen;
 Examples:
   infill --checkpoint web/model/mdlm
   infill --checkpoint web/model/mdlm \"Tom had a [MASK:2] dog. It was [MASK].\"
-  infill --checkpoint web/model/mdlm --temperature 0 \"The [MASK] was very happy.\"")]
+  infill --checkpoint web/model/mdlm --regex \" (big|red) [a-z]+\" \"Tom had a [MASK:2]. It was nice.\"")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

@@ -16,6 +16,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod blocking;
 pub mod config;
+pub mod constraint;
 pub mod data;
 pub mod eval;
 pub mod io;

@@ -12,13 +12,14 @@ use tidy::modules::Modules;
 use tidy::text::{File, files, root, words};
 
 /// Modules of `src/`; each uses its own layer and those above it.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "error",
     "blocking",
     "progress",
     "rng",
     "process",
     "rules",
+    "constraint",
     "config",
     "io",
     "data",

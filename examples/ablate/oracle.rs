@@ -151,6 +151,7 @@ impl Denoiser for Oracle {
             parameterization: self.parameterization,
             autoregressive: self.autoregressive,
             blocks: None,
+            tokenizer: None,
         }
     }
 
@@ -166,14 +167,21 @@ impl Denoiser for Oracle {
         let length = xt.len() / t.len();
         let mut draws = Vec::new();
         let (mut known, mut posterior) = (None, Matrix::new());
-        for &row in rows {
+        for (i, &row) in rows.iter().enumerate() {
             let (canvas, l) = (row as usize / length, row as usize % length);
             assert_eq!(xt[row as usize], self.mask_index(), "drawn at a token");
             if known != Some(canvas) {
                 posterior = self.posterior(&xt[canvas * length..][..length]);
                 known = Some(canvas);
             }
-            let p = &posterior[l];
+            let mut p = posterior[l].clone();
+            if options.allowed.rows() > 0 {
+                for (v, p) in p.iter_mut().enumerate() {
+                    *p *= f64::from(options.allowed.allows(i, v as u32));
+                }
+                let sum: f64 = p.iter().sum();
+                p.iter_mut().for_each(|p| *p /= sum);
+            }
             let [a, b] = threefry2x32(options.key, [row, 0]);
             let u = (f64::from(a) + f64::from(b) * 2f64.powi(-32)) * 2f64.powi(-32);
             let mut sum = 0.0;
@@ -191,7 +199,7 @@ impl Denoiser for Oracle {
                     .sum(),
                 // exact scores p_v / expm1(sigma) have logits log p_v + log(V - 1)
                 log_total: (self.tokens() as f64).ln(),
-                margin: margin(p),
+                margin: margin(&p),
             });
         }
         Ok(Drawn { draws, calls: 1 })

@@ -327,6 +327,7 @@ impl Kernels<'_> {
                     Some(bias),
                     listed,
                     Never::absent(Some(mask_index)),
+                    None,
                     chunk,
                 )?;
                 Ok(draws.tokens)

@@ -1,6 +1,7 @@
 //! Measures kernels, whole steps and samplers; one JSON object a line.
 
 mod compare;
+mod constraint;
 mod generate;
 mod kernels;
 mod launch;
@@ -48,6 +49,8 @@ enum What {
     /// `cargo build --release` in benches/peers, and PyTorch must be installed.
     #[command(mut_arg("mode", |a| a.hide(true)))]
     Compare(compare::Options),
+    /// Constraints: what they cost beside network calls.
+    Constraint(constraint::Options),
     /// A model from disk: its loading, its memory, and how fast it fills a block.
     Generate(generate::Options),
     /// Samplers, and the reference's algorithms, on models with random weights.
@@ -204,12 +207,13 @@ fn run() -> anyhow::Result<()> {
         What::Kernels(shape) | What::Step(shape) => shape.check()?,
         What::Compare(options) => options.shape.check()?,
         What::Sample(shape) => shape.check()?,
-        What::Generate(_) => {}
+        What::Constraint(_) | What::Generate(_) => {}
     }
     let (device, seconds) = (&args.device, args.seconds);
     match args.what {
         What::Kernels(shape) => kernels::run(shape, &device.open()?, seconds),
         What::Step(shape) => step::run(shape, &device.open()?, seconds),
+        What::Constraint(options) => constraint::run(&options),
         What::Generate(options) => generate::run(&options, &device.open()?),
         What::Compare(options) => compare::run(&options, &device.device, seconds),
         What::Sample(shape) => sample::run(&shape, &device.open()?, seconds),

@@ -78,6 +78,8 @@ pub struct Answer {
     sampler: Sampler<crate::batch::Remote>,
     prompt: usize,
     stop: Vec<String>,
+    /// Whether it is held to a constraint, so that it is whole when it is done.
+    bound: bool,
     state: State,
     over: bool,
 }
@@ -91,6 +93,7 @@ impl Answer {
             app: app.clone(),
             prompt: job.prompt.len(),
             stop: job.stop,
+            bound: !job.config.regex.is_empty() || !job.config.json_schema.is_empty(),
             state: State::default(),
             over: false,
         })
@@ -114,7 +117,8 @@ impl Answer {
         let open = canvas.masked().first().copied().unwrap_or(canvas.len());
         let tokens = canvas.tokens(speaker.tokenizer.mask_index());
         let (mut settled, ended) = speaker.text(&tokens[self.prompt.min(open)..open]);
-        (self.over, state.ended) = (self.over || ended, ended);
+        state.ended = ended || self.over && self.bound;
+        self.over |= ended;
         if let Some(at) = self.stop.iter().filter_map(|stop| settled.find(stop)).min() {
             settled.truncate(at);
             (self.over, state.ended) = (true, true);

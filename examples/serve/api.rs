@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use mdlm::constraint::Json;
 use mdlm::data::Message;
 use mdlm::{Error, SampleConfig};
 use serde::Deserialize;
@@ -22,12 +23,29 @@ pub struct Common {
     #[serde(default)]
     pub stream: bool,
     pub stream_options: Option<StreamOptions>,
+    response_format: Option<ResponseFormat>,
     /// Ours: every step is streamed, with the canvas as it stands.
     #[serde(default)]
     pub denoising: bool,
     // ours, and as in the settings of sampling
     steps: Option<usize>,
     block: Option<usize>,
+    regex: Option<String>,
+}
+
+/// What an answer must be.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: Named },
+}
+
+/// A schema with a name, of which nothing is made.
+#[derive(Deserialize)]
+struct Named {
+    schema: Json,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +149,7 @@ impl Common {
         config.seed = self.seed.unwrap_or(base.seed);
         config.steps = self.steps.unwrap_or(base.steps);
         config.block = self.block.unwrap_or(base.block);
+        self.constrain(&mut config)?;
         if config.temperature == 0.0 {
             let drawn = SampleConfig {
                 temperature: 1.0,
@@ -142,6 +161,28 @@ impl Common {
         }
         config.validate()?;
         Ok(config)
+    }
+
+    /// What the answer must be, where the request says something of it.
+    fn constrain(&self, config: &mut SampleConfig) -> Result<(), Problem> {
+        let (schema, regex) = match (&self.response_format, &self.regex) {
+            (None, None) => return Ok(()),
+            (None | Some(ResponseFormat::Text), regex) => {
+                (String::new(), regex.clone().unwrap_or_default())
+            }
+            (Some(_), Some(_)) => {
+                let problem = "is given beside a response_format; leave one of them out";
+                return Err(Problem::bad("regex", problem));
+            }
+            (Some(ResponseFormat::JsonObject), None) => {
+                (r#"{"type": "object"}"#.to_owned(), String::new())
+            }
+            (Some(ResponseFormat::JsonSchema { json_schema }), None) => {
+                (json_schema.schema.to_string(), String::new())
+            }
+        };
+        (config.json_schema, config.regex) = (schema, regex);
+        Ok(())
     }
 
     pub fn stop(&self) -> Vec<String> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mdlm::blocking::wait;
 use mdlm::config::Cache;
-use mdlm::model::Model;
+use mdlm::model::{Model, TokenSets};
 use mdlm::sample::{Denoiser, DrawOptions, Drawn, Facts};
 use mdlm::{Error, Result};
 use tokio::sync::oneshot;
@@ -115,15 +115,7 @@ fn run(mut model: Model, inbox: &Receiver<Ask>, most: usize, metrics: &Metrics) 
 
 /// Whether two may take part in one call. Those that keep what is out of date keep it alone.
 fn together(a: &DrawOptions, b: &DrawOptions) -> bool {
-    let what = |o: &DrawOptions| {
-        (
-            o.temperature,
-            o.top_k,
-            o.top_p,
-            o.suppress.clone(),
-            o.reading.block,
-        )
-    };
+    let what = |o: &DrawOptions| (o.temperature, o.top_k, o.top_p, o.reading.block);
     let scale = |o: &DrawOptions| o.guidance.as_ref().map(|guidance| guidance.scale);
     let exact = |o: &DrawOptions| matches!(o.reading.cache, Cache::Exact | Cache::Off);
     what(a) == what(b)
@@ -146,6 +138,10 @@ async fn draw(model: &mut Model, group: &[Ask]) -> Result<(Vec<Drawn>, usize)> {
     let (mut xt, mut plain, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     (options.reading.lengths, options.reading.first) = (Vec::new(), Vec::new());
     let mut t = vec![1.0; count];
+    // what some may write is their own affair
+    let vocab_size = model.vocab_size();
+    let bound = group.iter().any(|ask| ask.options.allowed.rows() > 0);
+    options.allowed = TokenSets::new(vocab_size);
     for (index, ask) in group.iter().enumerate() {
         let reading = &ask.options.reading;
         let own = reading.lengths.first().copied().unwrap_or(ask.xt.len());
@@ -155,6 +151,14 @@ async fn draw(model: &mut Model, group: &[Ask]) -> Result<(Vec<Drawn>, usize)> {
             .first
             .push(reading.first.first().copied().unwrap_or(0));
         t[index] = ask.t;
+        if bound {
+            match ask.options.allowed.rows() {
+                0 => options
+                    .allowed
+                    .append(&TokenSets::all(vocab_size, ask.rows.len())),
+                _ => options.allowed.append(&ask.options.allowed),
+            }
+        }
         rows.extend(ask.rows.iter().map(|row| (index * length) as u32 + row));
         xt.extend(&ask.xt);
         xt.resize((index + 1) * length, mask);

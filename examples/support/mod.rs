@@ -161,6 +161,13 @@ pub struct SampleArgs {
     /// outside of the block, as they were when it was begun).
     #[arg(long, value_parser = ["exact", "off", "prefix", "dual"])]
     cache: Option<String>,
+    /// A regular expression that what is written must match as a whole, such as " (red|blue)"; the space before a word
+    /// is a part of what is written.
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "json_schema")]
+    regex: Option<String>,
+    /// A file with a JSON schema under which what is written must be valid.
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
     /// Any sampling option, as key=value, for example gamma=0.5; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", long_help = options())]
     set: Vec<String>,
@@ -257,6 +264,14 @@ impl SampleArgs {
                 all.set(&format!("sampling.{key}={value}"))?;
             }
         }
+        // as they are: --set reads quotes as TOML does
+        if let Some(regex) = &self.regex {
+            (all.sampling.regex, all.sampling.json_schema) = (regex.clone(), String::new());
+        }
+        if let Some(path) = &self.json_schema {
+            let text = std::fs::read_to_string(path).map_err(mdlm::Error::io(path, "read"))?;
+            (all.sampling.json_schema, all.sampling.regex) = (text, String::new());
+        }
         all.sampling.validate()?;
         if self.steps.is_some() && !all.sampling.sampler.has_steps {
             note_steps(all.sampling.sampler);
@@ -275,6 +290,8 @@ impl SampleArgs {
             || self.block.is_some()
             || self.guidance.is_some()
             || self.cache.is_some()
+            || self.regex.is_some()
+            || self.json_schema.is_some()
             || !self.set.is_empty();
         anyhow::ensure!(
             !given,

@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_INTEGER, check, check_range};
+use crate::constraint::{Automaton, pattern};
 use crate::error::{Error, Result};
 use crate::rules::{ALL, Options, SamplerKind, choices};
+
+/// Characters of a constraint that its error shows.
+const SHOWN: usize = 60;
 
 /// How to sample: which positions a step fills (`sampler` and its options), and what with
 /// (`temperature`, `top_k`, `top_p`).
@@ -60,6 +64,12 @@ pub struct SampleConfig {
     /// Tokens that samplers which go by the predictions write last, however sure the model is: ends of texts, which a
     /// model is sure of long before it knows what stands before them.
     pub late: Vec<u32>,
+    /// A regular expression that what is written must match as a whole: the text from the first open position to the
+    /// last, decoded by itself. It may be followed by ends of texts, if nothing else stands behind. Empty: none.
+    pub regex: String,
+    /// A JSON schema under which what is written must be valid, likewise; see [`pattern`](crate::constraint::pattern)
+    /// for what is read of it. Empty: none.
+    pub json_schema: String,
 }
 
 /// Which keys and values are kept from call to call, so that only the other rows are computed.
@@ -118,6 +128,8 @@ impl Default for SampleConfig {
             ends: Vec::new(),
             suppress: Vec::new(),
             late: Vec::new(),
+            regex: String::new(),
+            json_schema: String::new(),
         }
     }
 }
@@ -163,7 +175,37 @@ impl SampleConfig {
         for (key, value) in self.options.iter() {
             self.check_option(key, value)?;
         }
-        (self.sampler.check)(&self.options)
+        (self.sampler.check)(&self.options)?;
+        self.constraint().map(drop)
+    }
+
+    /// What texts must be, if anything was said of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no regular expression or no JSON schema, for more than is read of one, and for
+    /// both at once.
+    pub fn constraint(&self) -> Result<Option<Automaton>> {
+        let (schema, regex) = (&self.json_schema, &self.regex);
+        let made = match (schema.is_empty(), regex.is_empty()) {
+            (true, true) => return Ok(None),
+            (true, false) => Automaton::new(regex),
+            (false, true) => pattern(schema).and_then(|pattern| Automaton::new(&pattern)),
+            (false, false) => Err("is given beside sampling.regex; leave one of them out".into()),
+        };
+        made.map(Some).map_err(|problem| self.unfit(problem))
+    }
+
+    /// The error of a constraint.
+    pub(crate) fn unfit(&self, problem: impl Into<String>) -> Error {
+        let (key, text) = match self.json_schema.is_empty() {
+            true => ("sampling.regex", &self.regex),
+            false => ("sampling.json_schema", &self.json_schema),
+        };
+        let mut shown: String = text.chars().take(SHOWN).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        Error::config(key, shown, problem)
     }
 
     /// Checks that `count` samples, whose seeds count up from this one, have seeds that can be.

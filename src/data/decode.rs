@@ -1,9 +1,15 @@
 //! Text of ids: of all of them, of each where it stands, and of one for people to read.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use super::origin::TOKENIZER;
 use super::special::Special;
 use super::split::SEPARATOR;
 use super::text8;
 use super::tokenizer::{Kind, Tokenizer};
+use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
 
 /// How the mask token is shown where nothing else was asked for.
 const MASK_TEXT: &str = "[MASK]";
@@ -122,6 +128,36 @@ impl Tokenizer {
         }
     }
 
+    /// What a token adds at the beginning of a text or `behind` something in it, down to parts of characters; `None` if it
+    /// stands for no text.
+    fn bytes(&self, id: u32, behind: bool) -> Option<Vec<u8>> {
+        let text = match &self.kind {
+            Kind::HuggingFace(tokenizer) => tokenizer.stands_for_text(id),
+            _ => true,
+        };
+        if !text || self.part(id) != Part::Text {
+            return None;
+        }
+        self.fragment(id).or_else(|| {
+            let text = self.text_of(&[id], behind);
+            let known = !text.contains(char::REPLACEMENT_CHARACTER);
+            known.then(|| text.into_bytes())
+        })
+    }
+
+    /// What each token adds to a text; found out once, for all copies of this tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Corpus`] for a tokenizer whose tokens are another text together than one by one.
+    pub fn vocabulary(&self) -> Result<Arc<Vocabulary>> {
+        let made = self.vocabulary.get_or_init(|| {
+            let bytes = |id, behind| self.bytes(id, behind);
+            Vocabulary::new(self.ids(), bytes, |ids| self.decode(ids)).map(Arc::new)
+        });
+        let told = |problem: &String| Error::corpus(Path::new(TOKENIZER), problem);
+        made.as_ref().map(Arc::clone).map_err(told)
+    }
+
     /// One token for people to read, as inside a text; special tokens by their names.
     pub fn token_text(&self, id: u32) -> String {
         match (&self.kind, self.part(id)) {
@@ -176,7 +212,6 @@ fn spell(ids: &[u32], character: impl Fn(u32) -> Option<char>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn bundled(name: &str) -> Tokenizer {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -230,5 +265,47 @@ mod tests {
             (byte.token_text(97), byte.token_text(0xC3)),
             ("a".into(), "<0xC3>".into())
         );
+    }
+
+    #[test]
+    fn texts_are_the_bytes_of_their_tokens() {
+        let text = "Once upon a time, the cat's hat cost 12 of nothing. Nañ \u{1F600}";
+        let names = [
+            "tinystories-bpe2048.tokenizer.json",
+            "gpt2.tokenizer.json.gz",
+        ];
+        let built_in = [Tokenizer::byte(), Tokenizer::characters(text)];
+        for tokenizer in built_in.into_iter().chain(names.map(bundled)) {
+            let vocabulary = tokenizer.vocabulary().unwrap();
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(vocabulary.text(&ids).unwrap(), text.as_bytes());
+            for special in [tokenizer.mask_index(), tokenizer.eos(), u32::MAX] {
+                assert_eq!(vocabulary.bytes(special, true), None, "{tokenizer:?}");
+            }
+        }
+        // words have a space before them, but not the first one
+        let bert = bundled("bert-base-uncased.tokenizer.json.gz");
+        let vocabulary = bert.vocabulary().unwrap();
+        let ids = bert.encode("the unhappily cat's.").unwrap();
+        let decoded = bert.decode(&ids);
+        assert_eq!(vocabulary.text(&ids).unwrap(), decoded.as_bytes());
+        assert_eq!(vocabulary.bytes(ids[0], false), Some(&b"the"[..]));
+        assert_eq!(vocabulary.bytes(ids[0], true), Some(&b" the"[..]));
+        for special in [bert.bos(), bert.mask_index(), 0] {
+            assert_eq!(vocabulary.bytes(special, true), None);
+        }
+    }
+
+    #[test]
+    fn tokens_that_change_each_other_are_refused() {
+        // the end of a word is a space only if another one follows
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "BPEDecoder", "suffix": "</w>"},
+            "model": {"type": "WordLevel", "vocab": {"a</w>": 0, "b</w>": 1, "<s>": 2, "</s>": 3}, "unk_token": "<s>"},
+        });
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+        let error = tokenizer.vocabulary().unwrap_err().to_string();
+        assert!(error.contains("one by one"), "{error}");
     }
 }

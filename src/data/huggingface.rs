@@ -72,6 +72,12 @@ impl HuggingFace {
         self.inner.id_to_token(id)
     }
 
+    /// Whether there is such a token, and it is no special one.
+    pub(super) fn stands_for_text(&self, id: u32) -> bool {
+        let special = |name: &String| self.inner.get_added_vocabulary().is_special_token(name);
+        self.known(id).is_some_and(|name| !special(&name))
+    }
+
     /// What stands before and behind a text by its own template.
     pub(super) fn frame(&self) -> [Option<u32>; 2] {
         frame(&self.inner)

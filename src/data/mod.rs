@@ -41,6 +41,7 @@ mod split;
 mod text8;
 mod tokenizer;
 mod unigram;
+mod vocabulary;
 
 pub use blocks::Blocks;
 #[cfg(not(target_arch = "wasm32"))]
@@ -57,6 +58,7 @@ pub use special::SpecialNames;
 pub use split::{SEPARATOR, split_documents, split_held_out};
 pub use tokenizer::Tokenizer;
 pub use unigram::Unigram;
+pub use vocabulary::Vocabulary;
 
 #[cfg(test)]
 mod tests {

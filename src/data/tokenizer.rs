@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::huggingface::HuggingFace;
 use super::origin::{TOKENIZER, in_text, with_path};
 use super::special::{Special, SpecialNames};
 use super::text8;
+use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::io::files::{Files, read_all};
 use crate::io::keyed;
@@ -32,6 +34,8 @@ pub struct Tokenizer {
     pub(super) kind: Kind,
     pub(super) special: Special,
     names: SpecialNames,
+    /// What its tokens add to texts, once somebody has asked.
+    pub(super) vocabulary: Arc<OnceLock<Result<Arc<Vocabulary>, String>>>,
 }
 
 #[derive(Clone)]
@@ -40,7 +44,7 @@ pub(super) enum Kind {
     Characters(Vec<char>),
     Byte,
     Text8,
-    HuggingFace(Box<HuggingFace>),
+    HuggingFace(Arc<HuggingFace>),
 }
 
 /// The file form of the built-in tokenizers.
@@ -70,6 +74,7 @@ impl Tokenizer {
             kind,
             special,
             names: SpecialNames::default(),
+            vocabulary: Arc::default(),
         }
     }
 
@@ -116,9 +121,10 @@ impl Tokenizer {
         }
         let (tokenizer, special) = HuggingFace::new(bytes, names).map_err(problem)?;
         Ok(Self {
-            kind: Kind::HuggingFace(Box::new(tokenizer)),
+            kind: Kind::HuggingFace(Arc::new(tokenizer)),
             special,
             names: names.clone(),
+            vocabulary: Arc::default(),
         })
     }
 

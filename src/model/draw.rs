@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{FORWARD, Graph, Tensor};
 use crate::model::network::Network;
 use crate::model::trunk::{Call, Options, Trunk};
-use crate::ops::{Draws, Never, RowList};
+use crate::ops::{Allowed, Draws, Never, RowList};
 use crate::program::Phase;
 
 use super::graphs::chunk_rows;
@@ -18,8 +18,8 @@ pub struct Among {
     pub never: Never,
     /// Logits are `l + guidance (l - m)`, m those of the batch's second half; 0: there is no such half.
     pub guidance: f64,
-    /// Whether each run says what is added to the logits: [`Drawing::penalty`].
-    pub penalised: bool,
+    /// Whether each run says which tokens a row may become: [`Drawing::allowed`].
+    pub restricted: bool,
 }
 
 impl Among {
@@ -29,7 +29,7 @@ impl Among {
             below: trunk.vocab_size(),
             never: Never::absent(trunk.mask_index()),
             guidance: 0.0,
-            penalised: false,
+            restricted: false,
         }
     }
 }
@@ -45,8 +45,8 @@ pub struct Drawing {
     pub numbers: Tensor,
     /// Of guided draws: the same rows in the batch's second half.
     pub plain: Option<RowList>,
-    /// Added to the logits, `[below]`; see [`Among::penalised`].
-    pub penalty: Option<Tensor>,
+    /// The tokens that each row may become, in sets that all calls share; see [`Among::restricted`].
+    pub allowed: Option<Allowed>,
     /// What is drawn, in the order of the list.
     pub draws: Draws,
 }
@@ -57,6 +57,7 @@ impl Drawing {
         graph: &mut Graph,
         options: Options,
         among: Among,
+        sets: Option<Tensor>,
     ) -> Result<Self> {
         let (call, hidden) = network.append(graph, options)?;
         let trunk = &*network.trunk;
@@ -86,23 +87,18 @@ impl Drawing {
                 .map(|bias| graph.view(bias, 0, &[among.below]))
                 .transpose()?;
         }
-        let mut penalty = None;
-        if among.penalised {
-            let given = graph.input("penalty", &[among.below]);
-            penalty = Some(given);
-            bias = Some(match bias {
-                Some(bias) => graph.add("penalised", bias, given)?,
-                None => given,
-            });
-        }
-        let chunk = chunk_rows(among.below, rows);
-        let draws = graph.categorical(head.hidden, weight, bias, numbers, among.never, chunk)?;
+        let allowed = sets.map(|sets| Allowed {
+            sets,
+            choice: graph.input_uint("choice", &[rows]),
+        });
+        let (never, chunk) = (among.never, chunk_rows(among.below, rows));
+        let draws = graph.categorical(head.hidden, weight, bias, numbers, never, allowed, chunk)?;
         Ok(Self {
             call,
             list,
             numbers,
             plain,
-            penalty,
+            allowed,
             draws,
         })
     }
@@ -163,13 +159,19 @@ impl DrawGraph {
             return Err(Error::Internal(problem));
         }
         let mut graph = Graph::new(network.layout.clone());
+        let most = options.batch * widths.iter().max().unwrap_or(&0);
+        let words = among.below.div_ceil(32);
+        let sets = among
+            .restricted
+            .then(|| graph.input_uint("sets", &[most, words]));
         let mut parts = Vec::new();
         for (&length, phase) in widths.iter().zip(PHASES) {
             if !parts.is_empty() {
                 graph.begin_phase(phase);
             }
             let options = Options { length, ..options };
-            parts.push((phase, Drawing::append(network, &mut graph, options, among)?));
+            let part = Drawing::append(network, &mut graph, options, among, sets)?;
+            parts.push((phase, part));
         }
         Ok(Self { graph, parts })
     }

@@ -8,16 +8,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Session, Storage};
 use crate::model::draw::OUTPUTS;
-use crate::model::{Among, DrawGraph, Network, Options, Pass, Sights};
+use crate::model::{Among, DrawGraph, Network, Options, Pass, Sights, TokenSets};
 use crate::ops::ROWS;
 use crate::ops::visibility::Sight;
 use crate::program::Step;
 
 /// Most rows of a sequence in a run that catches up with a text.
 const CHUNK: usize = 128;
-
-/// What is added to the logit of a token that is never drawn.
-const NEVER: f64 = -1e30;
 
 /// What a sequence's rows see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +45,8 @@ pub(crate) struct Setup {
     pub(crate) ragged: bool,
     /// How many rows behind the one that predicts it a token stands: 0 or 1.
     pub(crate) shift: usize,
-    /// Whether some tokens are never drawn: [`Ask::suppressed`].
-    pub(crate) suppresses: bool,
+    /// Whether rows have tokens that they may not become: [`Ask::allowed`].
+    pub(crate) restricted: bool,
 }
 
 impl Setup {
@@ -115,8 +112,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) positions: &'a [Vec<usize>],
     /// Keys of the draws, canvas after canvas.
     pub(crate) numbers: &'a [u32],
-    /// Tokens that are never drawn.
-    pub(crate) suppressed: &'a [u32],
+    /// The tokens that each row may become; of all rows, in the order of the positions.
+    pub(crate) allowed: &'a TokenSets,
     /// Whether what an inexact cache has kept is out of date.
     pub(crate) fresh: bool,
 }
@@ -166,7 +163,7 @@ impl Drawer {
         };
         let among = Among {
             guidance: setup.guidance,
-            penalised: setup.suppresses,
+            restricted: setup.restricted,
             ..among
         };
         let mut graph = DrawGraph::of_widths(network, options, &widths, among)?;
@@ -319,15 +316,10 @@ impl Drawer {
                 }
             }
             session.write_uint(drawing.numbers, ask.numbers)?;
-        }
-        if let Some(penalty) = drawing.penalty {
-            let mut added = vec![0.0; self.below];
-            for &id in ask.suppressed {
-                if let Some(added) = added.get_mut(id as usize) {
-                    *added = NEVER;
-                }
+            if let Some(allowed) = drawing.allowed {
+                session.write_uint(allowed.sets, &ask.allowed.sets(self.below))?;
+                session.write_uint(allowed.choice, ask.allowed.choice())?;
             }
-            session.write(penalty, &added)?;
         }
         session.write_uint(drawing.list.rows, &listed)?;
         let step = step.clone().with(ROWS, listed.len() as u32);

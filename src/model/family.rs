@@ -113,7 +113,7 @@ impl Family {
                     counted: true,
                 },
                 guidance: 0.0,
-                penalised: false,
+                restricted: false,
             },
         }
     }

@@ -21,6 +21,7 @@ mod pass;
 pub mod pretrained;
 mod published;
 mod time_embedding;
+mod token_sets;
 mod trunk;
 pub mod trunks;
 #[cfg(not(target_arch = "wasm32"))]
@@ -56,6 +57,7 @@ pub(crate) use pass::check_tokens;
 #[cfg(not(target_arch = "wasm32"))]
 pub use published::load_published;
 pub use published::{Description, Published};
+pub use token_sets::TokenSets;
 pub use trunk::{Call, Head, KeptInputs, Options, Positions, Sights, Trunk};
 #[cfg(not(target_arch = "wasm32"))]
 pub use tuned::{export_tuned, is_tuned};

@@ -9,6 +9,7 @@ mod files;
 mod plan;
 
 pub use declare::{Choice, Declaration, Options, SamplerKind, Setting};
+pub(crate) use plan::draw_all;
 pub use plan::{Draw, Plan, Rule, View, binomial};
 
 /// The files with samplers, and the constants of [`SamplerKind`] that each declares.

@@ -3,8 +3,9 @@
 use std::future::Future;
 
 use crate::config::{Cache, Parameterization};
+use crate::data::Tokenizer;
 use crate::error::{Error, Result};
-use crate::model::{Ask, Blockwise, Drawer, Model, Setup, check_tokens};
+use crate::model::{Ask, Blockwise, Drawer, Model, Setup, TokenSets, check_tokens};
 use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
@@ -21,8 +22,8 @@ pub struct DrawOptions {
     pub top_p: f64,
     /// How the logits are moved away from those of other canvases; see [`crate::config::SampleConfig::guidance`].
     pub guidance: Option<Guidance>,
-    /// Tokens that are never drawn.
-    pub suppress: Vec<u32>,
+    /// What each of the rows may become; all that a draw says of a row is about these tokens alone.
+    pub allowed: TokenSets,
     /// How the canvases are read.
     pub reading: Reading,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
@@ -105,6 +106,8 @@ pub struct Facts {
     pub autoregressive: bool,
     /// The blocks that it was trained to fill one after the other, if that is how.
     pub blocks: Option<Blockwise>,
+    /// What its tokens are, if that is known.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 /// A model as samplers see it.
@@ -171,6 +174,7 @@ impl Denoiser for Model {
             parameterization: self.objective.parameterization,
             autoregressive: self.autoregressive(),
             blocks: self.blocks(),
+            tokenizer: self.tokenizer.clone(),
         }
     }
 
@@ -205,6 +209,18 @@ impl Denoiser for Model {
                 return Err(misfit("rows", expected, rows.len()));
             }
             numbers = rows.iter().map(|&row| row / length as u32).collect();
+        }
+        let vocab_size = self.vocab_size();
+        // graphs that once were told what rows may become stay so, for they are made anew otherwise
+        let told = |drawer: &Drawer| drawer.setup().restricted;
+        let restricted = options.allowed.rows() > 0 || self.drawer.as_ref().is_some_and(told);
+        let allowed = match restricted && options.allowed.rows() == 0 {
+            true => &TokenSets::all(vocab_size, rows.len()),
+            false => &options.allowed,
+        };
+        if restricted && (allowed.rows() != rows.len() || !allowed.fits(vocab_size)) {
+            let expected = format!("sets of {vocab_size} tokens for {} rows", rows.len());
+            return Err(misfit("allowed", expected, allowed.rows()));
         }
         let inverse_temperature = if options.temperature > 0.0 {
             1.0 / options.temperature
@@ -241,7 +257,7 @@ impl Denoiser for Model {
             block: reading.block,
             ragged: lengths.iter().any(|&n| n != length),
             shift: self.family.shift(),
-            suppresses: !options.suppress.is_empty(),
+            restricted,
         };
         let network = self.family.network();
         let drawer = match &mut self.drawer {
@@ -261,7 +277,7 @@ impl Denoiser for Model {
             levels: &levels,
             positions: &positions,
             numbers: &numbers,
-            suppressed: &options.suppress,
+            allowed,
             fresh: reading.fresh,
         };
         let (results, calls) = drawer.draw(network, &mut self.storage, &ask, &step).await?;

@@ -6,6 +6,9 @@
 mod canvas;
 mod check;
 mod denoiser;
+mod fit;
+mod grammar;
+mod limits;
 mod report;
 mod sampler;
 mod window;

@@ -51,7 +51,8 @@ pub struct Remasked {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
-    /// Steps done, this one included. A window that is full before its last step skips the rest.
+    /// Steps done, this one included. A window that is full before its last step skips the rest; what a constraint leaves
+    /// masked in the last step takes further calls that count as it.
     pub step: usize,
     /// Steps in all; 0 where the sampler takes as many as it needs.
     pub steps: usize,

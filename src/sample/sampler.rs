@@ -5,13 +5,17 @@
 //! decisions do not hang on the last bits of a prediction), and canvases do not touch each other.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::config::{Parameterization, SampleConfig};
 use crate::error::{Error, Result};
 use crate::model::{Model, check_tokens};
+use crate::process::Schedule;
 use crate::rng::{Rng, Stream, stream_key};
-use crate::rules::{Plan, Rule, Setting, View};
+use crate::rules::{Plan, Rule, Setting, View, draw_all};
 use crate::sample::check::{check_cache, check_canvases, check_prefix, left_to_right};
+use crate::sample::fit::Fit;
+use crate::sample::limits::Limits;
 use crate::sample::window::Windows;
 use crate::sample::{
     Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
@@ -35,6 +39,8 @@ struct Planned {
     filled: Vec<usize>,
     rng: Rng,
     plan: Plan,
+    /// Whether the rule's steps are over, and what a constraint has left masked is filled.
+    rest: bool,
 }
 
 /// Fills canvases step by step. It borrows a model ([`Model::sampler`]) or owns one
@@ -66,10 +72,14 @@ pub struct Sampler<D> {
     work: Vec<Work>,
     config: SampleConfig,
     rule: Box<dyn Rule>,
+    schedule: Schedule,
+    limits: Arc<Limits>,
     windows: Windows,
     window: usize,
     /// Steps done in the window.
     step: usize,
+    /// Steps done in it beyond the rule's, for what a constraint has left masked.
+    rest: usize,
     /// Steps done, or skipped because a window was full.
     done: usize,
     /// Whether nothing has been drawn in the window.
@@ -144,6 +154,7 @@ impl<D: Denoiser> Sampler<D> {
             vocab_size: facts.vocab_size,
             options: &config.options,
         });
+        let limits = Limits::new(&config, &facts, &canvases)?;
         let length = canvases.iter().map(Canvas::len).max().unwrap_or(0);
         let work = canvases.into_iter().map(|canvas| Work {
             t: 1.0,
@@ -156,9 +167,12 @@ impl<D: Denoiser> Sampler<D> {
             mask_index: facts.mask_index,
             config,
             rule,
+            schedule: facts.schedule,
+            limits: Arc::new(limits),
             windows,
             window: 0,
             step: 0,
+            rest: 0,
             done: 0,
             fresh: true,
             network_calls: 0,
@@ -193,9 +207,17 @@ impl<D: Denoiser> Sampler<D> {
             }
             planned = self.plan();
         }
-        let draws = self.draw(&planned).await?;
+        let limits = self.limits.clone();
+        let works = self.work.iter().zip(&planned);
+        let fit = |(work, planned): (&Work, &Option<Planned>)| {
+            planned.as_ref().and_then(|_| limits.fit(&work.canvas))
+        };
+        let fits = works.map(fit);
+        let fits: Vec<Option<Fit<'_>>> = fits.collect();
+        let rest = planned.iter().flatten().all(|planned| planned.rest);
+        let draws = self.draw(&planned, &fits).await?;
         let mut report = StepReport {
-            step: self.done + 1,
+            step: self.done + usize::from(!rest),
             steps: self.windows.count() * self.rule.steps(),
             t: 0.0,
             revealed: Vec::new(),
@@ -203,16 +225,20 @@ impl<D: Denoiser> Sampler<D> {
             masked: 0,
             network_calls: self.network_calls,
         };
-        let mut rest = &draws[..];
-        for (canvas, planned) in planned.into_iter().enumerate() {
+        let mut left = &draws[..];
+        for ((canvas, planned), fit) in planned.into_iter().enumerate().zip(fits) {
             if let Some(planned) = planned {
-                let (mine, later) = rest.split_at(planned.plan.rows.len());
-                rest = later;
-                self.apply(canvas, planned, mine, &mut report);
+                let (mine, later) = left.split_at(planned.plan.rows.len());
+                left = later;
+                self.apply(canvas, planned, fit, mine, &mut report);
             }
         }
-        self.step += 1;
-        self.done += 1;
+        if rest {
+            self.rest += 1;
+        } else {
+            self.step += 1;
+            self.done += 1;
+        }
         report.masked = self.canvases().map(|canvas| canvas.masked().len()).sum();
         Ok(Some(report))
     }
@@ -253,7 +279,7 @@ impl<D: Denoiser> Sampler<D> {
             return false;
         }
         self.window += 1;
-        self.step = 0;
+        (self.step, self.rest) = (0, 0);
         self.fresh = true;
         self.done = self.done.max(self.window * self.rule.steps());
         self.work.iter_mut().for_each(|work| work.t = 1.0);
@@ -293,20 +319,24 @@ impl<D: Denoiser> Sampler<D> {
             }
         }
         let over = self.rule.steps() > 0 && self.step == self.rule.steps();
+        let rest = over && self.limits.binds() && !masked.is_empty();
         let idle = masked.is_empty() && (filled.is_empty() || !self.rule.remasks());
-        if over || idle {
+        if over && !rest || idle {
             return None;
         }
         let counter = (index as u64) << 32 | self.done as u64;
         let mut rng = Rng::new(self.config.seed, Stream::Reveal, counter);
-        let plan = self
-            .rule
-            .plan(&self.view(index, &masked, &filled), &mut rng);
+        let view = self.view(index, &masked, &filled);
+        let plan = match rest {
+            true => draw_all(&self.schedule, &view),
+            false => self.rule.plan(&view, &mut rng),
+        };
         Some(Planned {
             masked,
             filled,
             rng,
             plan,
+            rest,
         })
     }
 
@@ -322,7 +352,11 @@ impl<D: Denoiser> Sampler<D> {
     }
 
     /// Draws at all planned rows, canvas after canvas, without a network call if there are none.
-    async fn draw(&mut self, planned: &[Option<Planned>]) -> Result<Vec<Draw>> {
+    async fn draw(
+        &mut self,
+        planned: &[Option<Planned>],
+        fits: &[Option<Fit<'_>>],
+    ) -> Result<Vec<Draw>> {
         let range = self.windows.range(self.window);
         let length = range.len();
         let (mut rows, mut times) = (Vec::new(), Vec::new());
@@ -335,6 +369,13 @@ impl<D: Denoiser> Sampler<D> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
+        let positions = |planned: &Option<Planned>| -> Vec<usize> {
+            let rows = planned.iter().flat_map(|planned| &planned.plan.rows);
+            rows.map(|position| range.start + position).collect()
+        };
+        let allowed = self
+            .limits
+            .sets(fits.iter().zip(planned.iter().map(positions)));
         let mask_index = self.mask_index;
         let mut xt = Vec::with_capacity(length * self.work.len());
         let (scale, mut plain) = (self.config.guidance, Vec::new());
@@ -360,14 +401,17 @@ impl<D: Denoiser> Sampler<D> {
             cache: self.config.cache,
             fresh: self.fresh,
         };
+        // steps beyond the rule's count for themselves, so that other canvases know nothing of them
+        let rest = planned.iter().flatten().all(|planned| planned.rest);
+        let number = self.done as u64 | ((self.rest + usize::from(rest)) as u64) << 32;
         let options = DrawOptions {
             temperature: self.config.temperature,
             top_k: self.config.top_k,
             top_p: self.config.top_p,
             guidance,
-            suppress: self.config.suppress.clone(),
+            allowed,
             reading,
-            key: stream_key(self.config.seed, Stream::Token, self.done as u64),
+            key: stream_key(self.config.seed, Stream::Token, number),
         };
         let drawn = self.denoiser.draw(&xt, &times, &rows, &options).await?;
         if drawn.draws.len() != rows.len() {
@@ -380,12 +424,20 @@ impl<D: Denoiser> Sampler<D> {
     }
 
     /// Reveals and masks what a canvas's rule chooses.
-    fn apply(&mut self, index: usize, planned: Planned, draws: &[Draw], report: &mut StepReport) {
+    fn apply(
+        &mut self,
+        index: usize,
+        planned: Planned,
+        fit: Option<Fit<'_>>,
+        draws: &[Draw],
+        report: &mut StepReport,
+    ) {
         let Planned {
             masked,
             filled,
             mut rng,
             plan,
+            rest,
         } = planned;
         let view = self.view(index, &masked, &filled);
         let mut ranked = draws.to_vec();
@@ -394,10 +446,20 @@ impl<D: Denoiser> Sampler<D> {
                 (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
             }
         }
-        let chosen = self.rule.choose(&view, &ranked, &mut rng);
+        let mut chosen = match rest {
+            true => (0..draws.len()).collect(),
+            false => self.rule.choose(&view, &ranked, &mut rng),
+        };
+        let start = self.windows.range(self.window).start;
+        if let Some(mut fit) = fit {
+            // the surest first; what does not go with them is drawn again later
+            let sure = |&i: &usize| ranked[i].probability;
+            chosen.sort_by(|a, b| sure(b).total_cmp(&sure(a)));
+            chosen.retain(|&i| fit.write(start + plan.rows[i], draws[i].token));
+            chosen.sort_unstable();
+        }
         let open = masked.len() + filled.len();
         let left = masked.len() + plan.remask.len() - chosen.len();
-        let start = self.windows.range(self.window).start;
         let work = &mut self.work[index];
         for i in chosen {
             let (position, draw) = (start + plan.rows[i], draws[i]);
@@ -418,7 +480,9 @@ impl<D: Denoiser> Sampler<D> {
                 position,
             });
         }
-        work.t = plan.t.unwrap_or(left as f64 / open as f64);
+        // a plan that had come to its end has not if something was left
+        let t = plan.t.filter(|&t| t > 0.0 || left == 0);
+        work.t = t.unwrap_or(left as f64 / open as f64);
         report.t = report.t.max(work.t);
         report.network_calls = self.network_calls;
     }

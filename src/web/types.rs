@@ -50,6 +50,7 @@ export interface SampleOptions extends SamplerOptions {
   steps?: number; seed?: number; sampler?: SamplerKind; temperature?: number; top_k?: number;
   top_p?: number; stride?: number; block?: number; guidance?: number;
   cache?: "exact" | "off" | "prefix" | "dual"; ends?: number[]; suppress?: number[]; late?: number[];
+  regex?: string; json_schema?: string;
 }
 /** A sampler: which positions a step fills. */
 export interface SamplerInfo {

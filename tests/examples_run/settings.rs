@@ -151,9 +151,13 @@ fn help_names_every_flag() {
         "sample",
         &[],
         "checkpoint model weights mask shift block-size adapter prompt length count watch sampler steps seed temperature \
-         top-k top-p threshold block guidance cache set device",
+         top-k top-p threshold block guidance cache regex json-schema set device",
     );
-    help("infill", &[], "checkpoint sampler steps seed set device");
+    help(
+        "infill",
+        &[],
+        "checkpoint sampler steps seed regex json-schema set device",
+    );
     help("bench", &[], "device seconds");
     for what in ["step", "kernels"] {
         let flags = "hidden blocks heads cond length batch vocab mode device seconds";

@@ -3,11 +3,12 @@
 use super::case::{Case, Made};
 use super::gather_rows::list;
 use super::suite::Suite;
+use mdlm_engine::ops::{Allowed, Never, ROWS};
 use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
-use mdlm_engine::ops::{Never, ROWS};
 
 suites! {
     draws_are_equal: "categorical", Softmax;
+    restricted_draws_are_equal: "categorical, restricted", Softmax;
 }
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
@@ -62,6 +63,7 @@ fn draws_are_equal(suite: &mut Suite) {
                             token: Some(mask_index),
                             counted: i % 2 == 1,
                         },
+                        None,
                         chunk,
                     )?;
                     let outputs = [
@@ -75,6 +77,76 @@ fn draws_are_equal(suite: &mut Suite) {
                     Ok(made.first(&[listed; 5]).exact(0).without_gradient())
                 });
             }
+        }
+    }
+}
+
+/// Rows that may become one token, half of them, all, or all but the mask, in sets that several rows share.
+fn restricted_draws_are_equal(suite: &mut Suite) {
+    for (rows, width, vocab, chunk) in [
+        (1, 1, 2, 64),
+        (7, 5, 33, 64),
+        (130, 17, 67, 64),
+        (3, 2, 5003, 64),
+    ] {
+        let mask_index = vocab / 2;
+        let words = usize::div_ceil(vocab, 32);
+        let members: [&dyn Fn(usize) -> bool; 4] = [
+            &|v| v == vocab - 1,
+            &|v| v % 2 == 1 || v == 0,
+            &|_| true,
+            &|v| v != mask_index,
+        ];
+        let sets = rows.min(members.len());
+        let word = |set: usize, word: usize| {
+            let bits = (0..32).filter(|bit| members[set](32 * word + bit));
+            bits.fold(0u32, |word, bit| word | 1 << bit)
+        };
+        let all: Vec<u32> = (0..sets)
+            .flat_map(|set| (0..words).map(move |w| (set, w)))
+            .map(|(set, w)| word(set, w))
+            .collect();
+        let choice: Vec<u32> = (0..rows).map(|row| (row * 5 / 3 % sets) as u32).collect();
+        for (i, (temperature, top_k, top_p)) in OPTIONS.into_iter().enumerate() {
+            let mut case = Case::new(format!(
+                "{rows} rows in {sets} sets, width {width}, vocabulary {vocab}, temperature {temperature}, top-k \
+                 {top_k}, top-p {top_p}"
+            ));
+            case.step.set(ROWS, rows as u32);
+            let inverse = if temperature > 0.0 {
+                1.0 / temperature
+            } else {
+                0.0
+            };
+            case.step.set(INVERSE_TEMPERATURE, inverse);
+            case.step.set(TOP_K, top_k);
+            case.step.set(TOP_P, top_p);
+            case.input("hidden", &[rows, width], 1.0)
+                .input("w", &[vocab, width], 2.0)
+                .uint("rows", &[rows], &list(rows, rows).0)
+                .uint("sets", &[rows, words], &all)
+                .uint("choice", &[rows], &choice);
+            suite.check(&case, width.max(vocab), &|g, t, _| {
+                let never = Never {
+                    token: Some(mask_index as u32),
+                    counted: i % 2 == 1,
+                };
+                let allowed = Some(Allowed {
+                    sets: t["sets"],
+                    choice: t["choice"],
+                });
+                let (hidden, w) = (t["hidden"], t["w"]);
+                let draws = g.categorical(hidden, w, None, t["rows"], never, allowed, chunk)?;
+                let outputs = [
+                    draws.tokens,
+                    draws.probability,
+                    draws.entropy,
+                    draws.log_total,
+                    draws.margin,
+                ];
+                let made = Made::new(g, &outputs);
+                Ok(made.first(&[rows; 5]).exact(0).without_gradient())
+            });
         }
     }
 }

@@ -6,7 +6,7 @@ use mdlm::device::Device;
 use mdlm::error::{Error, Result};
 use mdlm_engine::graph::PARAMS;
 use mdlm_engine::graph::{Graph, Layout, Session, Storage, Tensor};
-use mdlm_engine::ops::{Attend, Heads, Seen};
+use mdlm_engine::ops::{Allowed, Attend, Heads, Seen};
 use mdlm_engine::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
 use mdlm_engine::ops::{Never, Norm};
 use mdlm_engine::program::Extent;
@@ -294,8 +294,25 @@ fn rows_and_losses() {
                 Some(b),
                 rows,
                 Never::absent(Some(mask_index)),
+                None,
                 64,
             )
+        });
+    }
+    for (op, culprit, words, choice) in [
+        ("restrict", "sets", 1, 4),
+        ("restrict", "sets", 3, 4),
+        ("categorical", "choice", 2, 3),
+    ] {
+        check(op, culprit, |t| {
+            let (hidden, w) = (t.floats("hidden", &[4, 3]), t.floats("w", &[33, 3]));
+            let rows = t.ids("rows", &[4]);
+            let allowed = Allowed {
+                sets: t.ids("sets", &[2, words]),
+                choice: t.ids("choice", &[choice]),
+            };
+            let never = Never::absent(None);
+            t.g.categorical(hidden, w, None, rows, never, Some(allowed), 64)
         });
     }
     for (culprit, logits, xt, mask_index) in [

@@ -13,6 +13,7 @@ use crate::gpu::Grid;
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::ROWS;
 use crate::ops::head_loss::aligned_chunk;
+use crate::ops::restrict::Allowed;
 use crate::ops::row_loss::NO_MASK;
 use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
@@ -84,7 +85,8 @@ pub struct Draws {
 
 impl Graph {
     /// Draws a token for each listed row of `hidden [rows, width]`, whose numbers are `rows`, with
-    /// the logits made in chunks of rows (rounded up to a multiple of 64).
+    /// the logits made in chunks of rows (rounded up to a multiple of 64). With `allowed` everything is
+    /// as if a row's other tokens did not exist.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -95,6 +97,7 @@ impl Graph {
         bias: Option<Tensor>,
         rows: Tensor,
         never: Never,
+        allowed: Option<Allowed>,
         chunk: usize,
     ) -> Result<Draws> {
         let &[n, width] = self.shape(hidden) else {
@@ -106,6 +109,9 @@ impl Graph {
             self.expect("categorical", bias, &[vocab])?;
         }
         self.expect("categorical", rows, &[n])?;
+        if let Some(allowed) = allowed {
+            self.expect("categorical", allowed.choice, &[n])?;
+        }
         self.require(
             "categorical",
             weight,
@@ -123,6 +129,9 @@ impl Graph {
             let extent = Extent::counted(ROWS, base, most);
             let hidden = self.view(hidden, base * width, &[most, width])?;
             let logits = self.linear_rows("logits", hidden, weight, bias, extent)?;
+            if let Some(allowed) = allowed {
+                self.restrict(logits, allowed, base, extent)?;
+            }
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
             let numbers = part(self, rows)?;
             let outs = [
