@@ -9,9 +9,9 @@ use mdlm::blocking::wait;
 use mdlm::data::Unigram;
 use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
-use mdlm::model::{Published, export_tuned, is_tuned};
+use mdlm::model::{Load, Published, export_tuned, is_tuned};
 use mdlm::progress::Silent;
-use mdlm::{Corpus, Device, Error, EvalConfig, perplexity};
+use mdlm::{Corpus, Device, Error, EvalConfig, Model, perplexity};
 use serde_json::{Value, json};
 
 use support::samples::{Sample, samples};
@@ -83,7 +83,7 @@ fn card(
         config.model.length,
         &mut Silent,
     )?;
-    let mut model = wait(files.load(device))?;
+    let mut model = wait(Model::load_files(device, files, &Load::default()))?;
     let eval = EvalConfig {
         samples: 4,
         ..EvalConfig::default()
