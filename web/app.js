@@ -4,7 +4,8 @@ import { showCard } from "./cards.js";
 import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
 import { clearNotice, notice } from "./notices.js";
-import { offerSamplers, options, readAddress, settings, showSteps, writeAddress } from "./settings.js";
+import { setUpPublished } from "./published.js";
+import { offerSamplers, options, readAddress, settings, showSteps, suit, writeAddress } from "./settings.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
 import { Vocabulary } from "./vocabulary.js";
@@ -15,24 +16,39 @@ const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 /** A gap in a prompt. */
 const GAP = /(?<!\\)\[MASK(:\d+)?\]/;
 
-/** What is loaded and what runs. */
-const app = { models: {}, run: null, recovered: false, round: 0, busy: false, boots: 0, booting: false };
+/** Longest canvas of the page. */
+const LONGEST = 4096;
+
+/** What is loaded and what runs; `published` is what the visitor chose in place of the page's diffusion model, `shown` that
+ *  to which the text belongs. */
+const app = { models: {}, run: null, published: null, shown: undefined, opening: null, recovered: false, round: 0, busy: false, boots: 0, booting: false };
 
 const engine = new Engine(hear);
 const view = new TokenView($("tokens"), { onPick: pick, onFocus: (text) => ($("token-info").textContent = text || "\u00A0") });
 const arView = new TokenView($("ar-tokens"));
 const alpha = new Chart($("alpha-chart"), { label: "alpha over time", x: [1, 0], y: [0, 1], xName: "time t, running from 1 to 0", yName: "α: share not masked" });
 const training = setUpTraining({ engine, fail, idle: () => !app.busy, lock });
+const published = setUpPublished({
+  engine,
+  idle: () => !app.busy,
+  length: () => Number($("length").value) || 128,
+  onCpu: () => $("device").dataset.kind === "cpu",
+  use: openPublished,
+  leave: leavePublished,
+  cancel: () => app.opening && engine.stop(app.opening),
+});
 
 // Errors
+
+/** Errors after which the worker is of no use. */
+const FATAL = ["device_lost", "worker", "internal"];
 
 /** Tells of an error; a lost device or a dead worker is started again once, then a button offers it. */
 async function fail(error, what, actions = []) {
   if (error.code === "cancelled") {
     return;
   }
-  const fatal = ["device_lost", "worker", "internal"].includes(error.code);
-  if (!fatal) {
+  if (!FATAL.includes(error.code)) {
     if (error.code === "config") {
       $("settings").open = true;
     }
@@ -56,6 +72,7 @@ function giveUp(error) {
   engine.end("cancelled", "ended");
   app.models = {};
   app.run = null;
+  forget();
   training.reset();
   $("loading").hidden = true;
   lock(false);
@@ -113,6 +130,10 @@ function showDevice({ kind, hardware, name, adapter, reason, threads }) {
 }
 
 function progress({ what, name, done, total }) {
+  if (what === "open") {
+    published.progress({ done, total });
+    return;
+  }
   const texts = {
     module: "Loading the program",
     download: `Loading the ${name === "ar" ? "left-to-right" : "diffusion"} model: ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`,
@@ -128,15 +149,24 @@ function progress({ what, name, done, total }) {
 }
 
 async function loadModel(name) {
+  const chosen = name === "mdlm" ? app.published : null;
   try {
-    const loaded = await engine.call("load", { name });
+    const loaded = await (chosen ? open(chosen) : engine.call("load", { name }));
     app.models[name] = loaded;
     (name === "ar" ? arView : view).setVocabulary(new Vocabulary(loaded));
-    showCard(name, name === "ar" ? "Left to right" : "Diffusion", loaded);
+    showCard(name, name === "ar" ? "Left to right" : (chosen?.name ?? "Diffusion"), loaded);
+    if (name === "mdlm" && app.shown !== chosen) {
+      app.shown = chosen;
+      settle();
+    }
     return true;
   } catch (error) {
     delete app.models[name];
-    if (error.code === "missing") {
+    if (chosen && !FATAL.includes(error.code)) {
+      if (error.code !== "cancelled") {
+        chosen.refuse(error, `${chosen.name} cannot be opened`);
+      }
+    } else if (error.code === "missing") {
       if (name === "ar") {
         $("ar-note").textContent = "The left-to-right model is not on this host.";
       } else {
@@ -149,6 +179,71 @@ async function loadModel(name) {
   } finally {
     $("loading").hidden = true;
   }
+}
+
+/** Opens a published model. */
+async function open({ files, how }) {
+  app.opening = engine.call("open", { name: "mdlm", files, how });
+  try {
+    return { ...(await app.opening), weights: how.weights };
+  } finally {
+    app.opening = null;
+  }
+}
+
+/** Loads what the visitor chose, or else, and if that fails, the page's own models. */
+async function loadModels() {
+  const { boots } = app;
+  // a worker that was started meanwhile has loaded its own
+  const current = () => app.boots === boots;
+  let there = await loadModel("mdlm");
+  if (!there && app.published && current()) {
+    forget();
+    there = await loadModel("mdlm");
+  }
+  if (there && current() && $("compare").checked && !app.published) {
+    await loadModel("ar");
+  }
+}
+
+/** Opens what the visitor chose in place of the page's own models; false if these had to come back. */
+async function openPublished(chosen) {
+  Object.assign(app, { recovered: false, published: chosen, models: {} });
+  lock(true);
+  await loadModels();
+  lock(false);
+  return Boolean(app.published);
+}
+
+/** Brings the page's own models back. */
+async function leavePublished() {
+  forget();
+  lock(true);
+  await loadModels();
+  lock(false);
+}
+
+/** There is no published model any more. */
+function forget() {
+  app.published = null;
+  published.closed();
+}
+
+/** Fits the page to the diffusion model that is there, with nothing written. */
+function settle() {
+  suit(app.published?.sampling ?? null);
+  const most = Math.min(app.models.mdlm.info.length, LONGEST);
+  $("length").max = most;
+  $("length").value = Math.min(Number($("length").value) || most, most);
+  view.begin(view.vocabulary.blank(Number($("length").value)));
+  counters(null);
+  showPanes();
+}
+
+/** Shows the left-to-right model where it is asked for; a published model has other tokens than it. */
+function showPanes() {
+  $("ar-pane").hidden = !$("compare").checked || Boolean(app.published);
+  $("compare").disabled = Boolean(app.published);
 }
 
 /** Starts the worker and loads what there is; false if that failed, or a later start took over. */
@@ -191,18 +286,8 @@ async function load(device, current) {
   offerSamplers(started.samplers);
   $("version").textContent = `Version ${started.version}.`;
   training.ready();
-  if ((await loadModel("mdlm")) && current()) {
-    $("length").max = app.models.mdlm.info.length;
-    $("length").value = Math.min(Number($("length").value), app.models.mdlm.info.length);
-    if (view.frames.length === 0) {
-      const { bos, mask_index: mask } = app.models.mdlm.info;
-      const length = Number($("length").value) || app.models.mdlm.info.length;
-      view.begin({ tokens: Uint32Array.from({ length }, (_, i) => (i === 0 ? bos : mask)), frozen: new Uint8Array(length).fill(1, 0, 1) });
-    }
-    if ($("compare").checked) {
-      await loadModel("ar");
-    }
-  }
+  published.ready();
+  await loadModels();
   return current();
 }
 
@@ -215,6 +300,7 @@ function lock(asked) {
   $("generate").disabled = busy || !app.models.mdlm;
   $("stop").disabled = !app.run;
   training.enable(!busy);
+  published.enable(!busy);
 }
 
 async function generate() {
@@ -222,7 +308,7 @@ async function generate() {
   const { prompt, length, compare } = settings();
   lock(true);
   try {
-    const most = app.models.mdlm.info.length;
+    const most = Math.min(app.models.mdlm.info.length, LONGEST);
     const wanted = Number.isNaN(length) ? most : length;
     if (!(Number.isInteger(wanted) && wanted >= 2 && wanted <= most)) {
       throw Object.assign(new Error(`the length must be a whole number from 2 to ${most}`), { code: "config" });
@@ -230,7 +316,7 @@ async function generate() {
     const canvas = await engine.call("canvas", { name: "mdlm", template: prompt, length: wanted });
     app.round = 0;
     clearNotice("error");
-    await sample(canvas, { compare, prompt });
+    await sample(canvas, { compare: compare && !app.published, prompt });
   } catch (error) {
     await fail(error, "These settings do not work");
   } finally {
@@ -434,14 +520,14 @@ $("settings").addEventListener("change", ({ target }) => {
     writeAddress();
   }
   showSteps();
-  $("ar-pane").hidden = !$("compare").checked;
+  showPanes();
 });
 
 async function main() {
   const { auto, module } = readAddress();
   app.module = module;
   showSteps();
-  $("ar-pane").hidden = !$("compare").checked;
+  showPanes();
   alpha.line("alpha", [[1, 0], [0, 1]]);
   alpha.draw();
   if (!isSecureContext || !globalThis.WebAssembly || !globalThis.crypto?.subtle) {

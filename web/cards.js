@@ -1,7 +1,7 @@
 // What the page tells of its models.
 
 /** What is known of a loaded model, by its card. */
-export function showCard(name, title, { card, info }) {
+export function showCard(name, title, { card, info, weights, memory }) {
   const facts = document.createElement("dl");
   facts.className = "facts";
   const add = (key, value) => {
@@ -13,6 +13,8 @@ export function showCard(name, title, { card, info }) {
   };
   const error = card.validation?.std_err;
   add("parameters", info.parameters.toLocaleString("en"));
+  add("kept in", weights);
+  add("memory of the program", memory && `${(memory / 1e6).toFixed(0)} MB`);
   add("data", card.data);
   add("licence", card.licence);
   add("steps", card.steps?.toLocaleString?.("en"));

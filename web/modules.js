@@ -34,12 +34,13 @@ async function load(name) {
   const library = await import(new URL("mdlm.js", base));
   const module = await compile(new URL("mdlm_bg.wasm", base));
   const { memory } = await library.default({ module_or_path: module });
+  const used = () => memory.buffer.byteLength;
   const threads = library.shareWork ? navigator.hardwareConcurrency : 1;
   if (threads > 1) {
     await Promise.all(Array.from({ length: threads }, () => startThread(base, module, memory)));
     library.shareWork(threads);
   }
-  return { name, threads, library };
+  return { name, threads, library, used };
 }
 
 async function compile(url) {

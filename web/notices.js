@@ -1,9 +1,9 @@
-// Messages above the page.
+// Messages above the page, or where they belong.
 
 const $ = (id) => document.getElementById(id);
 
 /** A box with a text, what helps, and buttons; it replaces the one with its id. */
-export function notice(text, { id = "", hint = "", actions = [] } = {}) {
+export function notice(text, { id = "", hint = "", actions = [], place = $("notices") } = {}) {
   const box = document.createElement("div");
   box.className = "notice";
   box.dataset.notice = id;
@@ -31,9 +31,9 @@ export function notice(text, { id = "", hint = "", actions = [] } = {}) {
     }
     box.append(row);
   }
-  clearNotice(id);
-  $("notices").append(box);
+  clearNotice(id, place);
+  place.append(box);
 }
 
 /** Takes the box with an id away. */
-export const clearNotice = (id) => $("notices").querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());
+export const clearNotice = (id, place = $("notices")) => place.querySelectorAll(`[data-notice="${id}"]`).forEach((old) => old.remove());

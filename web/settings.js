@@ -1,12 +1,12 @@
 // Settings of a run: the form, and the address that shares them.
 
 const $ = (id) => document.getElementById(id);
-const NUMBERS = ["steps", "temperature", "top_p", "length", "seed"];
+const NUMBERS = ["steps", "temperature", "top_p", "block", "length", "seed"];
 const MODULES = ["plain", "relaxed", "threads"];
 const DEVICES = ["auto", "webgpu", "cpu"];
 const MAX_PROMPT = 4000;
 
-const WHOLE = ["steps", "length", "seed"];
+const WHOLE = ["steps", "block", "length", "seed"];
 /** What is offered first. */
 const SAMPLER = "confidence";
 /** Of its order: the surest place first, always, repeats itself; docs/samplers.md has the figures. */
@@ -14,6 +14,12 @@ const ORDER_NOISE = 4;
 /** The library's samplers, once it is loaded, and the one that the address asks for. */
 let known = [];
 let asked = SAMPLER;
+/** How a published model is sampled unless told otherwise; of the page's own, null. */
+let suited = null;
+/** What the form said of the page's own model. */
+let before = null;
+/** What of the form belongs to a model. */
+const OF_MODEL = ["sampler", "steps", "temperature", "top_p", "block"];
 
 /** Fills the form from the address; what makes no sense there is left at its default. */
 export function readAddress() {
@@ -47,6 +53,18 @@ export function offerSamplers(samplers) {
   showSteps();
 }
 
+/** Fills the form with how a published model is sampled; null: with what it said of the page's own. */
+export function suit(sampling) {
+  if (!suited && sampling) {
+    before = Object.fromEntries(OF_MODEL.map((key) => [key, $(key).value]));
+  }
+  const values = sampling ?? before;
+  suited = sampling;
+  before = sampling ? before : null;
+  OF_MODEL.forEach((key) => ($(key).value = String(values?.[key] ?? $(key).value)));
+  showSteps();
+}
+
 const hasSteps = (sampler) => known.find(({ name }) => name === sampler)?.has_steps ?? true;
 
 /** Offers a number of steps to samplers that have one. */
@@ -68,12 +86,18 @@ export function settings() {
 
 /** Options of the library for the diffusion model, and for the left-to-right one; an empty field leaves the
  *  library its default. */
-export function options({ sampler, steps, temperature, top_p, seed }) {
+export function options({ sampler, steps, temperature, top_p, block, seed }) {
   const drawn = { temperature, seed, ...(temperature === 0 ? {} : { top_p }) };
   const given = (all) => Object.fromEntries(Object.entries(all).filter(([, value]) => !Number.isNaN(value)));
   const counted = hasSteps(sampler) ? { steps } : {};
-  const ordered = sampler === "confidence" ? { order_noise: ORDER_NOISE } : {};
-  return { mdlm: given({ sampler, ...counted, ...ordered, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
+  const own = sampler === "confidence" ? { order_noise: ORDER_NOISE } : {};
+  const theirs = () => {
+    const read = known.find(({ name }) => name === sampler)?.options ?? [];
+    return suited.sampler === sampler ? Object.fromEntries(read.map(({ key }) => [key, suited[key]])) : {};
+  };
+  const ordered = suited ? theirs() : own;
+  const blocks = block > 0 ? { block } : {};
+  return { mdlm: given({ sampler, ...counted, ...blocks, ...ordered, ...drawn }), ar: given({ sampler: "left-to-right", ...drawn }) };
 }
 
 /** Puts the settings into the address, without an entry in the history; the text goes where no request takes it. */
@@ -81,7 +105,8 @@ export function writeAddress() {
   const { compare, prompt, ...rest } = settings();
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(rest)) {
-    if (value !== "" && !(key === "device" && value === "auto") && !Number.isNaN(value)) {
+    const usual = { device: "auto", block: 0 }[key];
+    if (value !== "" && value !== usual && !Number.isNaN(value)) {
       query.set(key, value);
     }
   }

@@ -86,8 +86,9 @@ export class TokenView {
     this.shown = index;
     frame.pieces ??= this.vocabulary.pieces(frame.tokens);
     frame.tokens.forEach((token, i) => this.paint(i, frame, forward && before?.tokens[i] !== token));
-    if (this.onPick && !this.spans.some((span) => span.tabIndex === 0) && this.spans.length > 1) {
-      this.spans[1].tabIndex = 0;
+    const { first } = this.vocabulary;
+    if (this.onPick && !this.spans.some((span) => span.tabIndex === 0) && this.spans.length > first) {
+      this.spans[first].tabIndex = 0;
     }
   }
 
@@ -123,8 +124,8 @@ export class TokenView {
     if (fresh) {
       kinds.push("fresh");
     }
-    // The first token only says that a block begins; a pad says nothing.
-    span.hidden = (end && i === 0) || token === this.vocabulary.pad;
+    // The first token may only say that a block begins; a pad says nothing.
+    span.hidden = i < this.vocabulary.first || token === this.vocabulary.pad;
     span.className = kinds.join(" ");
     // what follows is another text
     span.textContent = end ? " ∎\n\n" : text;
@@ -175,15 +176,14 @@ export class TokenView {
     return Array.from({ length: units[to].to + 1 - first }, (_, k) => first + k);
   }
 
-  /** Whole words from one position to another; never the first token, which begins the block. */
+  /** Whole words from one position to another; never a token that begins the block. */
   range(a, b) {
     const [from, to] = a < b ? [a, b] : [b, a];
     const all = new Set();
     for (let i = from; i <= to; i += 1) {
       this.word(i).forEach((position) => all.add(position));
     }
-    all.delete(0);
-    return [...all].sort((x, y) => x - y);
+    return [...all].filter((position) => position >= this.vocabulary.first).sort((x, y) => x - y);
   }
 
   mark(positions) {
@@ -251,7 +251,7 @@ export class TokenView {
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10, Home: -Infinity, End: Infinity };
     if (event.key in steps) {
       event.preventDefault();
-      const to = Math.min(this.spans.length - 1, Math.max(1, at + steps[event.key]));
+      const to = Math.min(this.spans.length - 1, Math.max(this.vocabulary.first, at + steps[event.key]));
       this.anchor = event.shiftKey ? (this.anchor ?? at) : null;
       this.focus(to);
       this.mark(this.anchor === null ? [] : this.range(this.anchor, to));

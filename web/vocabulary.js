@@ -19,8 +19,17 @@ function unfinished(bytes) {
 
 export class Vocabulary {
   /** As the worker gives them: texts of the tokens, bytes of those that are parts of characters, and the model's. */
-  constructor({ vocabulary, fragments, info: { mask_index: mask, bos, eos, pad } }) {
-    Object.assign(this, { texts: vocabulary, fragments: new Map(fragments), mask, pad, ends: [bos, eos] });
+  constructor({ vocabulary, fragments, info: { mask_index: mask, begin, bos, eos, pad } }) {
+    // positions before `first` hold what begins a text and are never picked
+    const first = begin === undefined ? 0 : 1;
+    Object.assign(this, { texts: vocabulary, fragments: new Map(fragments), mask, pad, begin, first, ends: [bos, eos] });
+  }
+
+  /** A canvas with nothing on it. */
+  blank(length) {
+    const tokens = new Uint32Array(length).fill(this.mask);
+    const frozen = new Uint8Array(length).fill(1, 0, this.first);
+    return { tokens: this.first ? tokens.fill(this.begin, 0, 1) : tokens, frozen };
   }
 
   /** What each token adds to the text: a character of several tokens stands at its last one. */

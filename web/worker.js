@@ -7,10 +7,10 @@ import { loadLibrary } from "./modules.js";
 const FILES = ["config.json", "model.safetensors", "tokenizer.json"];
 
 /** The library's classes and functions, once it is loaded. */
-let Model, Sampler, Trainer;
+let Model, Sampler, Trainer, inspect;
 
 /** Owned by the worker: wasm objects by the names that the page gives them. */
-const state = { device: null, models: {}, cards: {}, trainer: null, stop: new Set() };
+const state = { device: null, models: {}, used: null, trainer: null, stop: new Set() };
 
 const post = (event, detail = {}) => self.postMessage({ event, ...detail });
 /** Lets messages in that have arrived in the meantime. */
@@ -51,11 +51,12 @@ const handlers = {
     post("progress", { what: "module", done: 0, total: 1 });
     const adapter = device === "cpu" ? null : await navigator.gpu?.requestAdapter();
     const onGpu = adapter && (device === "webgpu" || !adapter.info?.isFallbackAdapter);
-    const { library, name, threads } = await loadLibrary(module, onGpu);
-    ({ Model, Sampler, Trainer } = library);
+    const { library, name, threads, used } = await loadLibrary(module, onGpu);
+    ({ Model, Sampler, Trainer, inspect } = library);
+    state.used = used;
     library.reportPanics();
     state.device = await library.Device.open(device);
-    const info = { ...state.device.info(), module: name, threads };
+    const info = { ...state.device.info(), module: name, threads, memory: used() };
     if (info.kind === "webgpu") {
       info.adapter = adapterName(adapter);
     }
@@ -73,6 +74,33 @@ const handlers = {
     const model = await Model.load(state.device, ...FILES.map((file) => files[file]));
     state.models[name] = model;
     return { card, info: model.info(), vocabulary: model.vocabulary(), fragments: model.fragments() };
+  },
+
+  /** What the files of a published model say. */
+  inspect({ files, how, length }) {
+    return inspect(state.device, files, how, length);
+  },
+
+  /** Opens a published model in place of all others, which would take its room. */
+  async open({ id, name, files, how }) {
+    Object.values(state.models).forEach((model) => model.free());
+    state.models = {};
+    const total = sizeOf(files);
+    let told = 0;
+    const progress = (read) => {
+      if (performance.now() - told > 50) {
+        told = performance.now();
+        post("progress", { what: "open", done: Math.min(read, total), total });
+      }
+      return !state.stop.has(id);
+    };
+    try {
+      const model = await Model.open(state.device, files, how, progress);
+      state.models[name] = model;
+      return { card: {}, info: model.info(), vocabulary: model.vocabulary(), fragments: model.fragments(), memory: state.used() };
+    } finally {
+      state.stop.delete(id);
+    }
   },
 
   canvas({ name, template, length }) {
@@ -218,6 +246,13 @@ function watchedOnce(run, work) {
   run.warm = true;
   run.total = run.sampler.canvas().tokens.length;
   return watched(work);
+}
+
+/** Bytes of a model's weights: of the file that holds all of them, else of its parts. */
+function sizeOf(files) {
+  const weights = files.filter(({ name }) => name.endsWith(".safetensors"));
+  const whole = weights.find(({ name }) => name === "model.safetensors");
+  return whole?.size ?? weights.reduce((sum, { size }) => sum + size, 0);
 }
 
 function required(value, message) {

@@ -5,7 +5,9 @@
 mod convert;
 mod device;
 mod error;
+mod files;
 mod model;
+mod published;
 mod sampler;
 mod sampler_types;
 mod samplers;
@@ -18,6 +20,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 pub use device::Device;
 pub use model::Model;
+pub use published::inspect;
 pub use sampler::Sampler;
 pub use samplers::samplers;
 pub use trainer::Trainer;

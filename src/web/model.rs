@@ -12,7 +12,6 @@ use super::convert::object;
 use super::device::Device;
 use super::error::{JsResult, thrown};
 use super::types::{Fragments, JsCanvas, ModelFiles, ModelInfo, Texts};
-use crate::config::ModelKind;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
@@ -33,6 +32,8 @@ pub(super) struct Shared {
     /// What is known of it also while it works.
     pub(super) facts: Rc<Facts>,
     tokenizer: Rc<Option<Tokenizer>>,
+    /// What stands at the beginning of a canvas.
+    begin: Option<u32>,
 }
 
 /// A model taken out of its slot, which goes back when this is dropped.
@@ -61,6 +62,7 @@ impl Shared {
         Self {
             facts: Rc::new(model.facts()),
             tokenizer: Rc::new(model.tokenizer().cloned()),
+            begin: model.frame()[0],
             slot: Rc::new(RefCell::new(Some(model))),
         }
     }
@@ -100,21 +102,30 @@ impl Denoiser for Shared {
 
 #[derive(Serialize)]
 struct Info {
-    kind: &'static str,
+    kind: String,
     parameters: u64,
     bytes: u64,
     vocab_size: usize,
     mask_index: u32,
     length: usize,
-    hidden_size: usize,
-    n_blocks: usize,
-    n_heads: usize,
+    #[serde(flatten)]
+    shape: Option<Shape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begin: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bos: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eos: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pad: Option<u32>,
+}
+
+/// Of models of this crate's family.
+#[derive(Serialize)]
+struct Shape {
+    hidden_size: usize,
+    n_blocks: usize,
+    n_heads: usize,
 }
 
 #[wasm_bindgen]
@@ -143,20 +154,20 @@ impl Model {
     pub fn info(&self) -> JsResult<ModelInfo> {
         let mut loan = self.0.lend();
         let model = loan.model().map_err(thrown)?;
-        let (config, size) = (model.config().map_err(thrown)?, model.info());
+        let (shape, size) = (model.config().ok(), model.info());
         let made = object(&Info {
-            kind: match config.kind {
-                ModelKind::Ar => "ar",
-                ModelKind::Dit | ModelKind::Published => "mdlm",
-            },
+            kind: model.model_type().to_owned(),
             parameters: size.parameters,
             bytes: size.bytes,
-            vocab_size: config.vocab_size,
-            mask_index: config.mask_index,
-            length: config.length,
-            hidden_size: config.hidden_size,
-            n_blocks: config.n_blocks,
-            n_heads: config.n_heads,
+            vocab_size: model.vocab_size(),
+            mask_index: model.mask_index(),
+            length: model.length(),
+            shape: shape.map(|config| Shape {
+                hidden_size: config.hidden_size,
+                n_blocks: config.n_blocks,
+                n_heads: config.n_heads,
+            }),
+            begin: self.0.begin,
             bos: model.tokenizer().map(Tokenizer::bos),
             eos: model.tokenizer().map(Tokenizer::eos),
             pad: model.tokenizer().and_then(Tokenizer::pad),
@@ -182,7 +193,7 @@ impl Model {
         Ok(object(&all)?.unchecked_into())
     }
 
-    /// A canvas that begins with the token that begins a block, then holds what a template says (text is
+    /// A canvas that begins with the token that begins a block, if the model has one there, then holds what a template says (text is
     /// frozen, `[MASK]` is an open position, `[MASK:n]` are n), and is open from there to `length`.
     pub fn canvas(&self, template: &str, length: usize) -> JsResult<JsCanvas> {
         if !(1..=MAX_LENGTH).contains(&length) {
@@ -191,14 +202,15 @@ impl Model {
         }
         let tokenizer = self.0.tokenizer()?;
         let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
-        let (tokens, most) = (template_alone.len() + 1, self.0.facts.length.max(length));
+        let mut canvas = Canvas::of(self.0.begin.map(|id| (Some(id), true)));
+        let tokens = template_alone.len() + canvas.len();
+        let most = self.0.facts.length.max(length);
         if tokens > most {
             let problem = format!("makes {tokens} tokens; at most {most} fit");
             return Err(thrown(Error::argument("prompt", "the text", problem)));
         }
-        let mut canvas = Canvas::of([(Some(tokenizer.bos()), true)]);
         canvas.append(if tokens < length {
-            Canvas::begin(template, tokenizer, length - 1).map_err(thrown)?
+            Canvas::begin(template, tokenizer, length - canvas.len()).map_err(thrown)?
         } else {
             template_alone
         });

@@ -7,7 +7,7 @@ const TYPES: &str = r#"
 /** What every function of this module throws. */
 export interface MdlmError extends Error {
   /** Stable kind: no_adapter, unsupported, device_lost, out_of_memory, shape, token, config, argument, busy,
-   *  checkpoint, corpus, non_finite, cancelled, internal. */
+   *  checkpoint, corpus, io, non_finite, cancelled, internal. */
   code: string;
   /** A next step for a person. */
   hint?: string;
@@ -25,16 +25,20 @@ export interface DeviceInfo {
 /** Pipelines compiled, of those that are wanted. */
 export interface Compilation { done: number; total: number; }
 export interface ModelInfo {
-  kind: "mdlm" | "ar";
+  /** "mdlm", "ar", or the model_type of another program's model. */
+  kind: string;
   parameters: number;
   bytes: number;
   vocab_size: number;
   mask_index: number;
   length: number;
-  hidden_size: number;
-  n_blocks: number;
-  n_heads: number;
-  /** First token of a block; absent without a tokenizer. */
+  /** Of models of this crate's family. */
+  hidden_size?: number;
+  n_blocks?: number;
+  n_heads?: number;
+  /** What stands at the beginning of a canvas, if something does. */
+  begin?: number;
+  /** Token that begins a text; absent without a tokenizer. */
   bos?: number;
   /** Token that ends a document. */
   eos?: number;
@@ -43,6 +47,32 @@ export interface ModelInfo {
 }
 /** The files of a model in the published layout. */
 export interface ModelFiles { config: Uint8Array; weights: Uint8Array; tokenizer?: Uint8Array; }
+/** How to read another program's model, where its files leave it open or say something else. */
+export interface OpenOptions {
+  /** How matrices are kept; "f32" if absent. */
+  weights?: "f32" | "f16" | "bf16" | "q8" | "q4";
+  mask?: number;
+  /** Whether a row's logits are about the token behind it. */
+  shift?: boolean;
+  /** Positions of the blocks whose rows do not see those behind them; 0: every row sees all. */
+  block?: number;
+  model_type?: string;
+}
+/** What a published model is and needs. */
+export interface Inspection {
+  model_type: string; parameters: number; vocab_size: number;
+  /** Ids below this one stand for something. */
+  ids: number;
+  mask_index: number; length: number; shift: boolean; block?: number;
+  /** Whether there is a tokenizer.json. */
+  tokenizer: boolean;
+  /** How it is sampled unless told otherwise. */
+  sampling: SampleOptions;
+  /** Bytes of the weights, and of all that sampling needs; why the device cannot, if it is known not to. */
+  memory: { weights: string; bytes: number; with_canvas: number; problem?: string }[];
+  /** What is wrong with the weights' files, by their headers. */
+  damage?: string;
+}
 /** One entry a position; a mask is an open position that holds the model's mask_index. */
 export interface Canvas { tokens: Uint32Array; frozen: Uint8Array; }
 /** The library's SampleConfig, the samplers' options among the others; what is absent keeps its default, what is unknown is refused. */
@@ -105,6 +135,15 @@ extern "C" {
     /// Size, shape and special tokens of a model.
     #[wasm_bindgen(typescript_type = "ModelInfo")]
     pub type ModelInfo;
+    /// The files of one folder.
+    #[wasm_bindgen(typescript_type = "File[]")]
+    pub type GivenFiles;
+    /// How to read another program's model; `undefined`: as its files say.
+    #[wasm_bindgen(typescript_type = "OpenOptions | undefined")]
+    pub type OpenOptions;
+    /// What a published model is and needs.
+    #[wasm_bindgen(typescript_type = "Inspection")]
+    pub type Inspection;
     /// Files of a model in the published layout, as bytes.
     #[wasm_bindgen(typescript_type = "ModelFiles")]
     pub type ModelFiles;

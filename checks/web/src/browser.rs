@@ -304,6 +304,29 @@ impl Browser {
         Ok(())
     }
 
+    /// Chooses files, or a folder, in the field of that id.
+    pub fn choose_files(&mut self, id: &str, path: &Path) -> Result<()> {
+        let find = json!({"expression": format!("document.getElementById('{id}')")});
+        let found = self.on_page("Runtime.evaluate", find)?;
+        let object = &found["result"]["objectId"];
+        let choose = json!({"files": [path.canonicalize()?], "objectId": object});
+        self.on_page("DOM.setFileInputFiles", choose).map(drop)
+    }
+
+    /// Drops a file, or a folder, on the element of that id.
+    pub fn drop_files(&mut self, id: &str, path: &Path) -> Result<()> {
+        let place = format!(
+            "(() => {{ const e = document.getElementById('{id}'); e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        );
+        let place = self.eval(&place)?;
+        let data = json!({"items": [], "files": [path.canonicalize()?], "dragOperationsMask": 1});
+        for kind in ["dragEnter", "dragOver", "drop"] {
+            let params = json!({"type": kind, "x": place[0], "y": place[1], "data": data});
+            self.on_page("Input.dispatchDragEvent", params)?;
+        }
+        Ok(())
+    }
+
     /// Presses the mouse at one point, moves it to another, and lets go.
     pub fn drag(&mut self, from: (f64, f64), to: (f64, f64)) -> Result<()> {
         for (kind, (x, y), buttons) in [

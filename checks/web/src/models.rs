@@ -1,7 +1,7 @@
 //! Small models that the page is tested with, trained for a moment and written as it expects them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use mdlm::blocking::wait;
@@ -39,6 +39,12 @@ fn config(kind: ModelKind, steps: u64) -> TrainConfig {
     config.training.batch = 8;
     config.training.ema = 0.9;
     config
+}
+
+/// Folder of a published model of the library's fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden_llm");
+    folder.join(name)
 }
 
 /// Trains a model for some steps on the twin.

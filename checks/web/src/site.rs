@@ -140,6 +140,19 @@ impl Visit {
         self.browser.eval(&code).map(drop)
     }
 
+    /// Chooses a folder of a published model.
+    pub fn choose(&mut self, folder: &Path) -> Result<()> {
+        self.browser.choose_files("published-folder", folder)
+    }
+
+    /// Waits until the page says what is in it and that it can be opened.
+    pub fn described(&mut self) -> Result<()> {
+        self.browser.wait(
+            "!document.getElementById('published-load').disabled && document.getElementById('published-status').innerText.trim() === ''",
+            RUN,
+        )
+    }
+
     /// Generates and waits for the end.
     pub fn generate(&mut self) -> Result<()> {
         self.expect_run()?;

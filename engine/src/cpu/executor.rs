@@ -16,6 +16,7 @@ pub trait Twin: Send + Sync {
     /// Computes the outputs from the inputs, for [`Io::rows`] rows, in f32.
     fn run_f32(&self, io: &mut Io<'_, f32>);
     /// As [`Twin::run_f32`], in f64.
+    #[cfg(not(target_arch = "wasm32"))]
     fn run_f64(&self, io: &mut Io<'_, f64>);
 }
 

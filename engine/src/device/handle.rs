@@ -40,6 +40,7 @@ impl std::fmt::Display for DeviceInfo {
 pub(crate) enum Backend {
     Gpu(Arc<Context>),
     CpuF32,
+    #[cfg(not(target_arch = "wasm32"))]
     CpuF64,
 }
 
@@ -123,7 +124,8 @@ impl Device {
         Self::twin(Backend::CpuF32, "asked for")
     }
 
-    /// The CPU twin in f64: the oracle of the tests, slow and exact.
+    /// The CPU twin in f64: the oracle of the tests, slow and exact. A page has no use for it, and its module no room.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn oracle() -> Self {
         Self::twin(Backend::CpuF64, "asked for, in f64")
     }

@@ -107,6 +107,7 @@ macro_rules! twin {
             fn run_f32(&self, io: &mut $crate::cpu::Io<'_, f32>) {
                 self.run(io);
             }
+            #[cfg(not(target_arch = "wasm32"))]
             fn run_f64(&self, io: &mut $crate::cpu::Io<'_, f64>) {
                 self.run(io);
             }

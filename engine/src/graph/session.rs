@@ -13,6 +13,7 @@ use crate::program::{Arena, Phase, Slot, Step};
 enum Executor {
     Gpu(Box<Gpu>),
     F32(Cpu<f32>),
+    #[cfg(not(target_arch = "wasm32"))]
     F64(Cpu<f64>),
 }
 
@@ -71,6 +72,7 @@ impl Session {
                 Executor::Gpu(Box::new(Gpu::new(context, &program, memory, &slots).await?))
             }
             (Backend::CpuF32, Arenas::F32(_)) => Executor::F32(Cpu::new(plan.lower_cpu(graph)?)?),
+            #[cfg(not(target_arch = "wasm32"))]
             (Backend::CpuF64, Arenas::F64(_)) => Executor::F64(Cpu::new(plan.lower_cpu(graph)?)?),
             _ => return Err(elsewhere()),
         };
@@ -116,6 +118,7 @@ impl Session {
                 gpu.write(&slot, bytemuck::cast_slice(&self.words))?;
             }
             Executor::F32(cpu) => cpu.write(&slot, data),
+            #[cfg(not(target_arch = "wasm32"))]
             Executor::F64(cpu) => cpu.write(&slot, data),
         }
         Ok(())
@@ -130,6 +133,7 @@ impl Session {
         match &mut self.executor {
             Executor::Gpu(gpu) => gpu.write(&slot, bytemuck::cast_slice(data))?,
             Executor::F32(cpu) => cpu.write_uint(&slot, data),
+            #[cfg(not(target_arch = "wasm32"))]
             Executor::F64(cpu) => cpu.write_uint(&slot, data),
         }
         Ok(())
@@ -173,6 +177,7 @@ impl Session {
                 let out = std::mem::take(&mut self.results);
                 Outcome::Done(read_all(cpu, memory, &self.outputs, out))
             }
+            #[cfg(not(target_arch = "wasm32"))]
             (Executor::F64(cpu), Arenas::F64(memory)) => {
                 cpu.run(memory, step, phases, |twin, io| twin.run_f64(io))?;
                 let out = std::mem::take(&mut self.results);
@@ -243,6 +248,7 @@ impl Session {
                 out = widen(&words, slot.element, len.min(slot.len));
             }
             (Executor::F32(cpu), Arenas::F32(memory)) => cpu.read(memory, &slot, len, &mut out),
+            #[cfg(not(target_arch = "wasm32"))]
             (Executor::F64(cpu), Arenas::F64(memory)) => cpu.read(memory, &slot, len, &mut out),
             _ => return Err(elsewhere()),
         }

@@ -15,6 +15,7 @@ const PART: usize = 1 << 20;
 pub(super) enum Arenas {
     Gpu(gpu::Memory),
     F32(cpu::Memory<f32>),
+    #[cfg(not(target_arch = "wasm32"))]
     F64(cpu::Memory<f64>),
 }
 
@@ -35,6 +36,7 @@ impl Storage {
         let made = match device.backend() {
             Backend::Gpu(context) => Arenas::Gpu(gpu::Memory::new(context, slabs, arenas).await?),
             Backend::CpuF32 => Arenas::F32(cpu::Memory::new(slabs, arenas)?),
+            #[cfg(not(target_arch = "wasm32"))]
             Backend::CpuF64 => Arenas::F64(cpu::Memory::new(slabs, arenas)?),
         };
         Ok(Self {
@@ -231,6 +233,7 @@ impl Storage {
                 widen(&words, info.element_in(arena), len)
             }
             Arenas::F32(m) => m.read(arena, slab, len),
+            #[cfg(not(target_arch = "wasm32"))]
             Arenas::F64(m) => m.read(arena, slab, len),
         })
     }
@@ -250,6 +253,7 @@ impl Storage {
                 )?;
             }
             Arenas::F32(m) => m.write(arena, slab, offset, data),
+            #[cfg(not(target_arch = "wasm32"))]
             Arenas::F64(m) => m.write(arena, slab, offset, data),
         }
         Ok(())

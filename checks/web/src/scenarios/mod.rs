@@ -14,9 +14,12 @@ use crate::site::{Bench, Visit, numbers};
 
 mod failures;
 mod gpu;
+mod large;
 mod looks;
+mod published;
 mod sampling;
 mod shipped;
+mod spoil;
 mod training;
 
 type Scenario = fn(&Bench) -> Result<String>;
@@ -37,6 +40,12 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("text-files", training::text_files),
     ("training", training::training),
     ("lost-while-training", training::training_recovers),
+    ("published-layouts", published::layouts),
+    ("published-dropped", published::dropped),
+    ("published-refused", published::refused),
+    ("published-told", published::told),
+    ("published-recovers", published::recovers),
+    ("published-large", large::large),
     ("looks", looks::looks),
     ("insecure", looks::insecure),
 ];
