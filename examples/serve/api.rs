@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use mdlm::constraint::Json;
+use mdlm::constraint;
 use mdlm::data::Message;
 use mdlm::{Error, SampleConfig};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ enum ResponseFormat {
 /// A schema with a name, of which nothing is made.
 #[derive(Deserialize)]
 struct Named {
-    schema: Json,
+    schema: constraint::Json,
 }
 
 #[derive(Deserialize)]

@@ -200,13 +200,19 @@ async fn serve(
         model: app.name.clone(),
         prompt: prompt.len(),
     };
-    let job = Job {
-        length: common.length(app.length)?,
-        config: common.settings(&app.config)?,
-        stop: common.stop(),
-        prompt,
-    };
-    let answer = Answer::new(&app, job)?;
+    // the automaton of a constraint may take a while, which is not the others' time
+    let making = app.clone();
+    let made = tokio::task::spawn_blocking(move || -> Result<_, Problem> {
+        let job = Job {
+            length: common.length(making.length)?,
+            config: common.settings(&making.config)?,
+            stop: common.stop(),
+            prompt,
+        };
+        Ok((Answer::new(&making, job)?, common))
+    });
+    let gone = |e: tokio::task::JoinError| mdlm::Error::Internal(e.to_string());
+    let (answer, common) = made.await.map_err(gone)??;
     let full = "all places are taken: try again in a moment";
     let place = Place::take(&app)
         .ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", full))?;

@@ -131,18 +131,17 @@ impl Tokenizer {
     /// What a token adds at the beginning of a text or `behind` something in it, down to parts of characters; `None` if it
     /// stands for no text.
     fn bytes(&self, id: u32, behind: bool) -> Option<Vec<u8>> {
+        let fragment = self.fragment(id);
         let text = match &self.kind {
-            Kind::HuggingFace(tokenizer) => tokenizer.stands_for_text(id),
-            _ => true,
+            _ if self.part(id) != Part::Text => return None,
+            Kind::HuggingFace(tokenizer) if !tokenizer.stands_for_text(id) => return None,
+            _ if fragment.is_some() => return fragment,
+            _ => self.text_of(&[id], behind),
         };
-        if !text || self.part(id) != Part::Text {
-            return None;
-        }
-        self.fragment(id).or_else(|| {
-            let text = self.text_of(&[id], behind);
-            let known = !text.contains(char::REPLACEMENT_CHARACTER);
-            known.then(|| text.into_bytes())
-        })
+        // what the other kinds show of ids that they do not have
+        let known = matches!(self.kind, Kind::HuggingFace(_))
+            || !text.contains(char::REPLACEMENT_CHARACTER);
+        known.then(|| text.into_bytes())
     }
 
     /// What each token adds to a text; found out once, for all copies of this tokenizer.

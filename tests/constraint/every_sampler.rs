@@ -239,6 +239,42 @@ fn a_bound_canvas_becomes_what_it_becomes_alone() {
     }
 }
 
+/// What one sampler was held to is nothing to the next one.
+#[test]
+fn a_free_canvas_stays_what_it_was() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        let mut model = load(executor.shared(), &small(24), None);
+        let fill = |model: &mut Model, config: &SampleConfig| {
+            let mut reports = Vec::new();
+            let sampler = model.sampler(Canvas::open(24), config).unwrap();
+            let filled = block_on(sampler.finish(|report| {
+                reports.push(report.clone());
+                ControlFlow::Continue(())
+            }));
+            (filled.unwrap(), reports)
+        };
+        let free = SampleConfig {
+            top_p: 0.9,
+            ..settings(SamplerKind::CONFIDENCE, 3)
+        };
+        let bound = SampleConfig {
+            regex: "[a-c]*".into(),
+            ..free.clone()
+        };
+        let before = fill(&mut model, &free);
+        let held = fill(&mut model, &bound);
+        assert_ne!(held.0, before.0);
+        assert_eq!(fill(&mut model, &free), before, "{executor:?}");
+        // from three letters and the end a draw is surer than from all
+        let entropy = held
+            .1
+            .iter()
+            .flat_map(|report| &report.revealed)
+            .map(|r| r.entropy);
+        assert!(entropy.fold(0.0, f64::max) <= 4f64.ln() + 1e-6);
+    }
+}
+
 /// Windows over a canvas that is longer than the model.
 #[test]
 fn a_longer_canvas_keeps_to_it_as_a_whole() {

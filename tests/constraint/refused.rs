@@ -1,13 +1,29 @@
 //! Constraints that cannot be met are refused before anything is computed.
 
 use mdlm::config::ModelConfig;
+use mdlm::data::Tokenizer;
+use mdlm::error::Result;
 use mdlm::model::Model;
+use mdlm::sample::{Denoiser, DrawOptions, Drawn, Facts, Sampler};
 use mdlm::{Canvas, SampleConfig};
 use pollster::block_on;
 
 use crate::common::Executor;
 use crate::common::models::{load, small};
 use crate::common::runs::refused;
+
+/// A model of a large vocabulary that is never asked.
+struct Silent(Facts);
+
+impl Denoiser for Silent {
+    fn facts(&self) -> Facts {
+        self.0.clone()
+    }
+
+    async fn draw(&mut self, _: &[u32], _: &[f64], _: &[u32], _: &DrawOptions) -> Result<Drawn> {
+        unreachable!("a constraint is refused before the first call")
+    }
+}
 
 fn regex(text: &str) -> SampleConfig {
     SampleConfig {
@@ -100,4 +116,16 @@ fn constraints_that_are_too_large() {
     let mut bare = block_on(Model::new(Executor::CpuF32.shared(), &config, 1)).unwrap();
     let made = bare.sampler(Canvas::open(8), &regex("a")).map(|_| ());
     refused(made, "argument", &["tokenizer"]);
+    // a long text of a large vocabulary would take too long
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tokenizer = Tokenizer::from_file(&path.join("corpora/gpt2.tokenizer.json.gz")).unwrap();
+    let facts = Facts {
+        vocab_size: tokenizer.vocab_size(),
+        mask_index: tokenizer.mask_index(),
+        tokenizer: Some(tokenizer),
+        ..model.facts()
+    };
+    let canvas = vec![Canvas::open(16)];
+    let made = Sampler::new(Silent(facts), canvas, &regex("[a-z ]{0,60000}")).map(|_| ());
+    refused(made, "config", &["states for 50256 tokens"]);
 }

@@ -249,6 +249,84 @@ fn a_server_answers_and_refuses_in_openais_form() {
     }
 }
 
+/// Each answer keeps to the form that its request wants, whoever shares its network calls.
+#[test]
+fn a_server_holds_answers_to_forms() {
+    let server = Server::start(&model("llada"), &["--length", "64"]);
+    let schema = r#"{"type": "object", "properties": {"z": {"enum": ["yes", "no"]}, "a": {"type": "integer"}}, "required": ["z", "a"]}"#;
+    let format = format!(
+        r#"{{"type": "json_schema", "json_schema": {{"name": "x", "strict": true, "schema": {schema}}}}}"#
+    );
+    let said = r#""messages": [{"role": "user", "content": "the cat"}], "temperature": 0, "max_tokens": 40"#;
+    let forms = [
+        format!(r#""response_format": {format}"#),
+        r#""response_format": {"type": "json_object"}"#.to_owned(),
+        r#""regex": "(yes|no)(, [a-z]{3,5})*""#.to_owned(),
+        r#""response_format": {"type": "text"}"#.to_owned(),
+    ];
+    let answer = |form: &String| -> Value {
+        let body = format!("{{{said}, {form}}}");
+        let (status, answer) = server.ask("POST", "/v1/chat/completions", &body);
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()["choices"][0].take()
+    };
+    let text = |choice: &Value| choice["message"]["content"].as_str().unwrap().to_owned();
+    let alone: Vec<Value> = forms.iter().map(answer).collect();
+    let object: Value = serde_json::from_str(&text(&alone[0])).unwrap();
+    assert!(object["a"].is_i64() && ["yes", "no"].contains(&object["z"].as_str().unwrap()));
+    assert!(text(&alone[0]).find("\"z\"") < text(&alone[0]).find("\"a\""));
+    let object: Value = serde_json::from_str(&text(&alone[1])).unwrap();
+    assert!(object.is_object());
+    let words = text(&alone[2]);
+    assert!(
+        words.starts_with("yes") || words.starts_with("no"),
+        "{words}"
+    );
+    for choice in &alone[..3] {
+        assert_eq!(choice["finish_reason"], "stop");
+    }
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..12)
+            .map(|i| {
+                (
+                    i % 4,
+                    scope.spawn({
+                        let form = &forms[i % 4];
+                        let answer = &answer;
+                        move || answer(form)
+                    }),
+                )
+            })
+            .collect();
+        for (form, waiting) in waiting {
+            assert_eq!(text(&waiting.join().unwrap()), text(&alone[form]));
+        }
+    });
+    for (form, part) in [
+        (r#""response_format": {"type": "grammar"}"#, "json_schema"),
+        (
+            r#""response_format": {"type": "json_schema"}"#,
+            "json_schema",
+        ),
+        (r#""regex": "a(b""#, "unclosed group"),
+        (
+            r#""regex": "a", "response_format": {"type": "json_object"}"#,
+            "leave one of them out",
+        ),
+        (r#""regex": "[a-z ]{900}""#, "40 tokens"),
+        (
+            r#""response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "number", "minimum": 3}}}"#,
+            "#/minimum",
+        ),
+    ] {
+        let body = format!("{{{said}, {form}}}");
+        let (status, error) = server.ask("POST", "/v1/chat/completions", &body);
+        let error: Value = serde_json::from_str(&error).unwrap();
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains(part), "{form}: {error}");
+    }
+}
+
 #[test]
 fn a_server_turns_away_what_it_has_no_place_for() {
     let server = Server::start(&model("llada"), &["--queue", "1", "--length", "2000"]);
