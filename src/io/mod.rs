@@ -5,6 +5,8 @@ pub mod atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
 mod gzip;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;

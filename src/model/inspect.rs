@@ -6,14 +6,12 @@ use std::sync::Arc;
 use crate::config::{SampleConfig, SamplerKind};
 use crate::error::Result;
 use crate::graph::PARAMS;
-use crate::model::load::{Kind, Load, find, ids};
+use crate::model::load::{Files, Kind, Load, find, ids};
+use crate::model::network::NO_LIMIT;
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use crate::program::Element;
 use mdlm_engine::gpu::DeviceClass;
-
-/// Slabs have no limit here.
-const NO_LIMIT: usize = usize::MAX / 8;
 
 /// What the files of a model say, its weights apart.
 #[derive(Clone, Debug)]
@@ -38,6 +36,8 @@ pub struct Inspected {
     pub block: Option<usize>,
     /// How it is sampled unless told otherwise.
     pub sampling: SampleConfig,
+    /// Matrices of a GGUF file, and what they rest in unless told otherwise; those of folders rest in f32.
+    pub elements: Vec<(String, Element)>,
 }
 
 /// Reads what a model's files say, and none of its weights.
@@ -46,8 +46,9 @@ pub struct Inspected {
 /// As [`Model::load_with`](crate::Model::load_with).
 pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
     let found = find(path, how)?;
+    let mut elements = Vec::new();
     let (model_type, trunk, mask_index, shift, block, sampling) = match found.kind {
-        Kind::Own(described) => {
+        Kind::Own(described, _) => {
             let config = described.model;
             config.validate()?;
             let (model_type, sampling) = match config.autoregressive() {
@@ -64,20 +65,18 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
             let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
             (model_type.to_owned(), trunk, mask, shift, None, sampling)
         }
-        Kind::Other {
-            described,
-            mask_index,
-            shift,
-            block,
-        } => {
-            let sampling = described.sampling(block);
+        Kind::Other(other) => {
+            let described = other.files.described();
+            if let Files::Gguf(model) = &other.files {
+                elements = model.elements();
+            }
             (
-                described.model_type,
-                described.trunk,
-                mask_index,
-                shift,
-                block,
-                sampling,
+                described.model_type.clone(),
+                described.trunk.clone(),
+                other.mask_index,
+                other.shift,
+                other.block,
+                described.sampling(other.block),
             )
         }
     };
@@ -93,17 +92,24 @@ pub fn inspect(path: &Path, how: &Load) -> Result<Inspected> {
         shift,
         block,
         sampling,
+        elements,
         trunk,
     })
 }
 
 impl Inspected {
-    /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs.
+    /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs; `weights` as
+    /// [`Load::weights`].
     ///
     /// # Errors
     /// [`crate::Error::Argument`] for a length that the network does not take.
-    pub fn bytes(&self, weights: Element, length: usize) -> Result<[u64; 2]> {
-        let network = Network::new(self.trunk.clone(), NO_LIMIT, weights)?;
+    pub fn bytes(&self, weights: Option<Element>, length: usize) -> Result<[u64; 2]> {
+        let own = match weights {
+            None => &self.elements[..],
+            Some(_) => &[],
+        };
+        let weights = weights.unwrap_or_default();
+        let network = Network::with_elements(self.trunk.clone(), NO_LIMIT, weights, own)?;
         let alone = network
             .layout
             .slabs()

@@ -1,4 +1,4 @@
-//! Models from folders.
+//! Models from folders and files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::graph::Storage;
 use crate::io::checkpoint::{read_text, resolve};
 use crate::io::settings;
 use crate::model::family::{Blockwise, Foreign};
-use crate::model::pretrained::{self, Described};
+use crate::model::pretrained::{self, Described, GgufModel};
 use crate::model::published::MAX_CONFIG_BYTES;
 use crate::model::{Description, Family, Model, Network, Trunk, fitting};
 use crate::program::Element;
@@ -19,15 +19,15 @@ use crate::program::Element;
 /// ```no_run
 /// use mdlm::{Device, Model, blocking::wait, model::Load};
 ///
-/// let half = Load { weights: "f16".parse()?, ..Load::default() };
+/// let half = Load { weights: Some("f16".parse()?), ..Load::default() };
 /// let model = wait(Model::load_with(&Device::cpu(), "models/llada".as_ref(), &half))?;
 /// println!("a {} of {} bytes", model.model_type(), model.info().bytes);
 /// # Ok::<(), mdlm::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How matrices are kept on the device.
-    pub weights: Element,
+    /// How matrices are kept on the device; `None`: those of a GGUF file as the file keeps them, others in f32.
+    pub weights: Option<Element>,
     /// Id of another program's mask.
     pub mask: Option<u32>,
     /// Whether the logits of another program's model are about the token behind their row.
@@ -42,8 +42,8 @@ pub struct Load {
 
 impl Model {
     /// Loads a model from disk: one of our checkpoints (its moving average), a run's folder (the checkpoint
-    /// that [`crate::io::checkpoint::resolve`] takes), or a folder in the published layout of this crate's family or of
-    /// those that [`pretrained`](crate::model::pretrained) knows.
+    /// that [`crate::io::checkpoint::resolve`] takes), a folder in the published layout of this crate's family or of
+    /// those that [`pretrained`](crate::model::pretrained) knows, or a GGUF file of one of these.
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] that names file and tensor, [`crate::Error::Io`], or what the device refuses.
@@ -56,15 +56,12 @@ impl Model {
     /// # Errors
     /// As [`Model::load`]; [`crate::Error::Argument`] for a mask, shift, block or type of this crate's family, whose files tell.
     pub async fn load_with(device: &Device, path: &Path, how: &Load) -> Result<Self> {
-        let Found {
-            kind,
-            tokenizer,
-            weights,
-        } = find(path, how)?;
+        let Found { kind, tokenizer } = find(path, how)?;
+        let weights = how.weights.unwrap_or_default();
         match kind {
-            Kind::Own(described) => {
-                let load = |n: &Network, storage: &mut Storage| n.load(&weights, storage);
-                let made = described.build(device, how.weights, load).await?;
+            Kind::Own(described, file) => {
+                let load = |n: &Network, storage: &mut Storage| n.load(&file, storage);
+                let made = described.build(device, weights, load).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -72,23 +69,22 @@ impl Model {
                     ..Self::from_parts(device, made.0, made.1)
                 })
             }
-            Kind::Other {
-                described,
-                mask_index,
-                shift,
-                block,
-            } => {
+            Kind::Other(other) => {
+                let described = other.files.described();
                 let ids = ids(&tokenizer, &*described.trunk);
-                let trunk = described.trunk.clone();
-                let (network, storage) =
-                    Network::open(device, trunk, how.weights, &weights).await?;
+                let (network, storage) = match &other.files {
+                    Files::Folder(described, file) => {
+                        Network::open(device, described.trunk.clone(), weights, file).await?
+                    }
+                    Files::Gguf(model) => model.load(device, how.weights).await?,
+                };
                 let family = Family::Other(Foreign {
-                    sampling: described.sampling(block),
-                    model_type: described.model_type,
+                    sampling: described.sampling(other.block),
+                    model_type: described.model_type.clone(),
                     network,
-                    mask_index,
-                    shift,
-                    blocks: block.map(|size| Blockwise {
+                    mask_index: other.mask_index,
+                    shift: other.shift,
+                    blocks: other.block.map(|size| Blockwise {
                         size,
                         from_start: described.from_start,
                     }),
@@ -103,26 +99,67 @@ impl Model {
     }
 }
 
-/// What a folder holds, all but the weights read.
+/// What a folder or a file holds, all but the weights read.
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) tokenizer: Option<Tokenizer>,
-    weights: PathBuf,
 }
 
 /// Whose model it is.
 pub(super) enum Kind {
-    Own(Description),
-    Other {
-        described: Described,
-        mask_index: u32,
-        shift: bool,
-        block: Option<usize>,
-    },
+    /// This crate's, and its weights.
+    Own(Description, PathBuf),
+    Other(Other),
+}
+
+/// Another program's model.
+pub(super) struct Other {
+    pub(super) files: Files,
+    pub(super) mask_index: u32,
+    pub(super) shift: bool,
+    pub(super) block: Option<usize>,
+}
+
+/// How it lies on disk.
+pub(super) enum Files {
+    /// What the configuration says, and the weights.
+    Folder(Described, PathBuf),
+    Gguf(Box<GgufModel>),
+}
+
+impl Files {
+    pub(super) fn described(&self) -> &Described {
+        match self {
+            Self::Folder(described, _) => described,
+            Self::Gguf(model) => &model.described,
+        }
+    }
+}
+
+impl Other {
+    fn new(files: Files, mask_index: u32, how: &Load) -> Self {
+        let described = files.described();
+        Self {
+            mask_index,
+            shift: how.shift.unwrap_or(described.shift),
+            block: how.block.or(described.block).filter(|&block| block > 0),
+            files,
+        }
+    }
 }
 
 /// Looks for a model: what [`Model::load_with`] takes.
 pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
+    if path.is_file() {
+        let model = GgufModel::open(path, how.model_type.as_deref())?;
+        let (m, described) = (&model.file.metadata, &model.described);
+        let (tokenizer, mask) = pretrained::gguf_tokenizer(path, m, described, how.mask)?;
+        let other = Other::new(Files::Gguf(Box::new(model)), mask, how);
+        return Ok(Found {
+            kind: Kind::Other(other),
+            tokenizer,
+        });
+    }
     let weights = path.join("model.safetensors");
     let file = path.join("config.json");
     let text = match file.is_file() {
@@ -138,18 +175,10 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
         let as_what = how.model_type.as_deref();
         let described = pretrained::describe(text, as_what).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(path, &described, how.mask)?;
-        let shift = how.shift.unwrap_or(described.shift);
-        let block = how.block.or(described.block).filter(|&block| block > 0);
-        let kind = Kind::Other {
-            described,
-            mask_index,
-            shift,
-            block,
-        };
+        let other = Other::new(Files::Folder(described, weights), mask_index, how);
         return Ok(Found {
-            kind,
+            kind: Kind::Other(other),
             tokenizer,
-            weights,
         });
     }
     if how.mask.is_some() || how.shift.is_some() || how.block.is_some() || how.model_type.is_some()
@@ -169,9 +198,8 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
             false => None,
         };
         return Ok(Found {
-            kind: Kind::Own(described),
+            kind: Kind::Own(described, weights),
             tokenizer,
-            weights,
         });
     }
     let dir = resolve(path)?;
@@ -184,9 +212,8 @@ pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
     };
     let tokenizer = fitted(&dir.join("tokenizer.json"), &names, &described)?;
     Ok(Found {
-        kind: Kind::Own(described),
+        kind: Kind::Own(described, dir.join("ema.safetensors")),
         tokenizer: Some(tokenizer),
-        weights: dir.join("ema.safetensors"),
     })
 }
 

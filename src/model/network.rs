@@ -8,6 +8,10 @@ use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
 
+/// Elements of a slab where nothing is to be allocated.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const NO_LIMIT: usize = usize::MAX / 8;
+
 /// A network: what it computes, and where its parameters lie.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -26,8 +30,21 @@ impl Network {
     /// # Errors
     /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
     pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
+        Self::with_elements(trunk, limit, weights, &[])
+    }
+
+    /// As [`Network::new`], with matrices that are named kept in elements of their own.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_elements(
+        trunk: Arc<dyn Trunk>,
+        limit: usize,
+        weights: Element,
+        own: &[(String, Element)],
+    ) -> Result<Self> {
         let mut g = Graph::new(Arc::default());
-        let mut params = Params::declaring(weights);
+        let mut params = Params::declaring(weights, own);
         let options = Options::of(1, 1);
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
@@ -119,16 +136,26 @@ impl Network {
                 let at = |i: usize| values[i % rows * columns + i / rows];
                 values = (0..rows * columns).map(at).collect();
             }
-            let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
-            if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
+            self.check(path, index, &values)?;
+            storage.set(PARAMS, index, &values)
+        })
+    }
+
+    /// An error that names what a parameter's elements cannot hold.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn check(&self, path: &std::path::Path, index: usize, values: &[f32]) -> Result<()> {
+        let key = &self.layout.keys()[index];
+        let element = self.layout.slabs()[key.slab].element;
+        match values.iter().position(|&x| !element.holds(x)) {
+            None => Ok(()),
+            Some(place) => {
                 let problem = format!(
                     "element {place} is {}, too large for {element}: take bf16 or q8",
                     values[place]
                 );
-                return Err(Error::checkpoint(path, Some(&specs[index].name), problem));
+                Err(Error::checkpoint(path, Some(&key.key), problem))
             }
-            storage.set(PARAMS, index, &values)
-        })
+        }
     }
 
     /// Writes initial values to each of `arenas`.

@@ -88,6 +88,8 @@ pub struct Params {
     layout: Option<Arc<Layout>>,
     /// Element in which weights are declared that operations can unpack; over a layout, which knows it, F32.
     weights: Element,
+    /// Those of matrices that are kept otherwise, by name.
+    own: Vec<(String, Element)>,
     tensors: Vec<Whole>,
     declared: Vec<Declared>,
 }
@@ -102,11 +104,12 @@ pub struct Linear {
 }
 
 impl Params {
-    /// For the building that declares.
-    pub(crate) fn declaring(weights: Element) -> Self {
+    /// For the building that declares: matrices in elements of type `weights`, but for those that are named.
+    pub(crate) fn declaring(weights: Element, own: &[(String, Element)]) -> Self {
         Self {
             layout: None,
             weights,
+            own: own.to_vec(),
             tensors: Vec::new(),
             declared: Vec::new(),
         }
@@ -116,7 +119,7 @@ impl Params {
     pub(crate) fn of(layout: Arc<Layout>) -> Self {
         Self {
             layout: Some(layout),
-            ..Self::declaring(Element::F32)
+            ..Self::declaring(Element::F32, &[])
         }
     }
 
@@ -153,7 +156,9 @@ impl Params {
         init: Init,
     ) -> Result<Tensor> {
         let known = self.tensors.iter().any(|t| t.name == name);
-        let tensor = self.stack(g, name, &shape, self.weights)?;
+        let own = self.own.iter().find(|(own, _)| own == name);
+        let element = own.map_or(self.weights, |(_, element)| *element);
+        let tensor = self.stack(g, name, &shape, element)?;
         self.part(name, name, &shape, init);
         if !known {
             self.group(name, Group::Hidden { parts: 1 });

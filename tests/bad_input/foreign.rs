@@ -150,7 +150,7 @@ fn missing_and_foreign_shards_are_named() {
 fn what_half_precision_cannot_hold_is_refused() {
     let (_guard, dir) = copy("qwen3_a2d");
     let half = |weights| Load {
-        weights,
+        weights: Some(weights),
         ..Load::default()
     };
     let bytes = |element| load(&dir, &half(element)).unwrap().info().bytes;

@@ -8,6 +8,8 @@ mod shards;
 mod write;
 
 pub use precision::Precision;
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use read::f16_to_f32;
 pub use read::{Sink, read_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub use shards::{index_of, read_each, read_file, read_index};

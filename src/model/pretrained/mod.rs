@@ -2,6 +2,7 @@
 
 mod bert;
 mod described;
+mod gguf;
 mod llada;
 mod qwen;
 mod tokens;
@@ -11,7 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use described::Described;
-pub(crate) use tokens::tokenizer;
+pub use gguf::GgufModel;
+pub(crate) use tokens::{gguf_tokenizer, tokenizer};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -81,7 +83,7 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         None => model_type(text)?,
     };
     let kind = model_type.to_lowercase();
-    let (trunk, mask_token) = match kind.as_str() {
+    let found = match kind.as_str() {
         "llada" => llada::describe(keyed::parse(json)?),
         "dream" => qwen::describe(keyed::parse(json)?, &qwen::DREAM),
         "a2d-qwen2" => qwen::describe(keyed::parse(json)?, &qwen::QWEN2),
@@ -92,15 +94,7 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         "bert" => bert::classic(&keyed::parse(json)?),
         other => Err(unknown(other)),
     }?;
-    Ok(Described {
-        model_type,
-        trunk,
-        mask_token,
-        shift: ["dream", "diffullama"].contains(&kind.as_str()),
-        // SDAR's were trained with blocks of 4 unless they say otherwise
-        block: blocks(json)?.or((kind == "sdar").then_some(4)),
-        from_start: kind == "sdar",
-    })
+    Ok(Described::new(model_type, found, blocks(json)?))
 }
 
 /// The blocks that a `config.json` says that its rows see, each with those before it.
