@@ -23,6 +23,24 @@ struct Words {
     whole: bool,
 }
 
+impl Words {
+    /// As a `tokenizer.json` has it.
+    fn cut(&self) -> Value {
+        let Some(pattern) = self.pattern else {
+            return byte_level(true);
+        };
+        let split = json!({
+            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false,
+        });
+        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+    }
+}
+
+/// Bytes as letters, with GPT-2's words or none.
+fn byte_level(words: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": words})
+}
+
 /// Of GPT-2; Qwen 2 and 3, Dream; Llama 3; LLaDA, which has Ling's.
 const WORDS: [Words; 4] = [
     Words {
@@ -190,18 +208,10 @@ fn describe(m: &Metadata, tokens: &[Token<'_>]) -> Result<Value> {
             }));
         }
     }
-    let level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
-    let before = match words.pattern {
-        None => level(true),
-        Some(pattern) => {
-            let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-            json!({"type": "Sequence", "pretokenizers": [split, level(false)]})
-        }
-    };
     let composed = words.composed.then(|| json!({"type": "NFC"}));
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": composed,
-        "pre_tokenizer": before, "post_processor": frame(m, tokens)?, "decoder": level(true),
+        "pre_tokenizer": words.cut(), "post_processor": frame(m, tokens)?, "decoder": byte_level(true),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": words.whole,
@@ -264,4 +274,39 @@ fn frame(m: &Metadata, tokens: &[Token<'_>]) -> Result<Option<Value>> {
         let pair = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}]);
         json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special})
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokenizers::{
+        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
+    };
+
+    fn cut(name: &str, text: &str) -> Vec<String> {
+        let words = WORDS.iter().find(|words| words.names.contains(&name));
+        let made: PreTokenizerWrapper = serde_json::from_value(words.unwrap().cut()).unwrap();
+        let mut pieces = PreTokenizedString::from(text);
+        made.pre_tokenize(&mut pieces).unwrap();
+        let all = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        let place = all.into_iter().map(|(_, place, _)| place);
+        place.map(|(from, to)| text[from..to].to_owned()).collect()
+    }
+
+    #[test]
+    fn text_is_cut_as_the_name_says() {
+        let text = "It'S 2024!!\n\n  ok  don't";
+        let with = |middle: &[&'static str]| {
+            let ends = ["!!\n\n", " ", " ok", " ", " don", "'t"];
+            [&["It", "'S", " "], middle, &ends].concat()
+        };
+        let single = with(&["2", "0", "2", "4"]);
+        assert_eq!(cut("qwen2", text), single);
+        assert_eq!(cut("bailingmoe", text), single);
+        assert_eq!(cut("llama-bpe", text), with(&["202", "4"]));
+        let gpt2 = [
+            "It", "'", "S", " 2024", "!!", "\n\n ", " ok", " ", " don", "'t",
+        ];
+        assert_eq!(cut("gpt-2", text), gpt2);
+    }
 }

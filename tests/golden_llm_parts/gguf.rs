@@ -303,3 +303,20 @@ fn what_a_file_says_is_heeded() {
     let told = inspect(&file, &told).unwrap();
     assert_eq!((told.shift, told.mask_index), (false, 290));
 }
+
+/// Qwen's text is composed first.
+#[test]
+fn text_is_composed_where_the_name_says_so() {
+    let Some(dir) = FIXTURES.folder_of("dream") else {
+        return;
+    };
+    for (name, composed) in [("qwen2", true), ("gpt-2", false)] {
+        let mut w = converted(&dir, "dream", f32s);
+        w.text("tokenizer.ggml.pre", name);
+        let (_guard, file) = written(&w);
+        let model = model(&file, &how(None, None));
+        let encode = |text: &str| model.tokenizer().unwrap().encode(text).unwrap();
+        assert_eq!(encode("e\u{301}") == encode("\u{e9}"), composed);
+        assert_eq!(encode("a 12").len(), 4);
+    }
+}

@@ -267,6 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn known_integers_stay() {
+        let eight: [i8; 32] = std::array::from_fn(|i| (8 * i) as u8 as i8);
+        let four: [i8; 32] = std::array::from_fn(|i| i as i8 % 16);
+        for (element, q, pair) in [
+            (Element::Q8, eight, [-0.3, 0.0]),
+            (Element::Q4, four, [-0.25, 2.0]),
+        ] {
+            let mut words = vec![7; element.block().1];
+            element.pack(pair, &q, &mut words);
+            assert_eq!(4 * words.len() as u64, element.bytes(64));
+            for (i, q) in q.into_iter().enumerate() {
+                let expected = pair[0] * f32::from(q) + pair[1];
+                assert_eq!(element.decode(&words, 32 + i), expected, "{element} {i}");
+            }
+        }
+    }
+
+    #[test]
     fn zeros_and_equal_numbers_stay() {
         for element in [Element::Q8, Element::Q4] {
             for value in [0.0, 0.25, -2.0] {

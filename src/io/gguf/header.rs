@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::MAGIC;
 use super::metadata::{Metadata, Value};
 use super::tensors::{Entry, Tensor, place};
 use crate::error::{Error, Result};
 
+/// How a file begins.
+const MAGIC: [u8; 4] = *b"GGUF";
 /// Versions that are read; they differ in nothing that matters here.
 const VERSIONS: [u32; 2] = [2, 3];
 /// Most bytes before the tensors' data.

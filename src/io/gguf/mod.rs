@@ -21,9 +21,6 @@ use std::path::{Path, PathBuf};
 use super::read;
 use crate::error::{Error, Result};
 
-/// How a file begins.
-const MAGIC: [u8; 4] = *b"GGUF";
-
 /// A file whose header was read and checked.
 #[derive(Debug)]
 pub struct Gguf {
@@ -33,22 +30,6 @@ pub struct Gguf {
     /// Its tensors, in the order of the file.
     pub tensors: Vec<Tensor>,
     file: File,
-}
-
-/// Whether a path is one of these files, by its content.
-///
-/// # Errors
-/// [`Error::Io`]; what is no regular file is none.
-pub fn is_gguf(path: &Path) -> Result<bool> {
-    if !path.is_file() {
-        return Ok(false);
-    }
-    let mut start = Vec::new();
-    let file = read::open(path)?.take(MAGIC.len() as u64);
-    { file }
-        .read_to_end(&mut start)
-        .map_err(Error::io(path, "read"))?;
-    Ok(start == MAGIC)
 }
 
 impl Gguf {
