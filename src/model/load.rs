@@ -151,6 +151,11 @@ impl Other {
 /// Looks for a model: what [`Model::load_with`] takes.
 pub(super) fn find(path: &Path, how: &Load) -> Result<Found> {
     if path.is_file() {
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let problem = "weights alone are no model: give the folder that they lie in, with its config.json; \
+                           SMDM's files, which have none, are not supported";
+            return Err(Error::checkpoint(path, None, problem));
+        }
         let model = GgufModel::open(path, how.model_type.as_deref())?;
         let (m, described) = (&model.file.metadata, &model.described);
         let (tokenizer, mask) = pretrained::gguf_tokenizer(path, m, described, how.mask)?;

@@ -35,7 +35,7 @@ impl Described {
             model_type,
             trunk,
             mask_token,
-            shift: ["dream", "diffullama"].contains(&kind.as_str()),
+            shift: ["dream", "diffullama", "diffugpt"].contains(&kind.as_str()),
             // SDAR's were trained with blocks of 4 unless they say otherwise
             block: block.or(sdar.then_some(4)),
             from_start: sdar,
@@ -63,6 +63,12 @@ impl Described {
                 ..blocks
             }
             .with("threshold", 0.85),
+            kind @ ("diffugpt" | "diffullama") => SampleConfig {
+                steps: 64,
+                temperature: if kind == "diffugpt" { 0.95 } else { 0.9 },
+                top_p: 0.9,
+                ..SampleConfig::default()
+            },
             "dream" => SampleConfig {
                 sampler: SamplerKind::DREAM_ENTROPY,
                 temperature: 0.2,

@@ -3,6 +3,7 @@
 mod bert;
 mod described;
 mod gguf;
+mod gpt2;
 mod llada;
 mod qwen;
 mod tokens;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub use described::Described;
 pub use gguf::GgufModel;
+pub(crate) use gpt2::Gpt2Fields;
 pub(crate) use tokens::{gguf_tokenizer, tokenizer};
 
 use crate::device::Device;
@@ -34,8 +36,8 @@ pub struct Pretrained {
     pub described: Described,
 }
 
-/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, ModernBERT or BERT, with matrices kept in elements of type
-/// `weights`.
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, DiffuGPT, ModernBERT or BERT,
+/// with matrices kept in elements of type `weights`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
@@ -90,6 +92,7 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
         "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
         "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
+        "diffugpt" => gpt2::diffugpt(&keyed::parse(json)?),
         "modernbert" => bert::modern(&keyed::parse(json)?),
         "bert" => bert::classic(&keyed::parse(json)?),
         other => Err(unknown(other)),
@@ -122,12 +125,19 @@ fn unknown(model_type: &str) -> String {
         }
         "qwen2" | "qwen3" | "llama" | "gpt2" => {
             "an autoregressive model as far as that says; load one that was turned into a denoiser as an a2d-qwen2, \
-             a2d-qwen3, a2d-llama or diffullama"
+             a2d-qwen3, a2d-llama, diffullama or diffugpt"
+        }
+        "dit" => {
+            "GIDD's layout: its network is told the time t in place of the noise level, and its noise also changes \
+             tokens for others, neither of which is supported"
+        }
+        "smdm" => {
+            "of files whose embedding has one row more than their head, which is not supported"
         }
         _ => "not known",
     };
     format!(
         "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
-         diffullama, modernbert and bert can be loaded"
+         diffullama, diffugpt, modernbert and bert can be loaded"
     )
 }
