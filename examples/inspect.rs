@@ -14,7 +14,8 @@ use mdlm::model::inspect;
 Examples:
   inspect --checkpoint web/model/mdlm
   inspect --checkpoint web/model/ar --length 64
-  inspect --checkpoint models/LLaDA-8B-Instruct")]
+  inspect --checkpoint models/LLaDA-8B-Instruct
+  inspect --checkpoint models/Dream-7B.Q4_K_M.gguf")]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
@@ -52,11 +53,18 @@ fn run() -> anyhow::Result<()> {
     println!("network          {:?}", found.trunk);
     let length = args.length.min(found.length);
     println!("\nmemory, MiB      weights   with a canvas of {length} tokens");
-    for (weights, _) in Element::WEIGHTS {
+    let row = |name: &str, weights| {
         let [alone, with] = found
             .bytes(weights, length)?
             .map(|bytes| bytes as f64 / f64::from(1 << 20));
-        println!("{weights:<16} {alone:>8.1} {with:>8.1}");
+        println!("{name:<16} {alone:>8.1} {with:>8.1}");
+        Ok::<(), mdlm::Error>(())
+    };
+    if !found.elements.is_empty() {
+        row("as in the file", None)?;
+    }
+    for (weights, name) in Element::WEIGHTS {
+        row(name, Some(weights))?;
     }
     Ok(())
 }

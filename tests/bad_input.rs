@@ -12,6 +12,7 @@ mod bad_input {
     #[cfg(unix)]
     mod disk;
     mod foreign;
+    mod gguf;
     mod published;
     mod sampling;
     mod settings;

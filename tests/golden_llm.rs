@@ -7,6 +7,8 @@ mod chat;
 mod common;
 #[path = "golden_llm_parts/forward.rs"]
 mod forward;
+#[path = "golden_llm_parts/gguf.rs"]
+mod gguf;
 #[path = "golden_llm_parts/layouts.rs"]
 mod layouts;
 #[path = "golden_llm_parts/loss.rs"]

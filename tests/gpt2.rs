@@ -11,7 +11,8 @@ use common::Executor;
 use common::case::random;
 use common::runs::refused;
 use mdlm::io::safetensors::{Precision, TensorSpec, write_file};
-use mdlm::model::Gpt2;
+use mdlm::model::{Gpt2, Load, inspect};
+use mdlm::{Canvas, Model};
 use pollster::block_on;
 
 const D: usize = 32;
@@ -56,12 +57,13 @@ fn weights() -> Weights {
         .collect()
 }
 
-fn write(dir: &Path, weights: &Weights, prefix: &str) {
+/// The folder of a GPT-2 whose tensors are called otherwise.
+fn write_as(dir: &Path, weights: &Weights, called: impl Fn(&str) -> String) {
     let mut names: Vec<&String> = weights.keys().collect();
     names.sort();
     let specs: Vec<TensorSpec> = names
         .iter()
-        .map(|&name| TensorSpec::new(format!("{prefix}{name}"), weights[name].0.clone()))
+        .map(|&name| TensorSpec::new(called(name), weights[name].0.clone()))
         .collect();
     write_file(
         &dir.join("model.safetensors"),
@@ -80,8 +82,12 @@ fn write(dir: &Path, weights: &Weights, prefix: &str) {
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
 }
 
-/// The nll of each token but the first, by plain loops.
-fn naive(w: &Weights, tokens: &[u32]) -> Vec<f64> {
+fn write(dir: &Path, weights: &Weights, prefix: &str) {
+    write_as(dir, weights, |name| format!("{prefix}{name}"));
+}
+
+/// The logits of each token's row, by plain loops.
+fn naive(w: &Weights, tokens: &[u32], causal: bool) -> Vec<Vec<f64>> {
     let get = |name: &str| &w[name].1;
     let norm = |x: &[f64], name: &str| -> Vec<f64> {
         let mean = x.iter().sum::<f64>() / D as f64;
@@ -127,7 +133,8 @@ fn naive(w: &Weights, tokens: &[u32]) -> Vec<f64> {
                     let dot = |i| qkv[p][h * dim + i] * qkv[j][D + h * dim + i];
                     (0..dim).map(dot).sum::<f64>() / (dim as f64).sqrt()
                 };
-                let e: Vec<f64> = (0..=p).map(|j| score(j).exp()).collect();
+                let seen = if causal { p + 1 } else { x.len() };
+                let e: Vec<f64> = (0..seen).map(|j| score(j).exp()).collect();
                 let sum: f64 = e.iter().sum();
                 for (j, e) in e.iter().enumerate() {
                     for i in 0..dim {
@@ -143,14 +150,24 @@ fn naive(w: &Weights, tokens: &[u32]) -> Vec<f64> {
             add(x, linear(&h, &name("mlp.c_proj")));
         }
     }
-    (1..tokens.len())
-        .map(|p| {
-            let h = norm(&x[p - 1], "ln_f");
-            let logit = |v: usize| (0..D).map(|i| h[i] * wte[v * D + i]).sum::<f64>();
-            let sum: f64 = (0..VOCAB).map(|v| logit(v).exp()).sum();
-            sum.ln() - logit(tokens[p] as usize)
+    x.iter()
+        .map(|x| {
+            let h = norm(x, "ln_f");
+            let logit = |v: usize| (0..D).map(|i| h[i] * wte[v * D + i]).sum();
+            (0..VOCAB).map(logit).collect()
         })
         .collect()
+}
+
+/// The nll of each token but the first.
+fn likelihoods(w: &Weights, tokens: &[u32]) -> Vec<f64> {
+    let logits = naive(w, tokens, true);
+    let rows = logits.iter().zip(&tokens[1..]);
+    rows.map(|(row, &token)| {
+        let sum: f64 = row.iter().map(|x| x.exp()).sum();
+        sum.ln() - row[token as usize]
+    })
+    .collect()
 }
 
 #[test]
@@ -168,7 +185,7 @@ fn likelihoods_equal_plain_loops() {
             for n in [2, 7, 65, POSITIONS] {
                 let tokens: Vec<u32> = (0..n as u32).map(|i| i * 7 % VOCAB as u32).collect();
                 let got = block_on(model.nll(&tokens)).unwrap();
-                let exact = naive(&weights, &tokens);
+                let exact = likelihoods(&weights, &tokens);
                 assert_eq!(got.len(), exact.len());
                 for (got, exact) in got.iter().zip(&exact) {
                     assert!(
@@ -230,4 +247,63 @@ fn other_models_are_refused() {
     }
     std::fs::write(&path, r#"{"model_type":"gpt2"}"#).unwrap();
     refused(load(), "checkpoint", &["config.json", "missing field"]);
+}
+
+/// DiffuGPT is a GPT-2 that sees both ways, in parts that have other names.
+#[test]
+fn a_denoiser_equals_plain_loops() {
+    let mut weights = weights();
+    // what files may hold besides: the tied head, and what was the causal mask
+    let head = weights["wte.weight"].clone();
+    weights.insert("lm_head.weight".to_owned(), head);
+    let bias = (vec![1, 1, 4, 4], vec![1.0; 16]);
+    weights.insert("h.0.attn.bias".to_owned(), bias);
+    let dir = tempfile::tempdir().unwrap();
+    write_as(dir.path(), &weights, |name| match name {
+        "wte.weight" => "embed_tokens.weight".to_owned(),
+        "lm_head.weight" => name.to_owned(),
+        part => format!("denoise_model.{part}"),
+    });
+    let plain = Load {
+        mask: Some(22),
+        ..Load::default()
+    };
+    let load = |executor: Executor, how: &Load| {
+        block_on(Model::load_with(executor.shared(), dir.path(), how))
+    };
+    let parts = ["gpt2", "autoregressive", "diffugpt"];
+    refused(load(Executor::CpuF32, &plain), "checkpoint", &parts);
+    let how = Load {
+        model_type: Some("diffugpt".to_owned()),
+        ..plain
+    };
+    for (executor, bound) in [
+        (Executor::CpuF64, 1e-7),
+        (Executor::CpuF32, 1e-4),
+        (Executor::Gpu, 1e-4),
+    ] {
+        let mut model = load(executor, &how).unwrap();
+        for n in [1, 7, POSITIONS] {
+            let tokens: Vec<u32> = (0..n as u32).map(|i| i * 7 % VOCAB as u32).collect();
+            let got = block_on(model.logits(&tokens, &[0.0])).unwrap();
+            let exact = naive(&weights, &tokens, false).concat();
+            let top = exact.iter().fold(0f64, |top, x| top.max(x.abs()));
+            assert_eq!(got.len(), exact.len());
+            for (&got, exact) in got.iter().zip(&exact) {
+                let error = (f64::from(got) - exact).abs();
+                assert!(error < bound * top, "{executor:?} {got} {exact}");
+            }
+        }
+        let config = model.sampling();
+        assert_eq!(
+            (config.steps, config.temperature, config.top_p),
+            (64, 0.95, 0.9)
+        );
+        let canvas = Canvas::prompt(&[1, 2, 3], 12).unwrap();
+        let sampler = model.sampler(canvas, &config).unwrap();
+        let made = block_on(sampler.finish(|_| std::ops::ControlFlow::Continue(())));
+        assert!(made.unwrap().tokens(22).iter().all(|&token| token < 22));
+    }
+    let found = inspect(dir.path(), &how).unwrap();
+    assert_eq!((found.shift, found.length), (true, POSITIONS));
 }

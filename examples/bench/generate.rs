@@ -60,7 +60,7 @@ pub fn run(options: &Options, device: &Device) -> anyhow::Result<()> {
         "name": "generate",
         "model": model.model_type(),
         "parameters": model.info().parameters,
-        "weights": options.model.weights.to_string(),
+        "weights": options.model.weights.map(|weights| weights.to_string()),
         "weight_bytes": model.info().bytes,
         "device": device.info().name,
         "load_s": load_s,

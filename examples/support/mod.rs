@@ -42,15 +42,17 @@ impl DeviceArgs {
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// A checkpoint, a run's folder (its newest whole checkpoint; its best one if the run has
-    /// training.patience), or a folder in the published layout (config.json, model.safetensors, tokenizer.json).
+    /// training.patience), a folder in the published layout (config.json, model.safetensors, tokenizer.json), or a
+    /// GGUF file.
     #[arg(long, required_unless_present = "model")]
     pub checkpoint: Option<PathBuf>,
     /// A repository on the Hugging Face hub, such as kuleshov-group/mdlm-owt (cargo feature hub).
     #[arg(long, conflicts_with = "checkpoint")]
     pub model: Option<String>,
-    /// How matrices are kept: f32, f16 or bf16 (half of the memory), q8 (9 bits a number) or q4 (5).
-    #[arg(long, default_value_t)]
-    pub weights: Element,
+    /// How matrices are kept: f32, f16 or bf16 (half of the memory), q8 (9 bits a number) or q4 (5); by default in f32,
+    /// those of a GGUF file as the file keeps them.
+    #[arg(long)]
+    pub weights: Option<Element>,
     /// Id of the mask of a model whose files do not say it, or say it wrong.
     #[arg(long)]
     pub mask: Option<u32>,

@@ -7,7 +7,9 @@ use minijinja::{Environment, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::gguf;
 use crate::error::{Error, Result};
+use crate::io::gguf::Gguf;
 use crate::io::{keyed, read};
 
 /// Largest file that is read for a template.
@@ -73,12 +75,18 @@ impl ChatTemplate {
         Ok(made)
     }
 
-    /// The template of a model's folder: `chat_template.jinja`, else that of `tokenizer_config.json`; `None` for a model
-    /// that was not made to chat.
+    /// The template of a model's folder: `chat_template.jinja`, else that of `tokenizer_config.json`; or of a GGUF file;
+    /// `None` for a model that was not made to chat.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a template or a file that is none; [`Error::Io`].
     pub fn read(dir: &Path) -> Result<Option<Self>> {
+        if dir.is_file() {
+            let m = Gguf::open(dir)?.metadata;
+            let found = gguf::chat_template(&m)?;
+            let made = found.map(|(source, names)| Self::new(source, names));
+            return made.transpose().map_err(|problem| m.damaged(problem));
+        }
         let path = dir.join("tokenizer_config.json");
         let damaged = |problem| Error::checkpoint(&path, None, problem);
         let mut config = BTreeMap::new();

@@ -23,6 +23,8 @@ mod decode;
 mod detokenize;
 #[cfg(not(target_arch = "wasm32"))]
 mod documents;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod gguf;
 mod huggingface;
 mod loader;
 mod marked;

@@ -192,11 +192,21 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::from_file_named`].
     pub async fn from_files(files: &impl Files, name: &str, names: &SpecialNames) -> Result<Self> {
-        let path = files.path(name);
+        let json = Self::read(files, name).await?;
+        Self::from_named(&files.path(name), &json, names)
+    }
+
+    /// The content of a `tokenizer.json`, unpacked.
+    pub(crate) async fn read(files: &impl Files, name: &str) -> Result<Vec<u8>> {
         let bytes = read_all(files, name, MAX_FILE_BYTES).await?;
         #[cfg(not(target_arch = "wasm32"))]
-        let bytes = crate::io::read::unpacked(&path, bytes, MAX_FILE_BYTES)?;
-        Self::from_json_named(&bytes, names).map_err(|e| with_path(e, &path))
+        let bytes = crate::io::read::unpacked(&files.path(name), bytes, MAX_FILE_BYTES)?;
+        Ok(bytes)
+    }
+
+    /// As [`Tokenizer::from_json_named`], of the content of a file that errors name.
+    pub(crate) fn from_named(path: &Path, json: &[u8], names: &SpecialNames) -> Result<Self> {
+        Self::from_json_named(json, names).map_err(|e| with_path(e, path))
     }
 
     #[cfg(target_arch = "wasm32")]

@@ -6,6 +6,8 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
 mod gzip;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;

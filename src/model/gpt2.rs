@@ -11,91 +11,11 @@ use crate::graph::{FORWARD, PARAMS, Session, Storage};
 use crate::io::checkpoint::read_text;
 use crate::io::files::Folder;
 use crate::io::keyed;
+use crate::model::pretrained::Gpt2Fields;
 use crate::model::trunks::Gpt2Trunk;
 use crate::model::{EvalGraph, Network, Options, Pass, check_tokens};
 use crate::ops::RowLoss;
 use crate::program::{Element, Step};
-
-/// The fields of `config.json` that matter here.
-#[derive(Deserialize)]
-struct Fields {
-    model_type: String,
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_positions: Option<usize>,
-    n_ctx: Option<usize>,
-    n_inner: Option<usize>,
-    vocab_size: usize,
-    activation_function: Option<String>,
-    layer_norm_epsilon: Option<f64>,
-    tie_word_embeddings: Option<bool>,
-    scale_attn_weights: Option<bool>,
-    scale_attn_by_inverse_layer_idx: Option<bool>,
-    add_cross_attention: Option<bool>,
-}
-
-/// Shape of a GPT-2.
-#[derive(Clone, Debug)]
-struct Config {
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_positions: usize,
-    vocab_size: usize,
-}
-
-impl Config {
-    /// Reads the text of a `config.json`; the error is for people.
-    fn parse(text: &str) -> Result<Self, String> {
-        let f: Fields = keyed::parse(text.as_bytes())?;
-        if f.model_type != "gpt2" {
-            return Err(format!("model_type is {}, not gpt2", f.model_type));
-        }
-        let n_positions = match (f.n_positions, f.n_ctx) {
-            (Some(a), Some(b)) if a != b => {
-                return Err(format!("n_positions is {a} but n_ctx is {b}"));
-            }
-            (a, b) => a.or(b).ok_or("it has neither n_positions nor n_ctx")?,
-        };
-        let sizes = [f.n_embd, f.n_layer, f.n_head, n_positions, f.vocab_size];
-        if sizes.iter().any(|&n| n == 0 || n > 1 << 20) || !f.n_embd.is_multiple_of(f.n_head) {
-            return Err("its sizes cannot be".into());
-        }
-        if !(4..=256).contains(&(f.n_embd / f.n_head)) || !(f.n_embd / f.n_head).is_multiple_of(4) {
-            return Err("n_embd / n_head must be 4, 8 .. 256".into());
-        }
-        // what would change the numbers, with the only value that is computed here
-        let gelu = f.activation_function.is_none_or(|name| name == "gelu_new");
-        let epsilon = f.layer_norm_epsilon.is_none_or(|epsilon| epsilon == 1e-5);
-        let width = f.n_inner.is_none_or(|width| width == 4 * f.n_embd);
-        let (tied, scaled) = (f.tie_word_embeddings, f.scale_attn_weights);
-        let (by_layer, crossed) = (f.scale_attn_by_inverse_layer_idx, f.add_cross_attention);
-        for (holds, only) in [
-            (gelu, "activation_function = gelu_new"),
-            (epsilon, "layer_norm_epsilon = 1e-5"),
-            (width, "n_inner = 4 n_embd"),
-            (tied != Some(false), "tie_word_embeddings = true"),
-            (scaled != Some(false), "scale_attn_weights = true"),
-            (
-                by_layer != Some(true),
-                "scale_attn_by_inverse_layer_idx = false",
-            ),
-            (crossed != Some(true), "add_cross_attention = false"),
-        ] {
-            if !holds {
-                return Err(format!("only {only} is supported"));
-            }
-        }
-        Ok(Self {
-            n_embd: f.n_embd,
-            n_layer: f.n_layer,
-            n_head: f.n_head,
-            n_positions,
-            vocab_size: f.vocab_size,
-        })
-    }
-}
 
 /// A GPT-2 with its weights on a device.
 pub struct Gpt2 {
@@ -120,12 +40,12 @@ impl Gpt2 {
     pub async fn load(device: &Device, dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let text = read_text(&path, 1 << 16)?;
-        let config = Config::parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
+        let trunk = parse(&text).map_err(|e| Error::checkpoint(&path, None, e))?;
         let file = dir.join("model.safetensors");
-        let (network, storage) = match config.read(device, &file, "").await {
+        let (network, storage) = match read(device, &trunk, &file, "").await {
             // some files have the names of the network as a part of a larger one
             Err(Error::Checkpoint { problem, .. }) if problem.contains("transformer.") => {
-                config.read(device, &file, "transformer.").await?
+                read(device, &trunk, &file, "transformer.").await?
             }
             read => read?,
         };
@@ -224,18 +144,27 @@ impl Gpt2 {
     }
 }
 
-impl Config {
-    /// The network and its weights from a file whose names begin with `prefix`.
-    async fn read(&self, device: &Device, path: &Path, prefix: &str) -> Result<(Network, Storage)> {
-        let trunk = Gpt2Trunk {
-            vocab_size: self.vocab_size,
-            n_embd: self.n_embd,
-            n_layer: self.n_layer,
-            n_head: self.n_head,
-            n_positions: self.n_positions,
-            prefix: prefix.to_owned(),
-        };
-        let (folder, name) = Folder::of(path)?;
-        Network::open(device, Arc::new(trunk), Element::F32, &folder, name).await
+/// Reads the text of a `config.json`; the error is for people.
+fn parse(text: &str) -> Result<Gpt2Trunk, String> {
+    let fields: Gpt2Fields = keyed::parse(text.as_bytes())?;
+    if fields.model_type != "gpt2" {
+        return Err(format!("model_type is {}, not gpt2", fields.model_type));
     }
+    fields.trunk()
+}
+
+/// The network and its weights from a file whose names begin with `prefix`.
+async fn read(
+    device: &Device,
+    trunk: &Gpt2Trunk,
+    path: &Path,
+    prefix: &str,
+) -> Result<(Network, Storage)> {
+    let trunk = Gpt2Trunk {
+        prefix: prefix.to_owned(),
+        table: format!("{prefix}wte.weight"),
+        ..trunk.clone()
+    };
+    let (folder, name) = Folder::of(path)?;
+    Network::open(device, Arc::new(trunk), Element::F32, &folder, name).await
 }

@@ -9,14 +9,12 @@ use crate::graph::PARAMS;
 use crate::io::files::Files;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::load::find_in;
-use crate::model::load::{Found, Kind, Load, Other, find_published, ids};
+use crate::model::load::{Found, Kind, Load, find_published, ids};
+use crate::model::network::NO_LIMIT;
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
 use crate::program::Element;
 use mdlm_engine::gpu::DeviceClass;
-
-/// Slabs have no limit here, or that of memory of 32 bits.
-const NO_LIMIT: usize = usize::MAX / 4;
 
 /// What the files of a model say, its weights apart.
 #[derive(Clone, Debug)]
@@ -43,6 +41,8 @@ pub struct Inspected {
     pub sampling: SampleConfig,
     /// Name of the weights' file; there may be an index in its place.
     pub weights: &'static str,
+    /// Matrices of a GGUF file, and what they rest in unless told otherwise; those of folders rest in f32.
+    pub elements: Vec<(String, Element)>,
 }
 
 /// Reads what a model's files say, and none of its weights.
@@ -63,6 +63,8 @@ pub async fn inspect_files(files: &impl Files, how: &Load) -> Result<Inspected> 
 }
 
 fn describe(found: Found) -> Result<Inspected> {
+    #[cfg_attr(target_arch = "wasm32", expect(unused_mut))]
+    let mut elements = Vec::new();
     let (model_type, trunk, mask_index, shift, block, sampling) = match found.kind {
         Kind::Own(described) => {
             let config = described.model;
@@ -81,20 +83,19 @@ fn describe(found: Found) -> Result<Inspected> {
             let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
             (model_type.to_owned(), trunk, mask, shift, None, sampling)
         }
-        Kind::Other(Other {
-            described,
-            mask_index,
-            shift,
-            block,
-        }) => {
-            let sampling = described.sampling(block);
+        Kind::Other(other) => {
+            let described = other.described;
+            #[cfg(not(target_arch = "wasm32"))]
+            if let Some(model) = &other.gguf {
+                elements = model.elements();
+            }
             (
-                described.model_type,
-                described.trunk,
-                mask_index,
-                shift,
-                block,
-                sampling,
+                described.model_type.clone(),
+                described.trunk.clone(),
+                other.mask_index,
+                other.shift,
+                other.block,
+                described.sampling(other.block),
             )
         }
     };
@@ -110,6 +111,7 @@ fn describe(found: Found) -> Result<Inspected> {
         shift,
         block,
         sampling,
+        elements,
         trunk,
         weights: found.weights,
     })
@@ -133,12 +135,18 @@ impl Inspected {
         Network::new(self.trunk.clone(), device.slab_limit(), weights).map(drop)
     }
 
-    /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs.
+    /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs; `weights` as
+    /// [`Load::weights`].
     ///
     /// # Errors
     /// [`crate::Error::Argument`] for a length that the network does not take.
-    pub fn bytes(&self, weights: Element, length: usize) -> Result<[u64; 2]> {
-        let network = Network::new(self.trunk.clone(), NO_LIMIT, weights)?;
+    pub fn bytes(&self, weights: Option<Element>, length: usize) -> Result<[u64; 2]> {
+        let own = match weights {
+            None => &self.elements[..],
+            Some(_) => &[],
+        };
+        let weights = weights.unwrap_or_default();
+        let network = Network::with_elements(self.trunk.clone(), NO_LIMIT, weights, own)?;
         let alone = network
             .layout
             .slabs()

@@ -23,6 +23,7 @@ use crate::program::Element;
 use crate::{
     config::{LoraConfig, ModelKind, TrainConfig},
     model::adapters,
+    model::pretrained::GgufModel,
 };
 
 /// How to load a model, where its files leave it open or say something else.
@@ -30,15 +31,15 @@ use crate::{
 /// ```no_run
 /// use mdlm::{Device, Model, blocking::wait, model::Load};
 ///
-/// let half = Load { weights: "f16".parse()?, ..Load::default() };
+/// let half = Load { weights: Some("f16".parse()?), ..Load::default() };
 /// let model = wait(Model::load_with(&Device::cpu(), "models/llada".as_ref(), &half))?;
 /// println!("a {} of {} bytes", model.model_type(), model.info().bytes);
 /// # Ok::<(), mdlm::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How matrices are kept on the device.
-    pub weights: Element,
+    /// How matrices are kept on the device; `None`: those of a GGUF file as the file keeps them, others in f32.
+    pub weights: Option<Element>,
     /// Id of another program's mask.
     pub mask: Option<u32>,
     /// Whether the logits of another program's model are about the token behind their row.
@@ -100,9 +101,10 @@ impl Model {
             .as_ref()
             .map(|found| found.config.clone())
             .unwrap_or_default();
+        let element = how.weights.unwrap_or_default();
         match kind {
             Kind::Own(described) => {
-                let made = described.build(device, how.weights, files, weights).await?;
+                let made = described.build(device, element, files, weights).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -110,9 +112,24 @@ impl Model {
                     ..Self::from_parts(device, made.0, made.1)
                 })
             }
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Other(Other {
+                gguf: Some(ref model),
+                ..
+            }) => {
+                let (network, storage) = model.load(device, how.weights).await?;
+                let Kind::Other(other) = kind else {
+                    return Err(Error::Internal("a GGUF file of this crate's model".into()));
+                };
+                let family = Family::Other(other.model(tokenizer.as_ref(), network));
+                Ok(Self {
+                    tokenizer,
+                    ..Self::of(device, family, storage)
+                })
+            }
             Kind::Other(other) => {
                 let (trunk, limit) = (other.described.trunk.clone(), device.slab_limit());
-                let network = Network::adapted(trunk, limit, how.weights, &lora)?;
+                let network = Network::adapted(trunk, limit, element, &lora)?;
                 let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
                 network.load(files, weights, &mut storage).await?;
                 #[cfg(not(target_arch = "wasm32"))]
@@ -158,9 +175,23 @@ pub(super) struct Other {
     pub(super) mask_index: u32,
     pub(super) shift: bool,
     pub(super) block: Option<usize>,
+    /// Its file, if it is one of that kind.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) gguf: Option<Box<GgufModel>>,
 }
 
 impl Other {
+    fn new(described: Described, mask_index: u32, how: &Load) -> Self {
+        Self {
+            mask_index,
+            shift: how.shift.unwrap_or(described.shift),
+            block: how.block.or(described.block).filter(|&block| block > 0),
+            described,
+            #[cfg(not(target_arch = "wasm32"))]
+            gguf: None,
+        }
+    }
+
     /// The model over a network.
     pub(super) fn model(self, tokenizer: Option<&Tokenizer>, network: Network) -> Foreign {
         Foreign {
@@ -181,6 +212,10 @@ impl Other {
 /// Looks for a model on disk: what [`Model::load_with`] takes, and the folder that it lies in.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> {
+    if path.is_file() {
+        let (folder, _) = Folder::of(path)?;
+        return Ok((in_file(path, how)?, folder));
+    }
     let folder = Folder(path.to_owned());
     if folder.has(CONFIG) && !folder.has(checkpoint::CONFIG) {
         let mut found = find_published(&folder, how).await?;
@@ -211,6 +246,33 @@ pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> 
         adapters: None,
     };
     Ok((found, folder))
+}
+
+/// Looks for a model in one file.
+#[cfg(not(target_arch = "wasm32"))]
+fn in_file(path: &Path, how: &Load) -> Result<Found> {
+    if path.extension().is_some_and(|e| e == "safetensors") {
+        let problem = "weights alone are no model: give the folder that they lie in, with its config.json; \
+                       SMDM's files, which have none, are not supported";
+        return Err(Error::checkpoint(path, None, problem));
+    }
+    if let Some(dir) = &how.adapter {
+        let problem = "adapters are for the folders of published models, not for GGUF files";
+        return Err(Error::argument("adapter", dir.display(), problem));
+    }
+    let model = GgufModel::open(path, how.model_type.as_deref())?;
+    let (m, described) = (&model.file.metadata, model.described.clone());
+    let (tokenizer, mask) = pretrained::gguf_tokenizer(path, m, &described, how.mask)?;
+    let other = Other {
+        gguf: Some(Box::new(model)),
+        ..Other::new(described, mask, how)
+    };
+    Ok(Found {
+        kind: Kind::Other(other),
+        tokenizer,
+        weights: WEIGHTS,
+        adapters: None,
+    })
 }
 
 /// What a checkpoint of a run on a published model holds: all of its weights, or adapters alone.
@@ -244,12 +306,7 @@ pub(super) async fn find_published(files: &impl Files, how: &Load) -> Result<Fou
         let as_what = how.model_type.as_deref();
         let described = pretrained::describe(&text, as_what).map_err(damaged)?;
         let (tokenizer, mask_index) = pretrained::tokenizer(files, &described, how.mask).await?;
-        let kind = Kind::Other(Other {
-            mask_index,
-            shift: how.shift.unwrap_or(described.shift),
-            block: how.block.or(described.block).filter(|&block| block > 0),
-            described,
-        });
+        let kind = Kind::Other(Other::new(described, mask_index, how));
         return Ok(Found {
             kind,
             tokenizer,

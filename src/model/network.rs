@@ -12,6 +12,9 @@ use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
 use crate::program::{Arena, Element};
 
+/// Elements of a slab where nothing is to be allocated.
+pub(super) const NO_LIMIT: usize = usize::MAX / 4;
+
 /// A network: what it computes, and where its parameters lie.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -32,7 +35,20 @@ impl Network {
     /// # Errors
     /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
     pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
-        Self::adapted(trunk, limit, weights, &LoraConfig::default())
+        Self::made(trunk, limit, weights, &[], &LoraConfig::default())
+    }
+
+    /// As [`Network::new`], with matrices that are named kept in elements of their own.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_elements(
+        trunk: Arc<dyn Trunk>,
+        limit: usize,
+        weights: Element,
+        own: &[(String, Element)],
+    ) -> Result<Self> {
+        Self::made(trunk, limit, weights, own, &LoraConfig::default())
     }
 
     /// As [`Network::new`], with adapters, of which alone anything is trained.
@@ -45,8 +61,18 @@ impl Network {
         weights: Element,
         lora: &LoraConfig,
     ) -> Result<Self> {
+        Self::made(trunk, limit, weights, &[], lora)
+    }
+
+    fn made(
+        trunk: Arc<dyn Trunk>,
+        limit: usize,
+        weights: Element,
+        own: &[(String, Element)],
+        lora: &LoraConfig,
+    ) -> Result<Self> {
         let mut g = Graph::new(Arc::default());
-        let mut params = Params::declaring(weights, lora);
+        let mut params = Params::declaring(weights, own, lora);
         let options = Options::of(1, 1);
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
@@ -172,15 +198,7 @@ impl Network {
         let mut whole = Vec::new();
         let mut keep = |i: usize, first: usize, values: &[f32]| {
             let (index, spec) = (places[i], &specs[i]);
-            let element = self.layout.slabs()[self.layout.keys()[index].slab].element;
-            if let Some(place) = values.iter().position(|&x| !element.holds(x)) {
-                let problem = format!(
-                    "element {} is {}, too large for {element}: take bf16 or q8",
-                    first + place,
-                    values[place]
-                );
-                return Err(Error::checkpoint(&path, Some(&spec.name), problem));
-            }
+            self.holds(&path, index, first, values)?;
             let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..])
             else {
                 return sink(index, first, values);
@@ -196,6 +214,27 @@ impl Network {
             )
         };
         read_each(files, name, &specs, &ignored, &mut keep).await
+    }
+
+    /// An error that names what a parameter's elements cannot hold of its values from `first` on.
+    pub(crate) fn holds(
+        &self,
+        path: &std::path::Path,
+        index: usize,
+        first: usize,
+        values: &[f32],
+    ) -> Result<()> {
+        let key = &self.layout.keys()[index];
+        let element = self.layout.slabs()[key.slab].element;
+        let Some(place) = values.iter().position(|&x| !element.holds(x)) else {
+            return Ok(());
+        };
+        let problem = format!(
+            "element {} is {}, too large for {element}: take bf16 or q8",
+            first + place,
+            values[place]
+        );
+        Err(Error::checkpoint(path, Some(&key.key), problem))
     }
 
     /// What [`Network::load`] would find wrong with the headers of the files, which are all that it reads.

@@ -96,6 +96,8 @@ pub struct Params {
     weights: Element,
     /// Which projections have adapters; with any, nothing else is trained.
     lora: LoraConfig,
+    /// Those of matrices that are kept otherwise, by name.
+    own: Vec<(String, Element)>,
     tensors: Vec<Whole>,
     declared: Vec<Declared>,
 }
@@ -139,11 +141,16 @@ impl Linear {
 }
 
 impl Params {
-    /// For the building that declares.
-    pub(crate) fn declaring(weights: Element, lora: &LoraConfig) -> Self {
+    /// For the building that declares: matrices in elements of type `weights`, but for those that are named.
+    pub(crate) fn declaring(
+        weights: Element,
+        own: &[(String, Element)],
+        lora: &LoraConfig,
+    ) -> Self {
         Self {
             layout: None,
             weights,
+            own: own.to_vec(),
             lora: lora.clone(),
             tensors: Vec::new(),
             declared: Vec::new(),
@@ -154,7 +161,7 @@ impl Params {
     pub(crate) fn of(layout: Arc<Layout>, lora: &LoraConfig) -> Self {
         Self {
             layout: Some(layout),
-            ..Self::declaring(Element::F32, lora)
+            ..Self::declaring(Element::F32, &[], lora)
         }
     }
 
@@ -191,7 +198,9 @@ impl Params {
         init: Init,
     ) -> Result<Tensor> {
         let known = self.tensors.iter().any(|t| t.name == name);
-        let tensor = self.stack(g, name, &shape, self.weights)?;
+        let own = self.own.iter().find(|(own, _)| own == name);
+        let element = own.map_or(self.weights, |(_, element)| *element);
+        let tensor = self.stack(g, name, &shape, element)?;
         self.part(name, name, &shape, init);
         if !known {
             self.group(name, Group::Hidden { parts: 1 });

@@ -11,14 +11,13 @@ use crate::io::files::Folder;
 use crate::io::safetensors::Precision;
 use crate::io::{atomic, read, settings};
 use crate::model::load::{Kind, of_run};
+use crate::model::network::NO_LIMIT;
 use crate::model::published::WEIGHTS;
 use crate::model::{Network, adapters};
 use crate::program::Element;
 
 /// Largest of the files that are copied as they are; a vocabulary's is the largest.
 const MAX_BYTES: u64 = 1 << 28;
-/// No device, no limit.
-const NO_LIMIT: usize = usize::MAX / 4;
 
 /// Whether a run, or a checkpoint, is about a published model.
 ///

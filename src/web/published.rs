@@ -36,7 +36,7 @@ impl How {
     fn load(self) -> Result<Load> {
         let weights = self.weights.map(|name| name.parse()).transpose()?;
         Ok(Load {
-            weights: weights.unwrap_or_default(),
+            weights,
             mask: self.mask,
             shift: self.shift,
             block: self.block,
@@ -94,7 +94,7 @@ pub async fn inspect(
         Err(error) => return Err(thrown(error)),
     };
     let memory = Element::WEIGHTS.iter().map(|(weights, name)| {
-        let [bytes, with_canvas] = found.bytes(*weights, length.clamp(1, found.length))?;
+        let [bytes, with_canvas] = found.bytes(Some(*weights), length.clamp(1, found.length))?;
         Ok(Need {
             weights: (*name).to_owned(),
             bytes,

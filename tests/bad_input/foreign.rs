@@ -47,6 +47,8 @@ fn kinds_that_are_not_there_are_named() {
         ("diffusion_gemma", "mixture of experts"),
         ("llada_vl", "images"),
         ("qwen3", "a2d-qwen3"),
+        ("dit", "GIDD's layout"),
+        ("smdm", "one row more"),
         ("mamba", "not known"),
     ] {
         edit(&dir.join("config.json"), |c| {
@@ -63,6 +65,16 @@ fn kinds_that_are_not_there_are_named() {
         load(&dir, &Load::default()),
         "checkpoint",
         &["config.json", "model_type"],
+    );
+    refused(
+        load(&dir.join("model.safetensors"), &Load::default()),
+        "checkpoint",
+        &["model.safetensors", "weights alone", "SMDM"],
+    );
+    refused(
+        load(&dir.join("tokenizer.json"), &Load::default()),
+        "checkpoint",
+        &["tokenizer.json", "no GGUF file"],
     );
 }
 
@@ -150,7 +162,7 @@ fn missing_and_foreign_shards_are_named() {
 fn what_half_precision_cannot_hold_is_refused() {
     let (_guard, dir) = copy("qwen3_a2d");
     let half = |weights| Load {
-        weights,
+        weights: Some(weights),
         ..Load::default()
     };
     let bytes = |element| load(&dir, &half(element)).unwrap().info().bytes;

@@ -6,6 +6,7 @@ pub mod case;
 pub mod close;
 pub mod examples;
 pub mod fixtures;
+pub mod gguf;
 pub mod graphs;
 pub mod models;
 pub mod runs;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::common::examples::{fails, ok};
+use crate::common::gguf::{converted, q8_0};
 
 fn folder(name: &str) -> String {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_llm");
@@ -185,5 +186,44 @@ fn published_models_are_tuned_and_exported() {
             "data.messages_field=messages",
         ],
         &["lora.targets = wq", "no projection"],
+    );
+}
+
+#[test]
+fn text_of_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dream.gguf");
+    let w = converted(Path::new(&folder("dream")), "dream", q8_0);
+    w.write(&file);
+    let checkpoint = ["--checkpoint", "dream.gguf"];
+    let told = ok("inspect", dir.path(), &checkpoint).stdout;
+    for part in ["Dream", "304 rows, 286 ids", "the token behind it"] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    // of the file's 8 bits, and of f32
+    let mib = |name: &str| {
+        let row = told.lines().find_map(|line| line.strip_prefix(name));
+        let alone = row.unwrap().split_whitespace().next();
+        alone.unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(mib("as in the file"), mib("q8"));
+    assert!(mib("q8") < 0.4 * mib("f32"), "{told}");
+    let run = [&checkpoint[..], &["--device", "cpu"]].concat();
+    let sample = [&run[..], &["--length", "12", "--seed", "3"]].concat();
+    let text = ok("sample", dir.path(), &sample).stdout;
+    assert!(text.starts_with("--- seed 3 ---\n"), "{text}");
+    let filled = ok(
+        "infill",
+        dir.path(),
+        &[&run[..], &["the [MASK:3] cat"]].concat(),
+    )
+    .stdout;
+    assert!(filled.lines().last().unwrap().contains("cat"), "{filled}");
+    let flags = [&checkpoint[..], &["--model-type", "a2d-qwen3"]].concat();
+    fails(
+        "inspect",
+        dir.path(),
+        &flags,
+        &["dream.gguf", "not as a2d-qwen3"],
     );
 }

@@ -105,13 +105,7 @@ fn tunes(name: &str, settings: &[&str]) {
     let mut first = start(&config);
     let before = logits(&mut wait(first.model()).unwrap());
     let how = Load {
-        weights: config
-            .base
-            .weights
-            .as_deref()
-            .unwrap_or("f32")
-            .parse()
-            .unwrap(),
+        weights: config.base.weights.as_deref().map(|w| w.parse().unwrap()),
         model_type: config.base.model_type.clone(),
         ..Load::default()
     };

@@ -61,6 +61,14 @@ impl<F: Float> Buffer<F> {
         }
     }
 
+    /// Overwrites packed numbers from the beginning of a block on; nothing in a buffer that has none.
+    fn write_words(&mut self, offset: usize, data: &[u32]) {
+        if let Self::Packed(element, words) = self {
+            let first = element.bytes(offset) as usize / 4;
+            words[first..first + data.len()].copy_from_slice(data);
+        }
+    }
+
     /// Appends elements to `out`.
     pub(super) fn read(&self, range: std::ops::Range<usize>, out: &mut Vec<f64>) {
         match self {
@@ -118,6 +126,11 @@ impl<F: Float> Memory<F> {
     /// Overwrites a slab from the beginning of a block on; packed elements are rounded to the nearest.
     pub fn write(&mut self, arena: Arena, slab: usize, offset: usize, data: &[f64]) {
         self.slab_mut(arena, slab).write(offset, data);
+    }
+
+    /// Overwrites a slab of packed elements from the beginning of a block on.
+    pub fn write_words(&mut self, arena: Arena, slab: usize, offset: usize, words: &[u32]) {
+        self.slab_mut(arena, slab).write_words(offset, words);
     }
 
     /// The first `len` elements of a slab, widened to f64.

@@ -134,6 +134,37 @@ impl Storage {
         Ok(())
     }
 
+    /// Overwrites one key of the layout with the words that its packed elements lie in.
+    ///
+    /// # Errors
+    /// As [`Storage::write`]; [`Error::Internal`] if its elements are not packed.
+    pub fn set_words(&mut self, arena: Arena, index: usize, words: &[u32]) -> Result<()> {
+        let key = self.key(arena, index)?;
+        let (slab, mut offset) = (key.slab, key.offset);
+        let element = self.layout.slabs()[slab].element_in(arena);
+        fits(
+            key,
+            "words",
+            words.len(),
+            element.bytes(key.len()) as usize / 4,
+        )?;
+        if !element.is_packed() {
+            return Err(Error::Internal(format!("words for {element} elements")));
+        }
+        let (block, length) = element.block();
+        for part in words.chunks(PART / block * length) {
+            let at = element.bytes(offset);
+            match &mut self.arenas {
+                Arenas::Gpu(m) => m.write(arena, slab, at, bytemuck::cast_slice(part))?,
+                Arenas::F32(m) => m.write_words(arena, slab, offset, part),
+                #[cfg(not(target_arch = "wasm32"))]
+                Arenas::F64(m) => m.write_words(arena, slab, offset, part),
+            }
+            offset += part.len() / length * block;
+        }
+        Ok(())
+    }
+
     /// Overwrites an arena with the elements of each key, in the order of [`Layout::keys`].
     ///
     /// # Errors
@@ -217,6 +248,12 @@ impl Storage {
         }
     }
 
+    fn key(&self, arena: Arena, index: usize) -> Result<&Key> {
+        self.require(arena)?;
+        let missing = || Error::Internal(format!("the layout has no key {index}"));
+        self.layout.keys().get(index).ok_or_else(missing)
+    }
+
     fn bytes(&self, arena: Arena, slab: usize) -> u64 {
         self.layout.slabs()[slab].bytes_in(arena)
     }
@@ -258,6 +295,19 @@ impl Storage {
         }
         Ok(())
     }
+}
+
+/// An error unless a key is given what it takes.
+fn fits(key: &Key, unit: &str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        op: "write",
+        tensor: key.key.clone(),
+        expected: format!("{expected} {unit}"),
+        got: vec![got],
+    })
 }
 
 /// The elements in a device's words.

@@ -112,6 +112,28 @@ impl Element {
         }
     }
 
+    /// Appends the words of a block of `q8` or `q4` whose integers are known: -128 to 127 in `q8`, which has no offset,
+    /// 0 to 15 in `q4`, whose scale and offset are rounded to f16.
+    pub fn pack(self, [scale, offset]: [f32; 2], q: &[i8; 32], out: &mut Vec<u32>) {
+        if self == Self::Q8 {
+            out.push(scale.to_bits());
+            out.extend(q.chunks_exact(4).map(|four| {
+                four.iter()
+                    .rev()
+                    .fold(0, |bits, &q| bits << 8 | u32::from(q as u8))
+            }));
+        } else {
+            let half = |x: f32| u32::from(f16::from_f32(x).to_bits());
+            out.push(half(scale) | half(offset) << 16);
+            out.extend(q.chunks_exact(8).map(|eight| {
+                eight
+                    .iter()
+                    .rev()
+                    .fold(0, |bits, &q| bits << 4 | u32::from(q as u8 & 15))
+            }));
+        }
+    }
+
     /// The 32 elements of a block of `q8` or `q4`.
     #[inline(always)]
     pub fn decode_block(self, words: &[u32], out: &mut [f32; 32]) {
@@ -174,25 +196,23 @@ fn eight_bits(block: &[f64], out: &mut Vec<u32>) {
     } else {
         0.0
     };
-    out.push(scale.to_bits());
     let q = |i: usize| {
         let x = block.get(i).map_or(0.0, |x| x * inverse);
-        x.round_ties_even().clamp(-127.0, 127.0) as i8 as u8
+        x.round_ties_even().clamp(-127.0, 127.0) as i8
     };
-    out.extend((0..8).map(|word| u32::from_le_bytes([0, 1, 2, 3].map(|i| q(4 * word + i)))));
+    Element::Q8.pack([scale, 0.0], &std::array::from_fn(q), out);
 }
 
 fn four_bits(block: &[f64], out: &mut Vec<u32>) {
     let [low, high] = [f64::min, f64::max].map(|f| block.iter().copied().reduce(f).unwrap_or(0.0));
-    let half = |x: f64| f16::from_f32(x as f32);
-    let (offset, scale) = (half(low), half((high - low) / 15.0));
-    out.push(u32::from(scale.to_bits()) | u32::from(offset.to_bits()) << 16);
-    let (from, step) = (offset.to_f64(), scale.to_f64());
+    let half = |x: f64| f16::from_f32(x as f32).to_f32();
+    let (scale, offset) = (half((high - low) / 15.0), half(low));
+    let (from, step) = (f64::from(offset), f64::from(scale));
     let q = |i: usize| match block.get(i) {
-        Some(x) if step > 0.0 => ((x - from) / step).round_ties_even().clamp(0.0, 15.0) as u32,
+        Some(x) if step > 0.0 => ((x - from) / step).round_ties_even().clamp(0.0, 15.0) as i8,
         _ => 0,
     };
-    out.extend((0..4).map(|word| (0..8).fold(0, |bits, i| bits | q(8 * word + i) << (4 * i))));
+    Element::Q4.pack([scale, offset], &std::array::from_fn(q), out);
 }
 
 impl fmt::Display for Element {
@@ -244,6 +264,24 @@ mod tests {
             }
         }
         assert!("f64".parse::<Element>().is_err());
+    }
+
+    #[test]
+    fn known_integers_stay() {
+        let eight: [i8; 32] = std::array::from_fn(|i| (8 * i) as u8 as i8);
+        let four: [i8; 32] = std::array::from_fn(|i| i as i8 % 16);
+        for (element, q, pair) in [
+            (Element::Q8, eight, [-0.3, 0.0]),
+            (Element::Q4, four, [-0.25, 2.0]),
+        ] {
+            let mut words = vec![7; element.block().1];
+            element.pack(pair, &q, &mut words);
+            assert_eq!(4 * words.len() as u64, element.bytes(64));
+            for (i, q) in q.into_iter().enumerate() {
+                let expected = pair[0] * f32::from(q) + pair[1];
+                assert_eq!(element.decode(&words, 32 + i), expected, "{element} {i}");
+            }
+        }
     }
 
     #[test]

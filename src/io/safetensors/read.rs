@@ -214,7 +214,7 @@ fn widen(bytes: &[u8], dtype: Dtype, values: &mut Vec<f32>) {
     }
 }
 
-pub(super) fn f16_to_f32(bits: u16) -> f32 {
+pub(in crate::io) fn f16_to_f32(bits: u16) -> f32 {
     let magnitude = match (bits >> 10 & 0x1F, bits & 0x3FF) {
         (0, fraction) => f32::from(fraction) * (-24f32).exp2(),
         (0x1F, 0) => f32::INFINITY,

@@ -23,6 +23,25 @@ pub struct Described {
 }
 
 impl Described {
+    /// A model of a type, with what is the same in all of its type.
+    pub(super) fn new(
+        model_type: String,
+        (trunk, mask_token): Found,
+        block: Option<usize>,
+    ) -> Self {
+        let kind = model_type.to_lowercase();
+        let sdar = kind == "sdar";
+        Self {
+            model_type,
+            trunk,
+            mask_token,
+            shift: ["dream", "diffullama", "diffugpt"].contains(&kind.as_str()),
+            // SDAR's were trained with blocks of 4 unless they say otherwise
+            block: block.or(sdar.then_some(4)),
+            from_start: sdar,
+        }
+    }
+
     /// How the model is sampled unless told otherwise: as those who published it recommend, in blocks of 32 where they
     /// fill blocks, or in those that it was trained with.
     pub fn sampling(&self, block: Option<usize>) -> SampleConfig {
@@ -44,6 +63,12 @@ impl Described {
                 ..blocks
             }
             .with("threshold", 0.85),
+            kind @ ("diffugpt" | "diffullama") => SampleConfig {
+                steps: 64,
+                temperature: if kind == "diffugpt" { 0.95 } else { 0.9 },
+                top_p: 0.9,
+                ..SampleConfig::default()
+            },
             "dream" => SampleConfig {
                 sampler: SamplerKind::DREAM_ENTROPY,
                 temperature: 0.2,

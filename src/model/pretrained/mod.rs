@@ -2,6 +2,9 @@
 
 mod bert;
 mod described;
+#[cfg(not(target_arch = "wasm32"))]
+mod gguf;
+mod gpt2;
 mod llada;
 mod qwen;
 mod tokens;
@@ -12,6 +15,12 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use described::Described;
+#[cfg(not(target_arch = "wasm32"))]
+pub use gguf::GgufModel;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use gpt2::Gpt2Fields;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use tokens::gguf_tokenizer;
 pub(crate) use tokens::tokenizer;
 
 use crate::io::keyed;
@@ -37,8 +46,8 @@ pub struct Pretrained {
     pub described: Described,
 }
 
-/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, ModernBERT or BERT, with matrices
-/// kept in elements of type `weights`.
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, DiffuGPT, ModernBERT or BERT,
+/// with matrices kept in elements of type `weights`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
@@ -80,26 +89,19 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         None => model_type(text)?,
     };
     let kind = model_type.to_lowercase();
-    let (trunk, mask_token) = match kind.as_str() {
+    let found = match kind.as_str() {
         "llada" => llada::describe(keyed::parse(json)?),
         "dream" => qwen::describe(keyed::parse(json)?, &qwen::DREAM),
         "a2d-qwen2" => qwen::describe(keyed::parse(json)?, &qwen::QWEN2),
         "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
         "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
         "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
+        "diffugpt" => gpt2::diffugpt(&keyed::parse(json)?),
         "modernbert" => bert::modern(&keyed::parse(json)?),
         "bert" => bert::classic(&keyed::parse(json)?),
         other => Err(unknown(other)),
     }?;
-    Ok(Described {
-        model_type,
-        trunk,
-        mask_token,
-        shift: ["dream", "diffullama"].contains(&kind.as_str()),
-        // SDAR's were trained with blocks of 4 unless they say otherwise
-        block: blocks(json)?.or((kind == "sdar").then_some(4)),
-        from_start: kind == "sdar",
-    })
+    Ok(Described::new(model_type, found, blocks(json)?))
 }
 
 /// The blocks that a `config.json` says that its rows see, each with those before it.
@@ -127,12 +129,19 @@ fn unknown(model_type: &str) -> String {
         }
         "qwen2" | "qwen3" | "llama" | "gpt2" => {
             "an autoregressive model as far as that says; load one that was turned into a denoiser as an a2d-qwen2, \
-             a2d-qwen3, a2d-llama or diffullama"
+             a2d-qwen3, a2d-llama, diffullama or diffugpt"
+        }
+        "dit" => {
+            "GIDD's layout: its network is told the time t in place of the noise level, and its noise also changes \
+             tokens for others, neither of which is supported"
+        }
+        "smdm" => {
+            "of files whose embedding has one row more than their head, which is not supported"
         }
         _ => "not known",
     };
     format!(
         "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
-         diffullama, modernbert and bert can be loaded"
+         diffullama, diffugpt, modernbert and bert can be loaded"
     )
 }

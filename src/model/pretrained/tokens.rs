@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::io::files::{Files, read_text};
 use crate::io::keyed;
 use crate::model::published::{MAX_CONFIG_BYTES, TOKENIZER};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{data::gguf, io::gguf::Metadata};
 
 /// A name of a token: alone, or with how it is found in text.
 #[derive(Deserialize)]
@@ -37,28 +39,63 @@ pub(crate) async fn tokenizer(
     mask: Option<u32>,
 ) -> Result<(Option<Tokenizer>, u32)> {
     let path = files.path(TOKENIZER);
+    if !files.has(TOKENIZER) {
+        return fitted(&path, described, mask, SpecialNames::default(), None);
+    }
+    let json = Tokenizer::read(files, TOKENIZER).await?;
+    let made = |names: &SpecialNames| Tokenizer::from_named(&path, &json, names);
+    fitted(&path, described, mask, names(files).await?, Some(&made))
+}
+
+/// As [`tokenizer`], of a GGUF file with this metadata.
+///
+/// # Errors
+/// As [`tokenizer`].
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn gguf_tokenizer(
+    path: &std::path::Path,
+    metadata: &Metadata,
+    described: &Described,
+    mask: Option<u32>,
+) -> Result<(Option<Tokenizer>, u32)> {
+    let Some((json, names)) = gguf::tokenizer(metadata)? else {
+        return fitted(path, described, mask, SpecialNames::default(), None);
+    };
+    let made = |names: &SpecialNames| {
+        Tokenizer::from_json_named(&json, names)
+            .map_err(|e| Error::checkpoint(path, None, e.to_string()))
+    };
+    fitted(path, described, mask, names, Some(&made))
+}
+
+/// A tokenizer, made with names of special tokens, whose mask and ids are the network's.
+fn fitted(
+    path: &std::path::Path,
+    described: &Described,
+    mask: Option<u32>,
+    mut names: SpecialNames,
+    made: Option<&dyn Fn(&SpecialNames) -> Result<Tokenizer>>,
+) -> Result<(Option<Tokenizer>, u32)> {
     let (rows, mask) = (described.trunk.vocab_size(), mask.or(described.mask_token));
-    let damaged = |problem: String| Error::checkpoint(&path, None, problem);
+    let damaged = |problem: String| Error::checkpoint(path, None, problem);
     if let Some(id) = mask.filter(|&id| id as usize >= rows) {
         return Err(damaged(format!(
             "the mask is {id}, beyond the network's {rows} rows"
         )));
     }
-    if !files.has(TOKENIZER) {
+    let Some(made) = made else {
         let mask = mask.ok_or_else(|| {
             damaged(
-                "is not there, and config.json has no mask_token_id: say which id the mask is"
-                    .into(),
+                "there is no tokenizer, and nothing else says which id the mask is: say it".into(),
             )
         })?;
         return Ok((None, mask));
-    }
-    let mut names = names(files).await?;
-    let mut tokenizer = Tokenizer::from_files(files, TOKENIZER, &names).await?;
+    };
+    let mut tokenizer = made(&names)?;
     if let Some(id) = mask.filter(|&id| id != tokenizer.mask_index()) {
         let name = tokenizer.token_name(id);
         names.mask_token = name.ok_or_else(|| damaged(format!("has no token {id}, the mask")))?;
-        tokenizer = Tokenizer::from_files(files, TOKENIZER, &names).await?;
+        tokenizer = made(&names)?;
     }
     if tokenizer.token_name(tokenizer.mask_index()).is_none() {
         let problem = "neither it nor config.json says which id the mask is: say it";

@@ -1,4 +1,5 @@
-//! GPT-2: learned positions, pre-norm blocks with biases, causal attention, GELU by tanh, a head tied to the embedding.
+//! GPT-2: learned positions, pre-norm blocks with biases, GELU by tanh, a head tied to the embedding; causal, or, as
+//! DiffuGPT, not.
 
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
@@ -19,8 +20,12 @@ pub struct Gpt2Trunk {
     pub n_head: usize,
     /// Rows of the table of positions: tokens of the longest sequence.
     pub n_positions: usize,
-    /// What names in the file begin with: nothing, or `transformer.`.
+    /// What names in the file begin with: nothing, `transformer.`, or `denoise_model.`.
     pub prefix: String,
+    /// What the file calls the embedding.
+    pub table: String,
+    /// A token sees only those up to itself.
+    pub causal: bool,
 }
 
 impl Gpt2Trunk {
@@ -47,9 +52,8 @@ impl Gpt2Trunk {
 
     fn table(&self, g: &mut Graph, p: &mut Params) -> Result<Tensor> {
         let shape = [self.vocab_size, self.n_embd];
-        let name = self.key("wte.weight");
-        let table = p.matrix(g, &name, shape, Init::linear(self.n_embd))?;
-        p.group(&name, Group::Embedding);
+        let table = p.matrix(g, &self.table, shape, Init::linear(self.n_embd))?;
+        p.group(&self.table, Group::Embedding);
         Ok(table)
     }
 }
@@ -75,6 +79,7 @@ impl Trunk for Gpt2Trunk {
     fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor> {
         let (d, none) = (self.n_embd, Dropout::default());
         let (batch, heads) = (call.options.batch, self.n_head);
+        let seen = if self.causal { Seen::Causal } else { Seen::All };
         let table = self.table(g, p)?;
         let x = g.embedding("wte", call.xt, table, call.segments)?;
         let shape = [self.n_positions, d];
@@ -89,7 +94,7 @@ impl Trunk for Gpt2Trunk {
             let qkv = self.key(&format!("{}.weight", name("attn.c_attn")));
             p.group(&qkv, Group::Hidden { parts: 3 });
             let qkv = g.linear(&name("c_attn"), h, w.weight, w.bias)?;
-            let attend = Attend::fused(qkv, batch, heads, d / heads, Seen::Causal);
+            let attend = Attend::fused(qkv, batch, heads, d / heads, seen);
             let a = call.attention(g, &name("attn"), attend, None)?;
             let w = self.linear(g, p, &name("attn.c_proj"), [d, d])?;
             let names = [&name("attn.c_proj")[..], &name("mid")];

@@ -18,6 +18,8 @@ pub enum Names {
     Llada,
     /// As those of DiffuLLaMA, which takes a Llama apart.
     Diffu,
+    /// As GGUF files, whatever the family.
+    Gguf,
 }
 
 impl Names {
@@ -28,6 +30,9 @@ impl Names {
             (Self::HuggingFace, "embed") => "model.embed_tokens",
             (Self::HuggingFace, "norm") => "model.norm",
             (Self::HuggingFace | Self::Diffu, _) => "lm_head",
+            (Self::Gguf, "embed") => "token_embd",
+            (Self::Gguf, "norm") => "output_norm",
+            (Self::Gguf, _) => "output",
             (Self::Llada, "embed") => "model.transformer.wte",
             (Self::Llada, "norm") => "model.transformer.ln_f",
             (Self::Llada, _) => "model.transformer.ff_out",
@@ -65,6 +70,16 @@ impl Names {
                     other => other,
                 };
                 format!("model.transformer.blocks.{i}.{module}")
+            }
+            Self::Gguf => {
+                let module = match part {
+                    "norm1" => "attn_norm".to_owned(),
+                    "norm2" => "ffn_norm".to_owned(),
+                    "o" => "attn_output".to_owned(),
+                    "q" | "k" | "v" | "q_norm" | "k_norm" => format!("attn_{part}"),
+                    _ => format!("ffn_{part}"),
+                };
+                format!("blk.{i}.{module}")
             }
         }
     }
