@@ -26,7 +26,8 @@ async function codeOf(work: () => unknown): Promise<string> {
 }
 
 const read = async (file: string): Promise<Uint8Array> => new Uint8Array(await readFile(`${folder}/${file}`));
-const [config, weights, tokenizer] = await Promise.all(["config.json", "model.safetensors", "tokenizer.json"].map(read));
+const files = ["config.json", "model.safetensors", "tokenizer.json"];
+const [config, weights, tokenizer] = await Promise.all(files.map(read));
 if (!config || !weights || !tokenizer) {
   throw new Error("a file is missing");
 }
