@@ -38,7 +38,9 @@ const LAYERS: [&str; 23] = [
     "lib",
 ];
 
-const TEXT: [&str; 9] = ["rs", "wgsl", "toml", "md", "html", "css", "js", "sh", "yml"];
+const TEXT: [&str; 12] = [
+    "rs", "wgsl", "toml", "md", "html", "css", "js", "ts", "c", "h", "sh", "yml",
+];
 const MAX_LINES: usize = 500;
 
 fn layer(module: &str) -> Option<usize> {

@@ -35,7 +35,9 @@ struct Compiled {
 impl Device {
     /// `auto`: a hardware GPU if there is one, else the CPU twin; `webgpu`: any adapter, also a software
     /// one, or an error; `cpu`: the twin.
-    pub async fn open(kind: &str) -> JsResult<Device> {
+    pub async fn open(
+        #[wasm_bindgen(unchecked_param_type = "DeviceKind")] kind: &str,
+    ) -> JsResult<Device> {
         let device = match kind {
             "auto" => Inner::auto().await,
             "webgpu" => Inner::gpu(&AdapterChoice::Any).await.map_err(thrown)?,

@@ -27,7 +27,7 @@ pub(super) fn thrown(error: Error) -> JsValue {
 fn hint(error: &Error) -> Option<String> {
     let hint = match error {
         Error::NoAdapter { .. } => {
-            "this browser offers no WebGPU adapter; add ?device=cpu to the address to compute on the CPU"
+            "there is no WebGPU adapter here: compute on the CPU (on the page, add ?device=cpu to the address)"
         }
         Error::DeviceLost { .. } => {
             "the browser took the GPU away, often for want of memory: start again, or compute on the CPU"

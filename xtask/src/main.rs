@@ -5,6 +5,8 @@ mod axe;
 mod chromium;
 mod demo;
 mod kernels;
+mod node;
+mod npm;
 mod openai;
 mod package;
 mod rustup;
@@ -44,6 +46,11 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Pack the library for browsers and Node as an npm package, into target/npm
+    Npm {
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Measure the page in a browser against native speed
     WebFigures {
         #[command(flatten)]
@@ -80,6 +87,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Web { options, consent } => web::serve(&options, consent),
+        Task::Npm { consent } => npm::make(consent),
         Task::WebFigures { consent } => web::figures(consent),
         Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
         Task::Kernels { options, consent } => kernels::figures(&options, consent),

@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, openai, package, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, kernels, npm, openai, package, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ pub enum Stage {
     Wasm,
     /// The page does what it should in a real browser
     Web,
+    /// The package for npm does in Node what the library does
+    Npm,
     /// The published package holds what it should and is small
     Package,
     /// The examples build as a user builds them
@@ -40,6 +42,7 @@ pub struct Tools {
     wasm: Option<wasm::Toolchain>,
     chromium: Option<PathBuf>,
     axe: Option<PathBuf>,
+    typescript: Option<PathBuf>,
     openai: Option<PathBuf>,
 }
 
@@ -58,12 +61,18 @@ impl Tools {
         if stages.contains(&Stage::Kernels) {
             self.amd = vulkan::amd_compiler(consent)?;
         }
-        if stages.contains(&Stage::Wasm) || stages.contains(&Stage::Web) {
+        if [Stage::Wasm, Stage::Web, Stage::Npm]
+            .iter()
+            .any(|stage| stages.contains(stage))
+        {
             self.wasm = Some(wasm::Toolchain::set_up(consent)?);
         }
         if stages.contains(&Stage::Web) {
             self.chromium = Some(chromium::set_up(consent)?);
             self.axe = Some(axe::set_up(consent)?);
+        }
+        if stages.contains(&Stage::Npm) {
+            self.typescript = Some(npm::set_up(consent)?);
         }
         if stages.contains(&Stage::Server) {
             self.openai = Some(openai::set_up(consent)?);
@@ -115,6 +124,10 @@ impl Stage {
             Self::Web => match (&tools.wasm, &tools.chromium, &tools.axe) {
                 (Some(toolchain), Some(chromium), Some(axe)) => web::test(toolchain, chromium, axe),
                 _ => bail!("no toolchain for the browser, no browser, or no axe-core"),
+            },
+            Self::Npm => match (&tools.wasm, &tools.typescript) {
+                (Some(toolchain), Some(modules)) => npm::test(toolchain, modules),
+                _ => bail!("no toolchain for the browser, or no TypeScript"),
             },
             Self::Package => package::check(),
             Self::Examples => run_command(&mut cargo("build --release --examples")),

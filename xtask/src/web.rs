@@ -106,7 +106,7 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
 }
 
 /// Compiles a module and puts it into a folder, with its JavaScript.
-fn add_module(toolchain: &Toolchain, module: Module, out: &Path) -> Result<()> {
+pub fn add_module(toolchain: &Toolchain, module: Module, out: &Path) -> Result<()> {
     let library = toolchain.build(module)?;
     // The generator is compiled with what the other stages have compiled.
     run(cargo("run --release --package mdlm-bindgen --")

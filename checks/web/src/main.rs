@@ -1,4 +1,5 @@
-//! Checks of the page in a real browser, against the native library; `cargo xtask test web` runs them.
+//! Checks of the page in a real browser and of the package in Node, against the native library; `cargo xtask test web`
+//! and `cargo xtask test npm` run them.
 
 mod browser;
 #[path = "../../../tests/common/catalogue.rs"]
@@ -7,6 +8,7 @@ mod figures;
 #[path = "../../../tests/common/graphs.rs"]
 mod graphs;
 mod models;
+mod npm;
 mod pictures;
 mod race;
 mod scenarios;
@@ -63,6 +65,21 @@ enum Command {
         )]
         query: String,
     },
+    /// Install the package for npm and use it in Node
+    Npm {
+        /// The archive
+        #[arg(long)]
+        package: PathBuf,
+        /// The folder `node_modules` with TypeScript's compiler
+        #[arg(long)]
+        modules: PathBuf,
+        /// What uses it
+        #[arg(long)]
+        script: PathBuf,
+        /// Folder of a model
+        #[arg(long)]
+        model: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -77,5 +94,11 @@ fn main() -> anyhow::Result<()> {
         Command::Pictures { common, query } => {
             pictures::run(&common.site, &common.chromium, &common.out, &query)
         }
+        Command::Npm {
+            package,
+            modules,
+            script,
+            model,
+        } => npm::run(&package, &modules, &script, &model),
     }
 }

@@ -11,6 +11,8 @@ fn main() -> Result<()> {
         .input_path(library)
         .out_name("mdlm")
         .web(true)?
+        // `mdlm_bg.wasm` beside the JavaScript where nothing else is given
+        .omit_default_module_path(false)
         .typescript(true)
         .remove_name_section(true)
         .remove_producers_section(true)
