@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use regex_automata::dfa::{Automaton as _, StartKind, dense};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::start;
-use regex_automata::{Anchored, MatchKind};
+use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
+use regex_automata::util::look::Look;
+use regex_automata::util::primitives::StateID;
 use regex_syntax::ParserBuilder;
 
-/// Most bytes of an expression's automata while it is built.
+/// Most bytes of an expression's states, and of the sets of them, while its automaton is made.
 const MAX_BYTES: usize = 1 << 26;
 /// Most states.
 const MAX_STATES: usize = 1 << 16;
@@ -46,66 +45,69 @@ impl Automaton {
     pub fn new(pattern: &str) -> Result<Self, String> {
         let parsed = ParserBuilder::new().build().parse(pattern);
         let hir = parsed.map_err(|error| told(&error))?;
-        let large = || format!("its automaton takes more than {} MiB", MAX_BYTES >> 20);
+        let config = thompson::Config::new()
+            .which_captures(WhichCaptures::None)
+            .nfa_size_limit(Some(MAX_BYTES));
         let nfa = thompson::Compiler::new()
-            .configure(
-                thompson::Config::new()
-                    .which_captures(WhichCaptures::None)
-                    .nfa_size_limit(Some(MAX_BYTES)),
-            )
-            .build_from_hir(&hir)
-            .map_err(|_| large())?;
-        let looks = nfa.look_set_any();
-        if looks.contains_word_unicode() {
-            return Err("\\b is read for ASCII only: write (?-u:\\b)".into());
+            .configure(config)
+            .build_from_hir(&hir);
+        let nfa = nfa.map_err(|_| large())?;
+        let mut looks = nfa.look_set_any().iter();
+        if looks.any(|look| !matches!(look, Look::Start | Look::End)) {
+            let problem =
+                "has a word boundary or the beginning or end of a line, which are not read";
+            return Err(problem.into());
         }
-        let config = dense::Config::new()
-            .start_kind(StartKind::Anchored)
-            .match_kind(MatchKind::All)
-            .accelerate(false)
-            .dfa_size_limit(Some(MAX_BYTES))
-            .determinize_size_limit(Some(MAX_BYTES));
-        let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa);
-        Self::of(&dfa.map_err(|_| large())?)
+        Self::of(&nfa)?.trimmed()
     }
 
-    fn of(dfa: &dense::DFA<Vec<u32>>) -> Result<Self, String> {
-        let classes = dfa.byte_classes();
-        let columns = std::array::from_fn(|byte| classes.get(byte as u8));
+    /// Sets of the states of an automaton that may be in several at once, each a state of this one. The crate's own way
+    /// from one to the other is not taken, since it takes the square of the number of states where texts may end.
+    fn of(nfa: &NFA) -> Result<Self, String> {
+        let classes = nfa.byte_classes();
+        let columns: [u8; 256] = std::array::from_fn(|byte| classes.get(byte as u8));
         let width = 1 + columns.iter().copied().max().map_or(0, usize::from);
+        let first = |column: usize| columns.iter().position(|&c| usize::from(c) == column);
         let sample: Vec<u8> = (0..width)
-            .filter_map(|column| columns.iter().position(|&c| usize::from(c) == column))
+            .filter_map(first)
             .map(|byte| byte as u8)
             .collect();
-        let start = dfa
-            .start_state(&start::Config::new().anchored(Anchored::Yes))
-            .map_err(|error| error.to_string())?;
-        let (mut states, mut numbers) = (vec![start], HashMap::from([(start, 0)]));
-        let (mut next, mut finals) = (Vec::new(), Vec::new());
-        while let Some(&state) = states.get(finals.len()) {
-            finals.push(dfa.is_match_state(dfa.next_eoi_state(state)));
+        let mut seen = vec![false; nfa.states().len()];
+        let start = closure(nfa, vec![nfa.start_anchored()], &[Look::Start], &mut seen);
+        let (mut kept, mut numbers) = (start.len(), HashMap::new());
+        let (mut sets, mut next, mut finals) = (vec![start], Vec::new(), Vec::new());
+        while let Some(set) = sets.get(finals.len()).cloned() {
+            // the first set alone lies at the beginning, so that no later one is the same state
+            let looks = &[Look::End, Look::Start][..if finals.is_empty() { 2 } else { 1 }];
+            let mut ends = closure(nfa, set.clone(), looks, &mut seen).into_iter();
+            finals.push(ends.any(|state| matches!(nfa.state(state), State::Match { .. })));
             for &byte in &sample {
-                let to = dfa.next_state(state, byte);
-                next.push(if dfa.is_dead_state(to) {
-                    DEAD
-                } else {
-                    *numbers.entry(to).or_insert_with(|| {
-                        states.push(to);
-                        states.len() as u32 - 1
-                    })
+                let behind = set.iter().filter_map(|&state| step(nfa.state(state), byte));
+                let behind = closure(nfa, behind.collect(), &[], &mut seen);
+                next.push(match numbers.get(&behind) {
+                    _ if behind.is_empty() => DEAD,
+                    Some(&number) => number,
+                    None => {
+                        kept += behind.len();
+                        numbers.insert(behind.clone(), sets.len() as u32);
+                        sets.push(behind);
+                        sets.len() as u32 - 1
+                    }
                 });
             }
-            if states.len() > MAX_STATES {
+            if sets.len() > MAX_STATES {
                 return Err(format!("its automaton has more than {MAX_STATES} states"));
             }
+            if kept > MAX_BYTES / 8 {
+                return Err(large());
+            }
         }
-        Self {
+        Ok(Self {
             columns,
             width,
             next,
             finals,
-        }
-        .trimmed()
+        })
     }
 
     /// The same without states that lead nowhere.
@@ -190,6 +192,48 @@ impl Automaton {
     }
 }
 
+fn large() -> String {
+    format!("its automaton takes more than {} MiB", MAX_BYTES >> 20)
+}
+
+/// The state behind a byte.
+fn step(state: &State, byte: u8) -> Option<StateID> {
+    match state {
+        State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
+        State::Sparse(sparse) => sparse.matches_byte(byte),
+        State::Dense(dense) => dense.matches_byte(byte),
+        _ => None,
+    }
+}
+
+/// Those of the states that are reached without a byte, sorted, at which something is read or ends. `looks`: what is
+/// true there, the beginning or the end of the text. `seen`: false for every state, and so again afterwards.
+fn closure(nfa: &NFA, mut open: Vec<StateID>, looks: &[Look], seen: &mut [bool]) -> Vec<StateID> {
+    let (mut touched, mut reached) = (Vec::new(), Vec::new());
+    while let Some(state) = open.pop() {
+        if std::mem::replace(&mut seen[state.as_usize()], true) {
+            continue;
+        }
+        touched.push(state);
+        match nfa.state(state) {
+            State::Union { alternates } => open.extend(alternates.iter()),
+            State::BinaryUnion { alt1, alt2 } => open.extend([alt1, alt2]),
+            State::Capture { next, .. } => open.push(*next),
+            State::Look { look, next } if looks.contains(look) => open.push(*next),
+            State::Look {
+                look: Look::End, ..
+            } => reached.push(state),
+            State::Look { .. } | State::Fail => {}
+            _ => reached.push(state),
+        }
+    }
+    touched
+        .iter()
+        .for_each(|state| seen[state.as_usize()] = false);
+    reached.sort_unstable();
+    reached
+}
+
 /// What a parser's error says, in a line.
 pub(super) fn told(error: &regex_syntax::Error) -> String {
     let (what, span) = match error {
@@ -216,7 +260,9 @@ mod tests {
             ("a)(b", &[], &[]),
             ("(?x) a b # c", &["ab"], &["a b"]),
             ("é.", &["éa", "é\u{1F600}"], &["é", "éab"]),
-            ("(?i)a(?-u:\\b) b", &["A b"], &["Ab"]),
+            ("(?i)ab", &["aB"], &["a"]),
+            ("a*^b|^$|c$|d$e", &["b", "", "c"], &["ab", "d", "de"]),
+            ("a*$^|b", &["", "b"], &["a"]),
             ("", &[""], &["a"]),
         ] {
             let Ok(made) = Automaton::new(pattern) else {
@@ -256,10 +302,13 @@ mod tests {
             ("(?=a)", "look-around"),
             ("(a)\\1", "backreferences"),
             ("[a&&b]", "no text at all"),
-            ("\\bhello", "ASCII"),
+            ("\\bhello", "word boundary"),
+            ("(?m)^a", "line"),
             ("(?s-u:.)", "UTF-8"),
-            ("(?:[a-z]{500}){500}", "MiB"),
-            ("(?:(?:a|b)*a(?:a|b){19})", ""),
+            ("(?:[a-z]{500}){500}", "states"),
+            ("[a-z]{0,70000}", "states"),
+            ("(?:[a-z]{9999}){9999}", "MiB"),
+            ("[ab]*a[ab]{19}", "states"),
         ] {
             let problem = Automaton::new(pattern).expect_err(pattern);
             assert!(problem.contains(part), "{pattern}: {problem}");

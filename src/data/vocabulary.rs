@@ -103,6 +103,11 @@ impl Vocabulary {
         }
     }
 
+    /// How many ids there are.
+    pub fn ids(&self) -> usize {
+        self.behind.ends.len()
+    }
+
     /// The tokens that stand for text, in the order of their bytes behind others.
     pub fn sorted(&self) -> &[u32] {
         &self.sorted

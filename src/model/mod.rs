@@ -58,6 +58,7 @@ pub(crate) use pass::check_tokens;
 pub use published::load_published;
 pub use published::{Description, Published};
 pub use token_sets::TokenSets;
+pub(crate) use token_sets::insert;
 pub use trunk::{Call, Head, KeptInputs, Options, Positions, Sights, Trunk};
 #[cfg(not(target_arch = "wasm32"))]
 pub use tuned::{export_tuned, is_tuned};

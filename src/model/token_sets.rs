@@ -41,22 +41,21 @@ impl TokenSets {
 
     /// Adds a set. A token outside the vocabulary is none.
     pub fn add(&mut self, tokens: impl IntoIterator<Item = u32>) {
+        insert(self.add_empty(), tokens);
+    }
+
+    /// Adds a set without tokens, to be filled.
+    pub(crate) fn add_empty(&mut self) -> &mut [u32] {
         let begin = self.sets.len();
         self.sets.resize(begin + self.words, 0);
-        for token in tokens {
-            if let Some(word) = self.sets[begin..].get_mut(token as usize / 32) {
-                *word |= 1 << (token % 32);
-            }
-        }
+        &mut self.sets[begin..]
     }
 
     /// Adds a set of all tokens but some.
     pub fn add_without(&mut self, tokens: &[u32]) {
-        self.add(tokens.iter().copied());
-        let begin = self.sets.len() - self.words;
-        self.sets[begin..]
-            .iter_mut()
-            .for_each(|word| *word = !*word);
+        let set = self.add_empty();
+        insert(set, tokens.iter().copied());
+        set.iter_mut().for_each(|word| *word = !*word);
     }
 
     /// Adds a row that may become what the last set has.
@@ -103,6 +102,15 @@ impl TokenSets {
 
     pub(crate) fn choice(&self) -> &[u32] {
         &self.choice
+    }
+}
+
+/// Puts tokens into a set.
+pub(crate) fn insert(set: &mut [u32], tokens: impl IntoIterator<Item = u32>) {
+    for token in tokens {
+        if let Some(word) = set.get_mut(token as usize / 32) {
+            *word |= 1 << (token % 32);
+        }
     }
 }
 

@@ -153,8 +153,8 @@ impl<'a> Fit<'a> {
         self.live[a] == self.live[b] && self.live[a + 1] == self.live[b + 1]
     }
 
-    /// The tokens with which a text is possible at a masked position.
-    pub fn allowed(&self, position: usize) -> impl Iterator<Item = u32> {
+    /// Puts the tokens with which a text is possible at a masked position into a set.
+    pub fn insert(&self, position: usize, set: &mut [u32]) {
         let i = position - self.stretch.start;
         let mut classes = FixedBitSet::with_capacity(self.grammar.classes());
         for state in self.live[i].ones() {
@@ -162,10 +162,8 @@ impl<'a> Fit<'a> {
             let live = steps.filter(|&&(_, to)| self.live[i + 1].contains(to as usize));
             classes.extend(live.map(|&(class, _)| class as usize));
         }
-        let classes: Vec<usize> = classes.ones().collect();
-        let tokens = classes
-            .into_iter()
-            .flat_map(|class| self.grammar.tokens(class));
-        tokens.copied()
+        classes
+            .ones()
+            .for_each(|class| self.grammar.insert(class, set));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::constraint::Automaton;
 use crate::data::Vocabulary;
+use crate::model::insert;
 
 /// Most bytes that are read from all states together, a measure of time: a second or two.
 const MAX_WORK: usize = 1 << 29;
@@ -21,6 +22,8 @@ pub struct Grammar {
     ends: HashSet<u32>,
     /// The tokens of each class.
     classes: Vec<Vec<u32>>,
+    /// Classes of many tokens as sets, which are faster to take together.
+    large: HashMap<usize, Vec<u32>>,
     /// From each state, class by class, to which one.
     steps: Vec<Vec<(u32, u32)>>,
     /// The states behind each state, and those before it.
@@ -42,6 +45,7 @@ impl Grammar {
         let mut made = Self {
             ends: ends.iter().copied().collect(),
             classes: Vec::new(),
+            large: HashMap::new(),
             steps: vec![Vec::new(); automaton.states() + 2],
             after: Vec::new(),
             before: Vec::new(),
@@ -50,6 +54,14 @@ impl Grammar {
         };
         made.classify(&barred.iter().copied().collect())?;
         made.end(barred);
+        let words = made.vocabulary.ids().div_ceil(32);
+        for (class, tokens) in made.classes.iter().enumerate() {
+            if tokens.len() > words {
+                let mut set = vec![0; words];
+                insert(&mut set, tokens.iter().copied());
+                made.large.insert(class, set);
+            }
+        }
         let states = made.steps.len();
         (made.after, made.before) = (vec![Vec::new(); states], vec![Vec::new(); states]);
         for (state, steps) in made.steps.iter().enumerate() {
@@ -158,9 +170,12 @@ impl Grammar {
         self.classes.len()
     }
 
-    /// The tokens of a class.
-    pub fn tokens(&self, class: usize) -> &[u32] {
-        &self.classes[class]
+    /// Puts the tokens of a class into a set.
+    pub fn insert(&self, class: usize, set: &mut [u32]) {
+        match self.large.get(&class) {
+            Some(all) => set.iter_mut().zip(all).for_each(|(word, all)| *word |= all),
+            None => insert(set, self.classes[class].iter().copied()),
+        }
     }
 
     /// The state before a text.

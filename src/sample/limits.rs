@@ -85,7 +85,7 @@ impl Limits {
             for position in positions {
                 match (fit, last) {
                     (Some(fit), Some(last)) if fit.alike(position, last) => {}
-                    (Some(fit), _) => sets.add(fit.allowed(position)),
+                    (Some(fit), _) => fit.insert(position, sets.add_empty()),
                     (None, None) if sets.rows() == 0 => sets.add_without(&self.suppress),
                     (None, _) => {}
                 }
