@@ -1,5 +1,6 @@
 // Published models from the visitor's disk: choosing a folder, saying what is in it, and opening it.
 
+import { parameters } from "./cards.js";
 import { clearNotice, notice } from "./notices.js";
 
 const $ = (id) => document.getElementById(id);
@@ -161,7 +162,7 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     $("published-facts").replaceChildren(
       ...facts([
         ["family", found.model_type],
-        ["parameters", `${(found.parameters / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} M`],
+        ["parameters", parameters(found.parameters)],
         ["vocabulary", `${found.ids.toLocaleString("en")} tokens`],
         ["mask", `token ${found.mask_index}`],
         ["a row predicts", found.shift ? "the token behind it (shifted)" : "its own token"],
@@ -195,8 +196,14 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     try {
       state.model = together(await collected);
     } catch (error) {
+      Object.assign(state, { model: null, found: null });
+      $("published-about").hidden = !state.open;
+      $("published-choices").hidden = true;
+      $("published-facts").replaceChildren();
+      $("published-name").textContent = state.open?.name ?? "";
       clearNotice("published", $("published-notices"));
       refuse(error, "There is no model to open");
+      enable(state.ready);
       return;
     }
     for (const id of ["published-mask", "published-block", "published-type", "published-shift"]) {
@@ -223,11 +230,9 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     }
   }
 
-  $("published-folder").addEventListener("change", async ({ target }) => {
-    await choose(ofInput(target.files));
-    // so that the same folder can be chosen again
-    target.value = "";
-  });
+  // so that the same folder can be chosen again
+  $("published-folder").addEventListener("click", ({ target }) => (target.value = ""));
+  $("published-folder").addEventListener("change", ({ target }) => choose(ofInput(target.files)));
   $("published-weights").addEventListener("change", () => enable(state.ready));
   $("published-told").addEventListener("change", () => state.model && look());
   $("published-form").addEventListener("submit", (event) => {
