@@ -122,7 +122,9 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
       io: "choose the folder with all of its files; what changes while it is open has to be chosen again",
       checkpoint: "what its files leave open can be told below; what is damaged has to be downloaded again",
     };
-    notice(`${what}: ${error.message}`, { id: "published", hint: error.hint ?? helps[error.code], place: $("published-notices") });
+    const large = ["out_of_memory", "unsupported"].includes(error.code);
+    const hint = large ? "keep it in fewer bits, close other tabs, or compute on another device" : (error.hint ?? helps[error.code]);
+    notice(`${what}: ${error.message}`, { id: "published", hint, place: $("published-notices") });
   }
 
   /** Says what the chosen files are. */
@@ -185,7 +187,7 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     } else if (!found.tokenizer) {
       refuse(problem("io", "there is no tokenizer.json, without which the page cannot write text"), "It cannot be used here");
     } else if (fitting.length === 0) {
-      refuse(problem("unsupported", "this device can keep it in no precision", "compute on another device"), "It is too large");
+      refuse(problem("unsupported", "this device can keep it in no precision"), "It is too large");
     }
   }
 

@@ -12,7 +12,7 @@ use mdlm::sample::Canvas;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::spoil::{copied, edit};
+use super::spoil::{copied, edit, move_behind};
 use crate::models::fixture;
 use crate::site::{Bench, RUN, Visit, numbers};
 
@@ -273,6 +273,25 @@ pub(super) fn refused(bench: &Bench) -> Result<String> {
     visit.generate()?;
     visit.clean(&[])?;
     Ok(format!("{} folders", BAD.len() + 1))
+}
+
+/// Tensors that lie further into a file than memory of 32 bits can count.
+pub(super) fn far(bench: &Bench) -> Result<String> {
+    let (_guard, folder) = copied("qwen3_a2d")?;
+    let path = folder.join("model.safetensors");
+    move_behind(&path, "lm_head.weight", 5 << 30)?;
+    let (prompt, tokens) = clear(&folder, &Load::default())?;
+    let mut visit = bench.visit(false)?;
+    visit.open("?run=0&device=cpu&compare=0")?;
+    visit.ready()?;
+    visit.choose(&folder)?;
+    open(&mut visit, "f32")?;
+    ensure!(fill(&mut visit, prompt)? == tokens, "other tokens");
+    visit.clean(&[])?;
+    Ok(format!(
+        "a file of {} bytes",
+        std::fs::metadata(&path)?.len()
+    ))
 }
 
 /// A tokenizer of which nothing says which token is the mask: the visitor does.
