@@ -244,6 +244,8 @@ function settle() {
 function showPanes() {
   $("ar-pane").hidden = !$("compare").checked || Boolean(app.published);
   $("compare").disabled = Boolean(app.published);
+  $("cards-intro").hidden = Boolean(app.published);
+  document.querySelector('[data-card="ar"]')?.toggleAttribute("hidden", Boolean(app.published));
 }
 
 /** Starts the worker and loads what there is; false if that failed, or a later start took over. */

@@ -1,5 +1,8 @@
 // What the page tells of its models.
 
+/** A number of parameters. */
+export const parameters = (count) => (count < 1e6 ? count.toLocaleString("en") : `${(count / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} M`);
+
 /** What is known of a loaded model, by its card. */
 export function showCard(name, title, { card, info, weights, memory }) {
   const facts = document.createElement("dl");
@@ -31,7 +34,8 @@ export function showCard(name, title, { card, info, weights, memory }) {
     box.append(shownSamples(card.samples));
   }
   document.getElementById("cards").append(box);
-  document.getElementById(`${name}-size`).textContent = `${(info.parameters / 1e6).toFixed(1)} M parameters`;
+  const size = `${parameters(info.parameters)} parameters`;
+  document.getElementById(`${name}-size`).textContent = weights ? `${title}, ${size}, ${weights}` : size;
 }
 
 /** Samples of the card, as they came. */

@@ -1,5 +1,6 @@
 // Published models from the visitor's disk: choosing a folder, saying what is in it, and opening it.
 
+import { parameters } from "./cards.js";
 import { clearNotice, notice } from "./notices.js";
 
 const $ = (id) => document.getElementById(id);
@@ -121,7 +122,9 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
       io: "choose the folder with all of its files; what changes while it is open has to be chosen again",
       checkpoint: "what its files leave open can be told below; what is damaged has to be downloaded again",
     };
-    notice(`${what}: ${error.message}`, { id: "published", hint: error.hint ?? helps[error.code], place: $("published-notices") });
+    const large = ["out_of_memory", "unsupported"].includes(error.code);
+    const hint = large ? "keep it in fewer bits, close other tabs, or compute on another device" : (error.hint ?? helps[error.code]);
+    notice(`${what}: ${error.message}`, { id: "published", hint, place: $("published-notices") });
   }
 
   /** Says what the chosen files are. */
@@ -161,7 +164,7 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     $("published-facts").replaceChildren(
       ...facts([
         ["family", found.model_type],
-        ["parameters", `${(found.parameters / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} M`],
+        ["parameters", parameters(found.parameters)],
         ["vocabulary", `${found.ids.toLocaleString("en")} tokens`],
         ["mask", `token ${found.mask_index}`],
         ["a row predicts", found.shift ? "the token behind it (shifted)" : "its own token"],
@@ -184,7 +187,7 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     } else if (!found.tokenizer) {
       refuse(problem("io", "there is no tokenizer.json, without which the page cannot write text"), "It cannot be used here");
     } else if (fitting.length === 0) {
-      refuse(problem("unsupported", "this device can keep it in no precision", "compute on another device"), "It is too large");
+      refuse(problem("unsupported", "this device can keep it in no precision"), "It is too large");
     }
   }
 
@@ -195,8 +198,14 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     try {
       state.model = together(await collected);
     } catch (error) {
+      Object.assign(state, { model: null, found: null });
+      $("published-about").hidden = !state.open;
+      $("published-choices").hidden = true;
+      $("published-facts").replaceChildren();
+      $("published-name").textContent = state.open?.name ?? "";
       clearNotice("published", $("published-notices"));
       refuse(error, "There is no model to open");
+      enable(state.ready);
       return;
     }
     for (const id of ["published-mask", "published-block", "published-type", "published-shift"]) {
@@ -223,11 +232,9 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     }
   }
 
-  $("published-folder").addEventListener("change", async ({ target }) => {
-    await choose(ofInput(target.files));
-    // so that the same folder can be chosen again
-    target.value = "";
-  });
+  // so that the same folder can be chosen again
+  $("published-folder").addEventListener("click", ({ target }) => (target.value = ""));
+  $("published-folder").addEventListener("change", ({ target }) => choose(ofInput(target.files)));
   $("published-weights").addEventListener("change", () => enable(state.ready));
   $("published-told").addEventListener("change", () => state.model && look());
   $("published-form").addEventListener("submit", (event) => {

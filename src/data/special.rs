@@ -48,6 +48,8 @@ pub(super) struct Special {
     pub(super) bos: u32,
     pub(super) eos: u32,
     pub(super) pad: Option<u32>,
+    /// Whether the vocabulary had no mask, so that one was added behind it.
+    pub(super) added: bool,
 }
 
 /// Names of special tokens where a `tokenizer.json` has others than the usual ones; empty: as usual.
@@ -89,6 +91,7 @@ impl Special {
             bos: eos,
             eos,
             pad: None,
+            added: true,
         }
     }
 
@@ -160,6 +163,7 @@ impl Special {
                 bos,
                 eos,
                 pad,
+                added: false,
             },
             None => Self {
                 vocab_size: size + 1,
@@ -167,6 +171,7 @@ impl Special {
                 bos,
                 eos,
                 pad,
+                added: true,
             },
         })
     }

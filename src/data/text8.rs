@@ -24,6 +24,7 @@ pub(super) const SPECIAL: Special = Special {
     bos: 2,
     eos: 3,
     pad: Some(5),
+    added: false,
 };
 
 /// Ids of `text`. The reference lower-cases first and turns what is then unknown into `[UNK]`; here both

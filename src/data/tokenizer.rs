@@ -346,6 +346,11 @@ impl Tokenizer {
         self.special.mask
     }
 
+    /// Whether the vocabulary has no mask that it calls so; the id behind it stands in, which may have another meaning.
+    pub(crate) fn lacks_mask(&self) -> bool {
+        self.special.added
+    }
+
     /// Id that begins a block.
     pub fn bos(&self) -> u32 {
         self.special.bos

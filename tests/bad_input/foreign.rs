@@ -93,6 +93,22 @@ fn a_mask_is_never_guessed() {
         "checkpoint",
         &["tokenizer.json", "no token 285"],
     );
+    // a token that happens to stand where a mask would be added is none
+    let (_other, unnamed) = copy("qwen3_a2d");
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        let path = unnamed.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("<|mask|>", "<|hole|>")).unwrap();
+    }
+    edit(&unnamed.join("tokenizer_config.json"), |c| {
+        c["mask_token"] = Value::Null
+    });
+    refused(
+        load(&unnamed, &Load::default()),
+        "checkpoint",
+        &["tokenizer.json", "which id the mask is"],
+    );
+    assert_eq!(load(&unnamed, &mask(279)).unwrap().mask_index(), 279);
     // what the configuration says goes before what the tokenizer calls its mask
     edit(&dir.join("config.json"), |c| {
         c["mask_token_id"] = json!(281)

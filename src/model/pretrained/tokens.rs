@@ -97,7 +97,8 @@ fn fitted(
         names.mask_token = name.ok_or_else(|| damaged(format!("has no token {id}, the mask")))?;
         tokenizer = made(&names)?;
     }
-    if tokenizer.token_name(tokenizer.mask_index()).is_none() {
+    let guessed = mask.is_none() && tokenizer.lacks_mask();
+    if guessed || tokenizer.token_name(tokenizer.mask_index()).is_none() {
         let problem = "neither it nor config.json says which id the mask is: say it";
         return Err(damaged(problem.into()));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::models::LENGTH;
+use crate::models::{LENGTH, fixture};
 use crate::site::Bench;
 
 pub(super) fn looks(bench: &Bench) -> Result<String> {
@@ -24,12 +24,18 @@ pub(super) fn looks(bench: &Bench) -> Result<String> {
             .browser
             .eval("document.documentElement.scrollWidth - document.documentElement.clientWidth")?;
         ensure!(over == 0, "{name}: the page is {over} pixels too wide");
-        // with all that it can show: the settings, a frozen word, a text to train on
+        // with all that it can show: the settings, a published model, a frozen word, a text to train on
+        visit.choose(&fixture("llada_gqa"))?;
+        visit.described()?;
         visit.browser.eval(BUSY)?;
         visit.browser.key("f", "f")?;
         let contrasts = visit.accessible().context(name)?;
         ensure!(contrasts > 50, "{name}: contrast of {contrasts} elements");
         visit.picture(name)?;
+        // and with what it says of one that cannot be opened
+        visit.choose(&fixture("qwen3_a2d_lora"))?;
+        visit.text("There is no model to open")?;
+        visit.accessible().context(name)?;
         visit.clean(&[])?;
     }
     // who wants less motion starts it himself

@@ -44,6 +44,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("published-dropped", published::dropped),
     ("published-refused", published::refused),
     ("published-told", published::told),
+    ("published-far", published::far),
     ("published-recovers", published::recovers),
     ("published-large", large::large),
     ("looks", looks::looks),

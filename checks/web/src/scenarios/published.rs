@@ -12,9 +12,9 @@ use mdlm::sample::Canvas;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::spoil::{copied, edit};
+use super::spoil::{copied, edit, move_behind};
 use crate::models::fixture;
-use crate::site::{Bench, RUN, Visit};
+use crate::site::{Bench, RUN, Visit, numbers};
 
 /// Tokens of the canvases.
 const LENGTH: usize = 40;
@@ -139,7 +139,17 @@ pub(super) fn dropped(bench: &Bench) -> Result<String> {
     visit.expect_run()?;
     visit.browser.key("Enter", "\r")?;
     visit.finished()?;
-    ensure!(visit.tokens()? == tokens, "the same words come again");
+    let after = visit.tokens()?;
+    let picked = visit.browser.eval(
+        "(() => { const s = document.getElementById('scrub'); s.value = 0; s.dispatchEvent(new Event('input')); return [...document.querySelectorAll('#tokens .mask')].map((m) => Number(m.dataset.at)); })()",
+    )?;
+    let picked = numbers(&picked)?;
+    ensure!(
+        picked.contains(&(at as f64)) && picked.len() < 20,
+        "{picked:?}"
+    );
+    let other = (0..LENGTH).find(|i| after[*i] != tokens[*i] && !picked.contains(&(*i as f64)));
+    ensure!(other.is_none(), "{other:?} changed, {picked:?} were picked");
     // and the page's own comes back, with its settings
     visit.click("published-leave")?;
     visit.text("The page's own model is back")?;
@@ -263,6 +273,25 @@ pub(super) fn refused(bench: &Bench) -> Result<String> {
     visit.generate()?;
     visit.clean(&[])?;
     Ok(format!("{} folders", BAD.len() + 1))
+}
+
+/// Tensors that lie further into a file than memory of 32 bits can count.
+pub(super) fn far(bench: &Bench) -> Result<String> {
+    let (_guard, folder) = copied("qwen3_a2d")?;
+    let path = folder.join("model.safetensors");
+    move_behind(&path, "lm_head.weight", 5 << 30)?;
+    let (prompt, tokens) = clear(&folder, &Load::default())?;
+    let mut visit = bench.visit(false)?;
+    visit.open("?run=0&device=cpu&compare=0")?;
+    visit.ready()?;
+    visit.choose(&folder)?;
+    open(&mut visit, "f32")?;
+    ensure!(fill(&mut visit, prompt)? == tokens, "other tokens");
+    visit.clean(&[])?;
+    Ok(format!(
+        "a file of {} bytes",
+        std::fs::metadata(&path)?.len()
+    ))
 }
 
 /// A tokenizer of which nothing says which token is the mask: the visitor does.
