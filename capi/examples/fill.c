@@ -74,7 +74,7 @@ int main(int count, char **arguments) {
       mdlm_model_facts(model, &facts, &error) == MDLM_STATUS_ERROR) {
     fail(error);
   }
-  printf("%zu parameters, %zu tokens, mask %u\n", facts.parameters, facts.vocab_size,
+  printf("%llu parameters, %zu tokens, mask %u\n", (unsigned long long)facts.parameters, facts.vocab_size,
          (unsigned)facts.mask_index);
 
   /* the template, between the tokens that texts begin and end with */

@@ -64,7 +64,7 @@ typedef struct mdlm_facts {
   // Tokens of the longest window; canvases may be longer.
   size_t length;
   // Number of parameters.
-  size_t parameters;
+  uint64_t parameters;
   // Bytes of the weights on the device.
   uint64_t bytes;
   // Id of the mask.

@@ -32,7 +32,7 @@ pub struct Facts {
     /// Tokens of the longest window; canvases may be longer.
     pub length: usize,
     /// Number of parameters.
-    pub parameters: usize,
+    pub parameters: u64,
     /// Bytes of the weights on the device.
     pub bytes: u64,
     /// Id of the mask.
@@ -69,7 +69,7 @@ impl Handle for Model {
 impl Model {
     pub(crate) fn load(device: &Device, folder: &Path, weights: Option<&str>) -> Result<Self> {
         let how = Load {
-            weights: weights.map(str::parse).transpose()?.unwrap_or_default(),
+            weights: weights.map(str::parse).transpose()?,
             ..Load::default()
         };
         let model = wait(mdlm::Model::load_with(&device.0, folder, &how))?;

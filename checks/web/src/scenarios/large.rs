@@ -104,7 +104,7 @@ pub(super) fn large(bench: &Bench) -> Result<String> {
             cancelled(&mut visit)?;
         }
         for weights in ["q4", "q8"] {
-            let [bytes, _] = at_rest.bytes(weights.parse()?, 1)?;
+            let [bytes, _] = at_rest.bytes(Some(weights.parse()?), 1)?;
             let [before, after, told] = opened(&mut visit, device, weights)?;
             ensure!(told == bytes as f64, "{told} bytes at rest, not {bytes}");
             // a GPU keeps the model in buffers of its own

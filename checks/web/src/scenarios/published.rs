@@ -94,7 +94,7 @@ pub(super) fn layouts(bench: &Bench) -> Result<String> {
         let folder = fixture(name);
         for weights in precisions {
             let how = Load {
-                weights: weights.parse()?,
+                weights: Some(weights.parse()?),
                 ..Load::default()
             };
             let (prompt, tokens) = clear(&folder, &how)?;
