@@ -151,7 +151,7 @@ fn gaps_are_filled_to_the_last_token() {
             ..settings(ALL[seed % ALL.len()], seed as u64)
         };
         let canvas = Canvas::parse(template, &tokenizer).unwrap();
-        let filled = run(&mut model, &[canvas.clone()], &config);
+        let filled = run(&mut model, std::slice::from_ref(&canvas), &config);
         let (masked, tokens) = (canvas.masked(), filled[0].tokens(tokenizer.mask_index()));
         let text = tokenizer.decode(&tokens[masked[0]..masked[masked.len() - 1] + 1]);
         assert!(
