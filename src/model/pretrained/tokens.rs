@@ -68,13 +68,16 @@ pub(crate) fn gguf_tokenizer(
     fitted(path, described, mask, names, Some(&made))
 }
 
-/// A tokenizer, made with names of special tokens, whose mask and ids are the network's.
+/// Makes a tokenizer with names of special tokens.
+type Maker<'a> = dyn Fn(&SpecialNames) -> Result<Tokenizer> + 'a;
+
+/// A tokenizer whose mask and ids are the network's.
 fn fitted(
     path: &std::path::Path,
     described: &Described,
     mask: Option<u32>,
     mut names: SpecialNames,
-    made: Option<&dyn Fn(&SpecialNames) -> Result<Tokenizer>>,
+    made: Option<&Maker<'_>>,
 ) -> Result<(Option<Tokenizer>, u32)> {
     let (rows, mask) = (described.trunk.vocab_size(), mask.or(described.mask_token));
     let damaged = |problem: String| Error::checkpoint(path, None, problem);
