@@ -75,12 +75,13 @@ impl Family {
         }
     }
 
-    /// An error for another program's model, of which only samples can be had.
+    /// An error for another program's model.
     pub(crate) fn own(&self) -> Result<&Backbone> {
         match self {
             Self::Own(backbone) => Ok(backbone),
             Self::Other(foreign) => {
-                let problem = "is another program's model, of whose kind this is not asked";
+                let problem = "is another program's model, and this is for this crate's own; what a run has made of it is \
+                               exported from the run's folder";
                 Err(Error::argument("model_type", &foreign.model_type, problem))
             }
         }

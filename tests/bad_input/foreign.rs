@@ -201,13 +201,13 @@ fn what_half_precision_cannot_hold_is_refused() {
 }
 
 #[test]
-fn only_samples_can_be_had() {
+fn what_is_for_own_models_is_refused() {
     let (_guard, dir) = copy("llada");
     let mut model = load(&dir, &Load::default()).unwrap();
     refused(
         block_on(model.publish(Precision::F32)).map(|_| ()),
         "argument",
-        &["llada", "sampled"],
+        &["llada", "this crate's own", "run's folder"],
     );
     refused(model.config().map(|_| ()), "argument", &["llada"]);
     refused(model.set_noise(Default::default()), "argument", &["llada"]);
