@@ -13,7 +13,6 @@ use mdlm::model::inspect;
 #[command(after_help = "\
 Examples:
   inspect --checkpoint web/model/mdlm
-  inspect --checkpoint web/model/ar --length 64
   inspect --checkpoint models/LLaDA-8B-Instruct
   inspect --checkpoint models/Dream-7B.Q4_K_M.gguf")]
 struct Args {

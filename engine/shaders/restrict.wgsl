@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let words = choice[row] * p.words;
   for (var v = lane; v < p.vocab; v += THREADS) {
-    if ((sets[words + v / 32u] >> (v % 32u) & 1u) == 0u) {
+    if (((sets[words + v / 32u] >> (v % 32u)) & 1u) == 0u) {
       logits[row * p.vocab + v] = BARRED;
     }
   }

@@ -102,7 +102,7 @@ impl ModelArgs {
     pub fn load_from(&self, device: &Device) -> anyhow::Result<(Model, PathBuf)> {
         let path = self.path()?;
         let model = wait(Model::load_with(device, &path, &self.how()))?;
-        let published = path.join("config.json").is_file();
+        let published = path.is_file() || path.join("config.json").is_file();
         let dir = if published { path } else { resolve(&path)? };
         Ok((model, dir))
     }

@@ -23,6 +23,7 @@ mod decode;
 mod detokenize;
 #[cfg(not(target_arch = "wasm32"))]
 mod documents;
+mod from_files;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod gguf;
 mod huggingface;

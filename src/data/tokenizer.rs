@@ -8,16 +8,15 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use super::huggingface::HuggingFace;
-use super::origin::{TOKENIZER, in_text, with_path};
+use super::origin::{TOKENIZER, in_text};
 use super::special::{Special, SpecialNames};
 use super::text8;
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
-use crate::io::files::{Files, read_all};
 use crate::io::keyed;
 
 /// Largest `tokenizer.json`, unpacked.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// A vocabulary with its special tokens. The mask is always one of its ids: the tokenizer's own
 /// where it has one (BERT), else an id added at the end.
@@ -184,29 +183,7 @@ impl Tokenizer {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file_named(path: &Path, names: &SpecialNames) -> Result<Self> {
         let bytes = crate::io::read::read_unpacked(path, MAX_FILE_BYTES)?;
-        Self::from_json_named(&bytes, names).map_err(|e| with_path(e, path))
-    }
-
-    /// As [`Tokenizer::from_file_named`], of the file of that name; packed ones are read natively only.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::from_file_named`].
-    pub async fn from_files(files: &impl Files, name: &str, names: &SpecialNames) -> Result<Self> {
-        let json = Self::read(files, name).await?;
-        Self::from_named(&files.path(name), &json, names)
-    }
-
-    /// The content of a `tokenizer.json`, unpacked.
-    pub(crate) async fn read(files: &impl Files, name: &str) -> Result<Vec<u8>> {
-        let bytes = read_all(files, name, MAX_FILE_BYTES).await?;
-        #[cfg(not(target_arch = "wasm32"))]
-        let bytes = crate::io::read::unpacked(&files.path(name), bytes, MAX_FILE_BYTES)?;
-        Ok(bytes)
-    }
-
-    /// As [`Tokenizer::from_json_named`], of the content of a file that errors name.
-    pub(crate) fn from_named(path: &Path, json: &[u8], names: &SpecialNames) -> Result<Self> {
-        Self::from_json_named(json, names).map_err(|e| with_path(e, path))
+        Self::from_named(path, &bytes, names)
     }
 
     #[cfg(target_arch = "wasm32")]

@@ -87,8 +87,7 @@ impl Storage {
         index: usize,
         values: &[T],
     ) -> Result<()> {
-        let missing = || Error::Internal(format!("the layout has no key {index}"));
-        let key = self.layout.keys().get(index).ok_or_else(missing)?;
+        let key = self.key(arena, index)?;
         let len = self.len_in(arena, key);
         if values.len() != len {
             return Err(Error::Shape {
@@ -112,11 +111,9 @@ impl Storage {
         first: usize,
         values: &[T],
     ) -> Result<()> {
-        self.require(arena)?;
-        let missing = || Error::Internal(format!("the layout has no key {index}"));
-        let key = self.layout.keys().get(index).ok_or_else(missing)?;
+        let key = self.key(arena, index)?;
         let (block, _) = self.layout.slabs()[key.slab].element_in(arena).block();
-        let rest = key.len().saturating_sub(first);
+        let rest = self.len_in(arena, key).saturating_sub(first);
         if values.len() > rest || !first.is_multiple_of(block) {
             return Err(Error::Shape {
                 op: "write",
