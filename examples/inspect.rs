@@ -14,7 +14,7 @@ use mdlm::model::inspect;
 Examples:
   inspect --checkpoint web/model/mdlm
   inspect --checkpoint models/LLaDA-8B-Instruct
-  inspect --checkpoint models/Dream-7B.Q4_K_M.gguf")]
+  inspect --checkpoint models/LLaDA-8B-Instruct.Q4_K_M.gguf")]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
