@@ -35,10 +35,9 @@ pub(super) fn move_behind(path: &Path, name: &str, before: u64) -> Result<()> {
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let mut tensors: Value = serde_json::from_slice(header)?;
     for (_, tensor) in tensors.as_object_mut().context("no tensors")? {
-        if let Some(places) = tensor["data_offsets"].as_array_mut() {
-            for place in places {
-                *place = json!(place.as_u64().context("no place")? + before);
-            }
+        let places = tensor.get_mut("data_offsets").and_then(Value::as_array_mut);
+        for place in places.into_iter().flatten() {
+            *place = json!(place.as_u64().context("no place")? + before);
         }
     }
     let shape = [before >> 30, 1 << 30];
