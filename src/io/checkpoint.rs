@@ -105,6 +105,20 @@ pub(crate) fn refuse_inside(path: &Path) -> Result<()> {
     }
 }
 
+/// Parent and name of a folder that is to be made, outside of checkpoints.
+///
+/// # Errors
+/// [`Error::Argument`] for a path that ends in no name, or that lies in a checkpoint.
+pub(crate) fn place_for(out: &Path) -> Result<(&Path, &str)> {
+    let Some(name) = out.file_name().and_then(|name| name.to_str()) else {
+        let problem = "is not the name of a folder to be made";
+        return Err(Error::argument("out", out.display(), problem));
+    };
+    refuse_inside(out)?;
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((parent.unwrap_or(Path::new(".")), name))
+}
+
 fn step_of(file_name: &str) -> Option<u64> {
     let step = file_name.strip_prefix(PREFIX)?.parse().ok()?;
     (name(step) == file_name).then_some(step)

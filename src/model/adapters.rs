@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::LoraConfig;
 use crate::error::{Error, Result};
-use crate::graph::{PARAMS, Storage};
+use crate::graph::{Key, PARAMS, Storage};
 use crate::io::checkpoint::{read_text, write_bytes};
 use crate::io::files::Folder;
 use crate::io::keyed;
@@ -131,15 +131,9 @@ pub fn write_config(dir: &Path, lora: &LoraConfig, base: &str) -> Result<()> {
 
 /// The matrices of adapters: places among the layout's keys, and what files call them.
 fn specs(network: &Network) -> (Vec<usize>, Vec<TensorSpec>) {
-    let keys = network.layout.keys().iter().enumerate();
-    keys.filter(|(_, key)| !network.layout.is_frozen(key))
-        .map(|(i, key)| {
-            (
-                i,
-                TensorSpec::new(format!("{WRAPPER}{}", key.key), key.shape.clone()),
-            )
-        })
-        .unzip()
+    let spec = |key: &Key| TensorSpec::new(format!("{WRAPPER}{}", key.key), key.shape.clone());
+    let adapters = network.layout.trained_keys();
+    adapters.map(|(place, key)| (place, spec(key))).unzip()
 }
 
 /// Reads the matrices of all adapters of a network, and gives their parts to `sink` with their places among the layout's

@@ -3,6 +3,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
+use crate::config::LoraConfig;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::model::{Description, Family, Model, Network, Trunk, fitting};
 use crate::program::Element;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
-    config::{LoraConfig, ModelKind, TrainConfig},
+    config::{ModelKind, TrainConfig},
     model::adapters,
     model::pretrained::GgufModel,
 };
@@ -95,15 +96,15 @@ impl Model {
             adapters,
         } = found;
         #[cfg(target_arch = "wasm32")]
-        let lora = Default::default();
+        let lora = LoraConfig::default();
         #[cfg(not(target_arch = "wasm32"))]
         let lora = adapters
             .as_ref()
             .map(|found| found.config.clone())
             .unwrap_or_default();
-        let element = how.weights.unwrap_or_default();
         match kind {
             Kind::Own(described) => {
+                let element = how.weights.unwrap_or_default();
                 let made = described.build(device, element, files, weights).await?;
                 Ok(Self {
                     tokenizer,
@@ -112,26 +113,10 @@ impl Model {
                     ..Self::from_parts(device, made.0, made.1)
                 })
             }
-            #[cfg(not(target_arch = "wasm32"))]
-            Kind::Other(Other {
-                gguf: Some(ref model),
-                ..
-            }) => {
-                let (network, storage) = model.load(device, how.weights).await?;
-                let Kind::Other(other) = kind else {
-                    return Err(Error::Internal("a GGUF file of this crate's model".into()));
-                };
-                let family = Family::Other(other.model(tokenizer.as_ref(), network));
-                Ok(Self {
-                    tokenizer,
-                    ..Self::of(device, family, storage)
-                })
-            }
             Kind::Other(other) => {
-                let (trunk, limit) = (other.described.trunk.clone(), device.slab_limit());
-                let network = Network::adapted(trunk, limit, element, &lora)?;
-                let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-                network.load(files, weights, &mut storage).await?;
+                let opened = other.open(device, files, weights, how.weights, &lora);
+                #[cfg_attr(target_arch = "wasm32", expect(unused_mut))]
+                let (network, mut storage) = opened.await?;
                 #[cfg(not(target_arch = "wasm32"))]
                 if let Some(found) = &adapters {
                     adapters::load(&network, &found.weights, &mut storage).await?;
@@ -192,6 +177,26 @@ impl Other {
         }
     }
 
+    /// The network with its weights, room for adapters included.
+    async fn open(
+        &self,
+        device: &Device,
+        files: &impl Files,
+        name: &str,
+        weights: Option<Element>,
+        lora: &LoraConfig,
+    ) -> Result<(Network, Storage)> {
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(model) = &self.gguf {
+            return model.load(device, weights).await;
+        }
+        let (trunk, limit) = (self.described.trunk.clone(), device.slab_limit());
+        let network = Network::adapted(trunk, limit, weights.unwrap_or_default(), lora)?;
+        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
+        network.load(files, name, &mut storage).await?;
+        Ok((network, storage))
+    }
+
     /// The model over a network.
     pub(super) fn model(self, tokenizer: Option<&Tokenizer>, network: Network) -> Foreign {
         Foreign {
@@ -217,7 +222,7 @@ pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> 
         return Ok((in_file(path, how)?, folder));
     }
     let folder = Folder(path.to_owned());
-    if folder.has(CONFIG) && !folder.has(checkpoint::CONFIG) {
+    if as_published(&folder) {
         let mut found = find_published(&folder, how).await?;
         if let Some(dir) = &how.adapter {
             found.adapters = Some(Adapters {
@@ -370,6 +375,12 @@ async fn fitted(
     fitting(&files.path(TOKENIZER), tokenizer, &described.model)
 }
 
+/// Whether a folder is laid out as models are published: checkpoints of runs on these hold a `config.json` too.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn as_published(folder: &Folder) -> bool {
+    folder.has(CONFIG) && !folder.has(checkpoint::CONFIG)
+}
+
 /// Whether a folder holds another program's model, as it was published.
 ///
 /// # Errors
@@ -377,7 +388,7 @@ async fn fitted(
 #[cfg(not(target_arch = "wasm32"))]
 pub fn is_published(dir: &Path) -> Result<bool> {
     let folder = Folder(dir.to_owned());
-    if !folder.has(CONFIG) || folder.has(checkpoint::CONFIG) {
+    if !as_published(&folder) {
         return Ok(false);
     }
     let text = crate::blocking::wait(read_text(&folder, CONFIG, MAX_CONFIG_BYTES))?;

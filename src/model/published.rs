@@ -229,14 +229,11 @@ impl Published {
     /// [`Error::Argument`] that names what else stands at the target, and leaves it as it is; [`Error::Io`] that
     /// names path and action.
     pub fn save(&self, dir: &Path, card: Option<&[u8]>) -> Result<()> {
-        use crate::io::{atomic, checkpoint::write_bytes};
-        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
-            let problem = "is not the name of a folder to be made";
-            return Err(Error::argument("out", dir.display(), problem));
+        use crate::io::{
+            atomic,
+            checkpoint::{place_for, write_bytes},
         };
-        crate::io::checkpoint::refuse_inside(dir)?;
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let (parent, name) = place_for(dir)?;
         atomic::commit_directory(parent, name, &exported, |dir| {
             write_bytes(&dir.join("config.json"), &self.config)?;
             if let Some(tokenizer) = &self.tokenizer {

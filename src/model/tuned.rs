@@ -1,16 +1,16 @@
 //! What a run on a published model leaves, written for other programs: the model in the layout that it came in, or the
 //! adapters as PEFT has them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::blocking::wait;
-use crate::config::ModelKind;
+use crate::config::{ModelKind, TrainConfig};
 use crate::error::{Error, Result};
 use crate::io::checkpoint::{self, EMA, OF_BASE, TOKENIZER, write_bytes};
 use crate::io::files::Folder;
 use crate::io::safetensors::Precision;
 use crate::io::{atomic, read, settings};
-use crate::model::load::{Kind, of_run};
+use crate::model::load::{Kind, as_published, of_run};
 use crate::model::network::NO_LIMIT;
 use crate::model::published::WEIGHTS;
 use crate::model::{Network, adapters};
@@ -19,17 +19,22 @@ use crate::program::Element;
 /// Largest of the files that are copied as they are; a vocabulary's is the largest.
 const MAX_BYTES: u64 = 1 << 28;
 
+/// The checkpoint and the configuration of a run on a published model; `None` for whatever else can be loaded.
+fn tuned(run: &Path) -> Result<Option<(PathBuf, TrainConfig)>> {
+    if run.is_file() || as_published(&Folder(run.to_owned())) {
+        return Ok(None);
+    }
+    let dir = checkpoint::resolve(run)?;
+    let config = settings::read(&dir.join(checkpoint::CONFIG))?;
+    Ok((config.model.kind == ModelKind::Published).then_some((dir, config)))
+}
+
 /// Whether a run, or a checkpoint, is about a published model.
 ///
 /// # Errors
 /// As [`resolve`](checkpoint::resolve) and [`settings::read`].
 pub fn is_tuned(run: &Path) -> Result<bool> {
-    if run.join("config.json").is_file() && !run.join(checkpoint::CONFIG).is_file() {
-        return Ok(false);
-    }
-    let dir = checkpoint::resolve(run)?;
-    let config = settings::read(&dir.join(checkpoint::CONFIG))?;
-    Ok(config.model.kind == ModelKind::Published)
+    Ok(tuned(run)?.is_some())
 }
 
 /// Writes the moving average of a run on a published model into the folder `out`, which appears whole or not at all: the
@@ -39,12 +44,10 @@ pub fn is_tuned(run: &Path) -> Result<bool> {
 /// [`Error::Argument`] for another run, for a folder that is there already, or for weights too large for the precision;
 /// [`Error::Checkpoint`]; [`Error::Io`].
 pub fn export_tuned(run: &Path, out: &Path, precision: Precision) -> Result<()> {
-    if !is_tuned(run)? {
+    let Some((dir, config)) = tuned(run)? else {
         let problem = "is no run on a published model";
         return Err(Error::argument("checkpoint", run.display(), problem));
-    }
-    let dir = checkpoint::resolve(run)?;
-    let config = settings::read(&dir.join(checkpoint::CONFIG))?;
+    };
     let copy = |to: &Path, name: &str, as_name: &str| {
         write_bytes(&to.join(as_name), &read::read(&dir.join(name), MAX_BYTES)?)
     };
@@ -81,17 +84,11 @@ fn ours(folder: &Path) -> Result<()> {
 }
 
 fn commit(out: &Path, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let Some(name) = out.file_name().and_then(|name| name.to_str()) else {
-        let problem = "is not the name of a folder to be made";
-        return Err(Error::argument("out", out.display(), problem));
-    };
-    checkpoint::refuse_inside(out)?;
+    let (parent, name) = checkpoint::place_for(out)?;
     if out.symlink_metadata().is_ok() {
         let problem = "is there already, and is left as it is: take another name";
         return Err(Error::argument("out", out.display(), problem));
     }
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
     atomic::commit_directory(parent, name, &ours, build)?;
     Ok(())
 }

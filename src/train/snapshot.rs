@@ -24,15 +24,12 @@ fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {
     let of = |prefix: &str| {
         let spec =
             move |key: &Key| TensorSpec::new(format!("{prefix}.{}", key.key), key.shape.clone());
-        places(layout).map(|(_, key)| spec(key)).collect::<Vec<_>>()
+        layout
+            .trained_keys()
+            .map(|(_, key)| spec(key))
+            .collect::<Vec<_>>()
     };
     [of("m"), of("v")].concat()
-}
-
-/// What is trained, with its place among the layout's keys.
-fn places(layout: &Layout) -> impl Iterator<Item = (usize, &Key)> {
-    let keys = layout.keys().iter().enumerate();
-    keys.filter(|(_, key)| !layout.is_frozen(key))
 }
 
 /// Writes what is trained of a network, of all of whose keys `values` are.
@@ -80,8 +77,8 @@ impl Trainer {
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         self.check_settled()?;
         // everything is read from the device before a file is touched
-        let params = self.storage.read(PARAMS).await?;
-        let ema = self.storage.read(ops::EMA).await?;
+        let params = self.storage.read_trained(PARAMS).await?;
+        let ema = self.storage.read_trained(ops::EMA).await?;
         let config = self.config.to_toml()?;
         let Progress {
             step,
@@ -190,7 +187,7 @@ impl Trainer {
         let moments = read_file(&checkpoint.join(OPTIMIZER), &moment_specs(&layout), &[])?;
         let mut moments = moments.iter();
         for arena in [ADAM_M, ADAM_V] {
-            for (index, _) in places(&layout) {
+            for (index, _) in layout.trained_keys() {
                 let missing = || Error::Internal("a moment is missing".into());
                 storage.set(arena, index, moments.next().ok_or_else(missing)?)?;
             }

@@ -209,8 +209,7 @@ impl Trainer {
     /// Those of them that are trained: with adapters, theirs alone.
     pub fn trained_parameters(&self) -> u64 {
         let layout = &self.network().layout;
-        let trained = layout.keys().iter().filter(|key| !layout.is_frozen(key));
-        trained.map(|key| key.len() as u64).sum()
+        layout.trained_keys().map(|(_, key)| key.len() as u64).sum()
     }
 
     /// Does one optimiser step.
@@ -322,16 +321,13 @@ impl Trainer {
         self.check_settled()?;
         let layout = &self.network().layout;
         let mut storage = Storage::new(&self.device, layout, &[PARAMS]).await?;
-        let mut weights = self.storage.read(EMA).await?;
-        if layout.trained().count() < layout.slabs().len() {
+        for (index, slab) in layout.slabs().iter().enumerate() {
             // what is not trained has no average
-            let all = self.storage.read(PARAMS).await?;
-            let still = weights.iter_mut().zip(all).zip(layout.keys());
-            for ((average, weights), _) in still.filter(|(_, key)| layout.is_frozen(key)) {
-                *average = weights;
-            }
+            let arena = if slab.frozen { PARAMS } else { EMA };
+            storage
+                .copy_slab(PARAMS, index, &self.storage, arena)
+                .await?;
         }
-        storage.fill(PARAMS, &weights)?;
         let mut model = Model::of(&self.device, self.family.clone(), storage);
         model.tokenizer = Some(self.corpus.tokenizer.clone());
         model.noise = self.config.noise.clone();

@@ -84,6 +84,12 @@ impl Layout {
         (0..self.slabs.len()).filter(|&i| !self.slabs[i].frozen)
     }
 
+    /// The tensors that files hold and that are trained, with their places among [`Layout::keys`].
+    pub fn trained_keys(&self) -> impl Iterator<Item = (usize, &Key)> {
+        let keys = self.keys.iter().enumerate();
+        keys.filter(|(_, key)| !self.is_frozen(key))
+    }
+
     /// Whether a tensor is never trained.
     pub fn is_frozen(&self, key: &Key) -> bool {
         self.slabs[key.slab].frozen

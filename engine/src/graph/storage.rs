@@ -7,7 +7,7 @@ use crate::cpu;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::program::{Arena, Element};
+use crate::program::{Arena, Element, Slab};
 
 /// Elements that are converted at a time: whole blocks of every element.
 const PART: usize = 1 << 20;
@@ -89,14 +89,7 @@ impl Storage {
     ) -> Result<()> {
         let key = self.key(arena, index)?;
         let len = self.len_in(arena, key);
-        if values.len() != len {
-            return Err(Error::Shape {
-                op: "write",
-                tensor: key.key.clone(),
-                expected: format!("{len} elements"),
-                got: vec![values.len()],
-            });
-        }
+        fits(key, "elements", values.len(), len)?;
         self.set_part(arena, index, 0, values)
     }
 
@@ -188,16 +181,52 @@ impl Storage {
     /// # Errors
     /// [`Error::Internal`] if the storage does not have the arena; [`Error::DeviceLost`] and its kin.
     pub async fn read(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
+        self.read_slabs(arena, |_| true).await
+    }
+
+    /// As [`Storage::read`], nothing of what is never trained, the weights' arena included.
+    ///
+    /// # Errors
+    /// As [`Storage::read`].
+    pub async fn read_trained(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
+        self.read_slabs(arena, |slab| !slab.frozen).await
+    }
+
+    async fn read_slabs(
+        &self,
+        arena: Arena,
+        wanted: impl Fn(&Slab) -> bool,
+    ) -> Result<Vec<Vec<f64>>> {
         self.require(arena)?;
         let mut slabs = Vec::new();
-        for slab in 0..self.layout.slabs().len() {
-            slabs.push(self.get(arena, slab).await?);
+        for (index, slab) in self.layout.slabs().iter().enumerate() {
+            slabs.push(match wanted(slab) {
+                true => self.get(arena, index).await?,
+                false => Vec::new(),
+            });
         }
-        let part = |k: &Key| match self.len_in(arena, k) {
-            0 => Vec::new(),
-            len => slabs[k.slab][k.offset..k.offset + len].to_vec(),
+        let part = |k: &Key| match slabs[k.slab].as_slice() {
+            [] => Vec::new(),
+            slab => slab[k.offset..k.offset + k.len()].to_vec(),
         };
         Ok(self.layout.keys().iter().map(part).collect())
+    }
+
+    /// Overwrites a slab with that of another storage over the same layout, from an arena of its own.
+    ///
+    /// # Errors
+    /// As [`Storage::read`].
+    pub async fn copy_slab(
+        &mut self,
+        arena: Arena,
+        slab: usize,
+        from: &Self,
+        source: Arena,
+    ) -> Result<()> {
+        self.require(arena)?;
+        from.require(source)?;
+        let data = from.get(source, slab).await?;
+        self.put(arena, slab, 0, &data)
     }
 
     /// The elements of a slab, for instance gradients on their way to other devices.
