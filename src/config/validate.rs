@@ -19,31 +19,31 @@ impl DataConfig {
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(Error::config(key, "\"\"", "must not be empty"));
         }
-        let (prompts, messages) = (&self.prompt_field, &self.messages_field);
-        let (key, field) = match messages.is_empty() {
-            true => ("data.prompt_field", prompts),
-            false => ("data.messages_field", messages),
-        };
-        let problem = match (field.is_empty(), self.chat_template.is_empty()) {
-            (true, false) => {
-                let (key, problem) = (
-                    "data.chat_template",
-                    "has no effect without prompts or messages",
-                );
-                return Err(Error::config(key, &self.chat_template, problem));
-            }
-            (false, _) if !self.cache.is_empty() => {
-                "pairs are held in memory: leave data.cache out"
-            }
-            (false, _) if !prompts.is_empty() && !messages.is_empty() => {
-                "holds prompts already: leave data.prompt_field out"
-            }
-            (false, true) if !messages.is_empty() => {
-                "needs data.chat_template, the folder of the model that says how they are put"
-            }
-            _ => return self.check_packing(),
-        };
-        Err(Error::config(key, field, problem))
+        let refuse =
+            |key: &str, value: &str, problem: &str| Err(Error::config(key, value, problem));
+        let (prompts, messages) = (self.prompt_field.as_str(), self.messages_field.as_str());
+        let template = self.chat_template.as_str();
+        if !self.has_prompts() && !template.is_empty() {
+            let problem = "has no effect without prompts or messages";
+            return refuse("data.chat_template", template, problem);
+        }
+        if self.has_prompts() && !self.cache.is_empty() {
+            let (key, field) = match messages {
+                "" => ("data.prompt_field", prompts),
+                messages => ("data.messages_field", messages),
+            };
+            return refuse(key, field, "pairs are held in memory: leave data.cache out");
+        }
+        if !messages.is_empty() && !prompts.is_empty() {
+            let problem = "holds prompts already: leave data.prompt_field out";
+            return refuse("data.messages_field", messages, problem);
+        }
+        if !messages.is_empty() && template.is_empty() {
+            let problem =
+                "needs data.chat_template, the folder of the model that says how they are put";
+            return refuse("data.messages_field", messages, problem);
+        }
+        self.check_packing()
     }
 
     /// Whether there are prompts, which are given and never masked.

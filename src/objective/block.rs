@@ -1,45 +1,29 @@
 //! Block diffusion (BD3-LM): the noisy sequence beside the clean one, a noisy block seeing itself and the clean blocks
 //! before it. One run scores every block given the true text before it.
 
-use std::sync::Arc;
-
 use crate::error::{Error, Result};
 use crate::model::{Options, Pass, Positions, Sights};
-use crate::objective::{Clean, Objective};
-use crate::ops::RowLoss;
+use crate::objective::Arrangement;
 use crate::ops::visibility::block_diffusion;
-use crate::process::Schedule;
-use crate::rng::Rng;
 
-/// An objective of masked diffusion, block by block.
-#[derive(Clone, Debug)]
-pub struct Block {
-    inner: Arc<dyn Objective>,
-    block: usize,
-}
+/// Diffusion within blocks of so many tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Block(usize);
 
 impl Block {
-    /// Diffusion by `inner` within blocks of `block` tokens.
+    /// Blocks of `block` tokens.
     ///
     /// # Errors
     /// [`Error::Argument`] for blocks of none.
-    pub fn new(inner: Arc<dyn Objective>, block: usize) -> Result<Self> {
-        if block == 0 {
-            return Err(Error::argument("block size", 0, "must be at least 1"));
+    pub fn new(block: usize) -> Result<Self> {
+        match block {
+            0 => Err(Error::argument("block size", 0, "must be at least 1")),
+            block => Ok(Self(block)),
         }
-        Ok(Self { inner, block })
     }
 }
 
-impl Objective for Block {
-    fn row_loss(&self) -> RowLoss {
-        self.inner.row_loss()
-    }
-
-    fn schedule(&self) -> Option<&Schedule> {
-        self.inner.schedule()
-    }
-
+impl Arrangement for Block {
     fn options(&self, batch: usize, length: usize) -> Options {
         Options {
             batch,
@@ -50,40 +34,12 @@ impl Objective for Block {
         }
     }
 
-    fn is_subs(&self) -> bool {
-        self.inner.is_subs()
-    }
-
     fn arranged(&self, pass: Pass, x0: &[u32], length: usize) -> Pass {
-        beside_clean(pass, x0, length, self.block)
+        beside_clean(pass, x0, length, self.0)
     }
 
     fn token_of(&self, row: usize, length: usize) -> usize {
         row / (2 * length) * length + row % (2 * length)
-    }
-
-    fn counted(&self, attended: usize) -> usize {
-        self.inner.counted(attended)
-    }
-
-    fn time(&self, t: f64) -> f64 {
-        self.inner.time(t)
-    }
-
-    fn q_xt(&self, x0: &[u32], t: f64, rng: &mut Rng, xt: &mut Vec<u32>) {
-        self.inner.q_xt(x0, t, rng, xt);
-    }
-
-    fn conditioning_of(&self, move_chance: f64) -> f64 {
-        self.inner.conditioning_of(move_chance)
-    }
-
-    fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
-        let length = clean.x0.len() / t.len().max(1);
-        let passes = self.inner.passes(clean, xt, t)?.into_iter();
-        Ok(passes
-            .map(|pass| self.arranged(pass, clean.x0, length))
-            .collect())
     }
 }
 
@@ -111,20 +67,13 @@ pub fn beside_clean(pass: Pass, x0: &[u32], length: usize, block: usize) -> Pass
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
+    use crate::objective::tests::masked;
+    use crate::objective::{Clean, Objective};
     use crate::ops::NOT_LISTED;
 
     #[test]
     fn the_noisy_half_keeps_its_losses() {
-        let model = ModelConfig {
-            vocab_size: 9,
-            mask_index: 8,
-            ..ModelConfig::default()
-        };
-        let masked =
-            crate::objective::make(&model, &NoiseConfig::default(), &ObjectiveConfig::default())
-                .unwrap();
-        let objective = Block::new(masked.clone(), 2).unwrap();
+        let (masked, objective) = masked(Block::new(2).unwrap());
         let options = objective.options(2, 3);
         assert_eq!((options.batch, options.length), (2, 6));
         let x0 = [1, 2, 3, 4, 5, 6];
@@ -147,6 +96,6 @@ mod tests {
         );
         assert_eq!([1, 2, 6].map(|row| objective.token_of(row, 3)), [1, 2, 3]);
         assert_eq!(pass.sights.len(), 6);
-        assert!(Block::new(masked, 0).is_err());
+        assert!(Block::new(0).is_err());
     }
 }

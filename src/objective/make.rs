@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
 use crate::error::Result;
-use crate::objective::{Autoregressive, Block, Masked, Objective, Shifted};
+use crate::objective::{Arranged, Autoregressive, Block, Masked, Objective, Shifted};
 
 /// The objective of a configuration.
 ///
@@ -21,9 +21,9 @@ pub fn make(
         ModelKind::Dit | ModelKind::Published => {
             let masked = Arc::new(Masked::new(model, noise, config)?);
             match config.block_size {
-                0 if config.shift => Arc::new(Shifted(masked)),
+                0 if config.shift => Arc::new(Arranged(masked, Shifted)),
                 0 => masked,
-                block => Arc::new(Block::new(masked, block)?),
+                block => Arc::new(Arranged(masked, Block::new(block)?)),
             }
         }
     })

@@ -1,32 +1,14 @@
 //! Rows that predict the token behind their own, as denoisers do that were autoregressive models.
 
-use std::sync::Arc;
-
-use crate::error::Result;
 use crate::model::Pass;
-use crate::objective::{Clean, Objective};
-use crate::ops::{NOT_LISTED, RowLoss};
-use crate::process::Schedule;
-use crate::rng::Rng;
+use crate::objective::Arrangement;
+use crate::ops::NOT_LISTED;
 
-/// An objective of masked diffusion whose losses stand a row before their tokens. Nothing predicts the first token of a
-/// sequence, which has no loss.
-#[derive(Clone, Debug)]
-pub struct Shifted(pub Arc<dyn Objective>);
+/// Losses stand a row before their tokens. Nothing predicts the first token of a sequence, which has no loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Shifted;
 
-impl Objective for Shifted {
-    fn row_loss(&self) -> RowLoss {
-        self.0.row_loss()
-    }
-
-    fn schedule(&self) -> Option<&Schedule> {
-        self.0.schedule()
-    }
-
-    fn is_subs(&self) -> bool {
-        self.0.is_subs()
-    }
-
+impl Arrangement for Shifted {
     fn arranged(&self, pass: Pass, _x0: &[u32], length: usize) -> Pass {
         let kept: Vec<usize> = (0..pass.rows.len())
             .filter(|&i| !(pass.rows[i] as usize).is_multiple_of(length))
@@ -54,47 +36,20 @@ impl Objective for Shifted {
         row + 1
     }
 
-    fn counted(&self, attended: usize) -> usize {
-        attended.saturating_sub(1)
-    }
-
-    fn time(&self, t: f64) -> f64 {
-        self.0.time(t)
-    }
-
-    fn q_xt(&self, x0: &[u32], t: f64, rng: &mut Rng, xt: &mut Vec<u32>) {
-        self.0.q_xt(x0, t, rng, xt);
-    }
-
-    fn conditioning_of(&self, move_chance: f64) -> f64 {
-        self.0.conditioning_of(move_chance)
-    }
-
-    fn passes(&self, clean: Clean<'_>, xt: Vec<u32>, t: &[f64]) -> Result<Vec<Pass>> {
-        let length = clean.x0.len() / t.len().max(1);
-        let passes = self.0.passes(clean, xt, t)?.into_iter();
-        Ok(passes
-            .map(|pass| self.arranged(pass, clean.x0, length))
-            .collect())
+    fn counted(&self, counted: usize) -> usize {
+        counted.saturating_sub(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ModelConfig, NoiseConfig, ObjectiveConfig};
+    use crate::objective::tests::masked;
+    use crate::objective::{Clean, Objective};
 
     #[test]
     fn losses_stand_a_row_before_their_tokens() {
-        let model = ModelConfig {
-            vocab_size: 9,
-            mask_index: 8,
-            ..ModelConfig::default()
-        };
-        let masked =
-            crate::objective::make(&model, &NoiseConfig::default(), &ObjectiveConfig::default())
-                .unwrap();
-        let objective = Shifted(masked.clone());
+        let (masked, objective) = masked(Shifted);
         let (x0, t) = ([1, 2, 3, 4, 5, 6], [0.3, 0.7]);
         let clean = Clean {
             x0: &x0,
