@@ -147,6 +147,14 @@ impl SampleConfig {
     /// # Errors
     /// [`Error::Config`] that names the key and what would do.
     pub fn validate(&self) -> Result<()> {
+        self.checked().map(drop)
+    }
+
+    /// As [`SampleConfig::validate`], with what [`SampleConfig::constraint`] makes, which takes long to make.
+    ///
+    /// # Errors
+    /// As [`SampleConfig::validate`].
+    pub(crate) fn checked(&self) -> Result<Option<Automaton>> {
         check_range("sampling.steps", self.steps as u64, 1..=1 << 24)?;
         check_range("sampling.seed", self.seed, 0..=MAX_INTEGER)?;
         let warm = |x| x == 0.0 || (0.01..=100.0).contains(&x);
@@ -176,7 +184,7 @@ impl SampleConfig {
             self.check_option(key, value)?;
         }
         (self.sampler.check)(&self.options)?;
-        self.constraint().map(drop)
+        self.constraint()
     }
 
     /// What texts must be, if anything was said of it.

@@ -76,7 +76,8 @@ impl Automaton {
         let start = closure(nfa, vec![nfa.start_anchored()], &[Look::Start], &mut seen);
         let (mut kept, mut numbers) = (start.len(), HashMap::new());
         let (mut sets, mut next, mut finals) = (vec![start], Vec::new(), Vec::new());
-        while let Some(set) = sets.get(finals.len()).cloned() {
+        while finals.len() < sets.len() {
+            let set = std::mem::take(&mut sets[finals.len()]);
             // the first set alone lies at the beginning, so that no later one is the same state
             let looks = &[Look::End, Look::Start][..if finals.is_empty() { 2 } else { 1 }];
             let mut ends = closure(nfa, set.clone(), looks, &mut seen).into_iter();

@@ -197,7 +197,7 @@ fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()>
         let format = Format::of(Path::new(file));
         matches!(format, Format::JsonLines | Format::Parquet)
     };
-    if config.has_prompts() && !files.iter().any(fields) {
+    if !config.prompt_field.is_empty() && !files.iter().any(fields) {
         let problem = "is read in JSON lines and Parquet only; leave it out";
         return Err(Error::config(
             "data.prompt_field",

@@ -60,16 +60,20 @@ impl TokenSets {
 
     /// Adds a row that may become what the last set has.
     pub fn push_row(&mut self) {
-        let sets = self.sets.len().checked_div(self.words).unwrap_or(0);
-        self.choice.push(sets.saturating_sub(1) as u32);
+        self.choice.push(self.count().saturating_sub(1) as u32);
     }
 
     /// Adds the rows of another draw of the same vocabulary behind these, with their sets.
     pub fn append(&mut self, other: &Self) {
-        let before = self.sets.len().checked_div(self.words).unwrap_or(0) as u32;
+        let before = self.count() as u32;
         self.sets.extend(&other.sets);
         self.choice
             .extend(other.choice.iter().map(|set| before + set));
+    }
+
+    /// How many sets there are.
+    fn count(&self) -> usize {
+        self.sets.len().checked_div(self.words).unwrap_or(0)
     }
 
     /// How many rows there are.
@@ -85,7 +89,7 @@ impl TokenSets {
 
     /// Whether the sets are those of `vocab_size` tokens, and no more than there are rows.
     pub(crate) fn fits(&self, vocab_size: usize) -> bool {
-        let sets = self.sets.len().checked_div(self.words).unwrap_or(0);
+        let sets = self.count();
         let chosen = self.choice.iter().all(|&set| (set as usize) < sets);
         self.words == vocab_size.div_ceil(32) && sets <= self.choice.len() && chosen
     }

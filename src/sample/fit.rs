@@ -47,10 +47,7 @@ impl<'a> Fit<'a> {
         let finals = made.forward[n]
             .ones()
             .filter(|&state| grammar.is_final(state as u32) && (behind || state != end));
-        made.live[n] = finals.fold(made.live[n].clone(), |mut all, state| {
-            all.insert(state);
-            all
-        });
+        made.live[n].extend(finals);
         for i in (0..n).rev() {
             made.live[i] = made.previous(i);
         }

@@ -1,6 +1,7 @@
 //! What a sampler may write: constraints and tokens that are left out, as sets of tokens for its draws.
 
 use crate::config::SampleConfig;
+use crate::constraint::Automaton;
 use crate::error::{Error, Result};
 use crate::model::TokenSets;
 use crate::sample::fit::Fit;
@@ -15,19 +16,24 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What settings allow a model to write on some canvases.
+    /// What settings, and the automaton of their constraint, allow a model to write on some canvases.
     ///
     /// # Errors
-    /// [`Error::Config`] for a constraint that is none, that is too large, or that no filling of a canvas meets;
+    /// [`Error::Config`] for a constraint that is too large for the vocabulary, or that no filling of a canvas meets;
     /// [`Error::Argument`] for a model without a tokenizer, and [`Error::Corpus`] for a tokenizer whose tokens have no
     /// bytes of their own.
-    pub fn new(config: &SampleConfig, facts: &Facts, canvases: &[Canvas]) -> Result<Self> {
+    pub fn new(
+        config: &SampleConfig,
+        automaton: Option<Automaton>,
+        facts: &Facts,
+        canvases: &[Canvas],
+    ) -> Result<Self> {
         let mut made = Self {
             grammar: None,
             suppress: config.suppress.clone(),
             vocab_size: facts.vocab_size,
         };
-        let Some(automaton) = config.constraint()? else {
+        let Some(automaton) = automaton else {
             return Ok(made);
         };
         let Some(tokenizer) = &facts.tokenizer else {

@@ -39,8 +39,6 @@ struct Planned {
     filled: Vec<usize>,
     rng: Rng,
     plan: Plan,
-    /// Whether the rule's steps are over, and what a constraint has left masked is filled.
-    rest: bool,
 }
 
 /// Fills canvases step by step. It borrows a model ([`Model::sampler`]) or owns one
@@ -118,7 +116,7 @@ impl<D: Denoiser> Sampler<D> {
     /// the model and of different lengths, or hold the mask as a token, and for what an autoregressive model cannot fill;
     /// [`Error::Token`] for a token outside the vocabulary.
     pub fn new(denoiser: D, canvases: Vec<Canvas>, config: &SampleConfig) -> Result<Self> {
-        config.validate()?;
+        let automaton = config.checked()?;
         let mut config = config.clone();
         let facts = denoiser.facts();
         check_canvases(&canvases, facts.vocab_size, facts.mask_index)?;
@@ -154,7 +152,7 @@ impl<D: Denoiser> Sampler<D> {
             vocab_size: facts.vocab_size,
             options: &config.options,
         });
-        let limits = Limits::new(&config, &facts, &canvases)?;
+        let limits = Limits::new(&config, automaton, &facts, &canvases)?;
         let length = canvases.iter().map(Canvas::len).max().unwrap_or(0);
         let work = canvases.into_iter().map(|canvas| Work {
             t: 1.0,
@@ -210,11 +208,13 @@ impl<D: Denoiser> Sampler<D> {
         let limits = self.limits.clone();
         let works = self.work.iter().zip(&planned);
         let fit = |(work, planned): (&Work, &Option<Planned>)| {
-            planned.as_ref().and_then(|_| limits.fit(&work.canvas))
+            let draws = |planned: &&Planned| !planned.plan.rows.is_empty();
+            let planned = planned.as_ref().filter(draws);
+            planned.and_then(|_| limits.fit(&work.canvas))
         };
         let fits = works.map(fit);
         let fits: Vec<Option<Fit<'_>>> = fits.collect();
-        let rest = planned.iter().flatten().all(|planned| planned.rest);
+        let rest = self.over();
         let draws = self.draw(&planned, &fits).await?;
         let mut report = StepReport {
             step: self.done + usize::from(!rest),
@@ -318,8 +318,8 @@ impl<D: Denoiser> Sampler<D> {
                 filled.push(position - range.start);
             }
         }
-        let over = self.rule.steps() > 0 && self.step == self.rule.steps();
-        let rest = over && self.limits.binds() && !masked.is_empty();
+        let over = self.over();
+        let rest = self.limits.binds() && !masked.is_empty();
         let idle = masked.is_empty() && (filled.is_empty() || !self.rule.remasks());
         if over && !rest || idle {
             return None;
@@ -327,7 +327,7 @@ impl<D: Denoiser> Sampler<D> {
         let counter = (index as u64) << 32 | self.done as u64;
         let mut rng = Rng::new(self.config.seed, Stream::Reveal, counter);
         let view = self.view(index, &masked, &filled);
-        let plan = match rest {
+        let plan = match over {
             true => draw_all(&self.schedule, &view),
             false => self.rule.plan(&view, &mut rng),
         };
@@ -336,8 +336,12 @@ impl<D: Denoiser> Sampler<D> {
             filled,
             rng,
             plan,
-            rest,
         })
+    }
+
+    /// Whether the rule's steps are done, and what a constraint has left masked is drawn.
+    fn over(&self) -> bool {
+        self.rule.steps() > 0 && self.step == self.rule.steps()
     }
 
     fn view<'a>(&'a self, index: usize, masked: &'a [usize], filled: &'a [usize]) -> View<'a> {
@@ -402,7 +406,7 @@ impl<D: Denoiser> Sampler<D> {
             fresh: self.fresh,
         };
         // steps beyond the rule's count for themselves, so that other canvases know nothing of them
-        let rest = planned.iter().flatten().all(|planned| planned.rest);
+        let rest = self.over();
         let number = self.done as u64 | ((self.rest + usize::from(rest)) as u64) << 32;
         let options = DrawOptions {
             temperature: self.config.temperature,
@@ -437,7 +441,6 @@ impl<D: Denoiser> Sampler<D> {
             filled,
             mut rng,
             plan,
-            rest,
         } = planned;
         let view = self.view(index, &masked, &filled);
         let mut ranked = draws.to_vec();
@@ -446,7 +449,7 @@ impl<D: Denoiser> Sampler<D> {
                 (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
             }
         }
-        let mut chosen = match rest {
+        let mut chosen = match self.over() {
             true => (0..draws.len()).collect(),
             false => self.rule.choose(&view, &ranked, &mut rng),
         };

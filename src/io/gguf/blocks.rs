@@ -10,7 +10,8 @@
 //! Every product is exact in f32, so that only the difference of `Q4_K` is rounded.
 
 use super::Kind;
-use crate::io::safetensors::f16_to_f32;
+use crate::io::safetensors::{f16_to_f32, widen};
+use safetensors::Dtype;
 
 /// 32 numbers that share a scale and an offset: `scale q + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,15 +34,9 @@ impl Kind {
     /// Appends the numbers of whole blocks.
     pub fn numbers(self, bytes: &[u8], out: &mut Vec<f32>) {
         match self {
-            Self::F32 => {
-                let quads = bytes.chunks_exact(4);
-                out.extend(quads.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-            }
-            Self::F16 => out.extend(bytes.chunks_exact(2).map(|b| half(b, 0))),
-            Self::Bf16 => {
-                let pairs = bytes.chunks_exact(2);
-                out.extend(pairs.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]])));
-            }
+            Self::F32 => widen(bytes, Dtype::F32, out),
+            Self::F16 => widen(bytes, Dtype::F16, out),
+            Self::Bf16 => widen(bytes, Dtype::BF16, out),
             Self::Q6K => bytes
                 .chunks_exact(self.block().1)
                 .for_each(|block| six_bits(block, out)),

@@ -10,7 +10,7 @@ mod write;
 pub use precision::Precision;
 pub use read::Sink;
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use read::f16_to_f32;
+pub(super) use read::{f16_to_f32, widen};
 #[cfg(not(target_arch = "wasm32"))]
 pub use shards::read_file;
 pub use shards::{MAX_INDEX_BYTES, check_each, index_of, parse_index, read_each};

@@ -94,6 +94,7 @@ async fn read_from(
             bytes.resize(PART.min(count - first) * width, 0);
             let at = header.begin(entry) + first as u64 * width as u64;
             source.read_at(at, &mut bytes).await?;
+            values.clear();
             widen(&bytes, entry.dtype, &mut values);
             if let Some(place) = values.iter().position(|value| !value.is_finite()) {
                 let problem = format!("element {} is {}", first + place, values[place]);
@@ -195,9 +196,8 @@ fn list(kind: &str, names: &[String]) -> String {
     format!("{} {kind}: {}{rest}", names.len(), shown.join(", "))
 }
 
-/// The numbers in some bytes, as f32.
-fn widen(bytes: &[u8], dtype: Dtype, values: &mut Vec<f32>) {
-    values.clear();
+/// Appends the numbers in some bytes, as f32.
+pub(in crate::io) fn widen(bytes: &[u8], dtype: Dtype, values: &mut Vec<f32>) {
     match dtype {
         Dtype::F16 => {
             let pairs = bytes.chunks_exact(2);
