@@ -1,11 +1,13 @@
 // The page: what its controls do. The worker computes.
 
 import { showCard } from "./cards.js";
-import { Chart } from "./chart.js";
 import { Engine } from "./engine.js";
 import { clearNotice, notice } from "./notices.js";
+import { FATAL, problem } from "./problem.js";
 import { setUpPublished } from "./published.js";
+import { setUpReplay } from "./replay.js";
 import { offerSamplers, options, readAddress, settings, showSteps, suit, writeAddress } from "./settings.js";
+import { showDevice, showProgress } from "./status.js";
 import { setUpTraining } from "./train.js";
 import { TokenView } from "./view.js";
 import { Vocabulary } from "./vocabulary.js";
@@ -26,7 +28,7 @@ const app = { models: {}, run: null, published: null, shown: undefined, opening:
 const engine = new Engine(hear);
 const view = new TokenView($("tokens"), { onPick: pick, onFocus: (text) => ($("token-info").textContent = text || "\u00A0") });
 const arView = new TokenView($("ar-tokens"));
-const alpha = new Chart($("alpha-chart"), { label: "alpha over time", x: [1, 0], y: [0, 1], xName: "time t, running from 1 to 0", yName: "α: share not masked" });
+const { counters } = setUpReplay({ view, idle: () => !app.busy, still });
 const training = setUpTraining({ engine, fail, idle: () => !app.busy, lock });
 const published = setUpPublished({
   engine,
@@ -39,9 +41,6 @@ const published = setUpPublished({
 });
 
 // Errors
-
-/** Errors after which the worker is of no use. */
-const FATAL = ["device_lost", "worker", "internal"];
 
 /** Tells of an error; a lost device or a dead worker is started again once, then a button offers it. */
 async function fail(error, what, actions = []) {
@@ -115,38 +114,6 @@ async function restart(device) {
 }
 
 // Loading
-
-function showDevice({ kind, hardware, name, adapter, reason, threads }) {
-  const line = $("device");
-  line.dataset.kind = kind === "cpu" ? "cpu" : hardware ? "hardware" : "software";
-  const shared = threads > 1 ? `, with ${threads} threads` : "";
-  const gpu = adapter || name || "adapter without a name";
-  $("device-text").textContent =
-    kind === "cpu"
-      ? `Computing on the CPU, in the browser's WebAssembly${shared} (${reason})`
-      : hardware
-        ? `Computing on your GPU through WebGPU: ${gpu}`
-        : `Computing through WebGPU on a software driver, not on hardware: ${gpu}`;
-}
-
-function progress({ what, name, done, total }) {
-  if (what === "open") {
-    published.progress({ done, total });
-    return;
-  }
-  const texts = {
-    module: "Loading the program",
-    download: `Loading the ${name === "ar" ? "left-to-right" : "diffusion"} model: ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`,
-    compile: `Compiling kernels: ${done} of ${total}`,
-  };
-  $("loading").hidden = what === "compile" && done >= total;
-  $("loading-text").textContent = texts[what];
-  if (what === "module") {
-    $("loading-bar").removeAttribute("value");
-  } else {
-    $("loading-bar").value = total > 0 ? done / total : 1;
-  }
-}
 
 async function loadModel(name) {
   const chosen = name === "mdlm" ? app.published : null;
@@ -313,7 +280,7 @@ async function generate() {
     const most = Math.min(app.models.mdlm.info.length, LONGEST);
     const wanted = Number.isNaN(length) ? most : length;
     if (!(Number.isInteger(wanted) && wanted >= 2 && wanted <= most)) {
-      throw Object.assign(new Error(`the length must be a whole number from 2 to ${most}`), { code: "config" });
+      throw problem("config", `the length must be a whole number from 2 to ${most}`);
     }
     const canvas = await engine.call("canvas", { name: "mdlm", template: prompt, length: wanted });
     app.round = 0;
@@ -380,7 +347,7 @@ async function sample(canvas, { compare = false, keep = false, prompt = "" } = {
 
 function hear({ event, ...detail }) {
   if (event === "progress") {
-    progress(detail);
+    (detail.what === "open" ? published.progress : showProgress)(detail);
   } else if (event === "step" && app.run && detail.id === app.run.id) {
     step(detail);
   } else if (["train", "validated", "sampled"].includes(event)) {
@@ -402,18 +369,6 @@ function step({ name, report, busy }) {
   counters(report);
   $("c-speed").textContent = speed;
   $("scrub").max = $("scrub").value = String(view.frames.length - 1);
-}
-
-function counters(report) {
-  $("c-step").textContent = report ? (report.steps ? `${report.step} / ${report.steps}` : String(report.step)) : "0";
-  $("c-masked").textContent = String(report ? report.masked : view.frames[0].tokens.filter((token) => token === view.vocabulary.mask).length);
-  $("c-calls").textContent = String(report?.network_calls ?? 0);
-  const { t, alpha_t: share } = report ?? { t: 1, alpha_t: 0 };
-  alpha.mark(t, share);
-  alpha.draw();
-  // the loop of ReMDM holds another share for a while
-  const shares = $("sampler").value === "remdm-loop" ? "." : `: about ${Math.round(100 * share)} % of the open tokens should stand, ${Math.round(100 * (1 - share))} % be masked.`;
-  $("alpha-text").textContent = `t = ${t.toFixed(3)}, α = ${share.toFixed(3)}${shares}`;
 }
 
 /** Masks words and fills them anew, or freezes or frees them. */
@@ -440,32 +395,6 @@ async function pick(positions, asked) {
   open.forEach((i) => (canvas.tokens[i] = view.vocabulary.mask));
   app.round += 1;
   await sample(canvas, { keep: true });
-}
-
-// Replaying
-
-function scrub(index) {
-  view.show(index);
-  counters(view.frames[index].report);
-}
-
-function replay() {
-  const end = view.frames.length - 1;
-  let index = still ? end : 0;
-  const pause = Math.max(30, Math.min(150, 6000 / end));
-  const next = () => {
-    if (app.busy || view.frames.length - 1 !== end) {
-      return;
-    }
-    $("scrub").value = String(index);
-    scrub(index);
-    index += 1;
-    if (index <= end) {
-      app.replay = setTimeout(next, pause);
-    }
-  };
-  clearTimeout(app.replay);
-  next();
 }
 
 // Wiring
@@ -496,11 +425,6 @@ $("share").addEventListener("click", async () => {
     $("token-info").textContent = "The address bar holds the link.";
   }
 });
-$("scrub").addEventListener("input", () => {
-  clearTimeout(app.replay);
-  scrub(Number($("scrub").value));
-});
-$("play").addEventListener("click", replay);
 $("device-choice").addEventListener("change", () => {
   writeAddress();
   clearNotice("lost");
@@ -530,8 +454,6 @@ async function main() {
   app.module = module;
   showSteps();
   showPanes();
-  alpha.line("alpha", [[1, 0], [0, 1]]);
-  alpha.draw();
   if (!isSecureContext || !globalThis.WebAssembly || !globalThis.crypto?.subtle) {
     $("device-text").textContent = "Nothing to compute on";
     notice("Browsers give WebGPU and the checks of downloaded files only to pages that come through https or from localhost, and this one did not.", {

@@ -3,33 +3,41 @@
 /** A number of parameters. */
 export const parameters = (count) => (count < 1e6 ? count.toLocaleString("en") : `${(count / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} M`);
 
+/** Facts as the parts of a list; those that say nothing are left out. */
+export function facts(all) {
+  const said = all.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return said.flatMap(([key, value]) => {
+    const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
+    [dt.textContent, dd.textContent] = [key, String(value)];
+    return [dt, dd];
+  });
+}
+
 /** What is known of a loaded model, by its card. */
 export function showCard(name, title, { card, info, weights, memory }) {
-  const facts = document.createElement("dl");
-  facts.className = "facts";
-  const add = (key, value) => {
-    if (value !== undefined && value !== null && value !== "") {
-      const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
-      [dt.textContent, dd.textContent] = [key, String(value)];
-      facts.append(dt, dd);
-    }
-  };
+  const list = document.createElement("dl");
+  list.className = "facts";
   const error = card.validation?.std_err;
-  add("parameters", info.parameters.toLocaleString("en"));
-  add("kept in", weights);
-  add("memory of the program", memory && `${(memory / 1e6).toFixed(0)} MB`);
-  add("data", card.data);
-  add("licence", card.licence);
-  add("steps", card.steps?.toLocaleString?.("en"));
-  add("held-out perplexity", card.validation && `${name === "mdlm" ? "at most " : ""}${card.validation.perplexity}${error ? ` ± ${error}` : ""}`);
-  add("token frequencies alone", card.validation?.unigram_perplexity);
-  add("made with", card.command);
+  const measured = card.validation && `${name === "mdlm" ? "at most " : ""}${card.validation.perplexity}${error ? ` ± ${error}` : ""}`;
+  list.append(
+    ...facts([
+      ["parameters", info.parameters.toLocaleString("en")],
+      ["kept in", weights],
+      ["memory of the program", memory && `${(memory / 1e6).toFixed(0)} MB`],
+      ["data", card.data],
+      ["licence", card.licence],
+      ["steps", card.steps?.toLocaleString?.("en")],
+      ["held-out perplexity", measured],
+      ["token frequencies alone", card.validation?.unigram_perplexity],
+      ["made with", card.command],
+    ]),
+  );
   const heading = document.createElement("h3");
   heading.textContent = title;
   document.querySelector(`[data-card="${name}"]`)?.remove();
   const box = document.createElement("div");
   box.dataset.card = name;
-  box.append(heading, facts);
+  box.append(heading, list);
   if (card.samples?.length) {
     box.append(shownSamples(card.samples));
   }

@@ -1,26 +1,24 @@
 // A model's files: fetched with progress, checked against the card's digests, kept in the browser's cache.
 
+import { problem } from "./problem.js";
+
 const CACHE = "mdlm-models-1";
 /** Most bytes of a file; what is larger is refused before it is read. */
 const MAX_BYTES = 1 << 28;
 const MAX_JSON = 1 << 20;
-
-function failure(code, message, hint) {
-  return Object.assign(new Error(message), { code, hint });
-}
 
 async function get(url, init) {
   let response;
   try {
     response = await fetch(url, init);
   } catch (error) {
-    throw failure("io", `${name(url)} cannot be fetched: ${error.message}`, "check the connection and try again");
+    throw problem("io", `${name(url)} cannot be fetched: ${error.message}`, "check the connection and try again");
   }
   if (response.status === 404) {
-    throw failure("missing", `${name(url)} is not on this host`);
+    throw problem("missing", `${name(url)} is not on this host`);
   }
   if (!response.ok) {
-    throw failure("io", `${name(url)}: the host answers ${response.status}`, "try again later");
+    throw problem("io", `${name(url)}: the host answers ${response.status}`, "try again later");
   }
   return response;
 }
@@ -33,7 +31,7 @@ export async function fetchJson(url) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw failure("checkpoint", `${name(url)} is not JSON: ${error.message}`);
+    throw problem("checkpoint", `${name(url)} is not JSON: ${error.message}`);
   }
 }
 
@@ -57,7 +55,7 @@ async function read(response, onBytes, limit) {
   const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read().catch((error) => {
-      throw failure("io", `${name(response.url)} broke off: ${error.message}`, "check the connection and try again");
+      throw problem("io", `${name(response.url)} broke off: ${error.message}`, "check the connection and try again");
     });
     if (done) {
       break;
@@ -65,7 +63,7 @@ async function read(response, onBytes, limit) {
     size += value.length;
     if (size > limit) {
       await reader.cancel();
-      throw failure("checkpoint", `${name(response.url)} is longer than its card says`);
+      throw problem("checkpoint", `${name(response.url)} is longer than its card says`);
     }
     parts.push(value);
     onBytes(value.length);
@@ -84,7 +82,7 @@ export async function fetchChecked(base, files, card, progress) {
   const known = (file) => {
     const { bytes, sha256 } = card?.files?.[file] ?? {};
     if (!Number.isInteger(bytes) || bytes < 0 || bytes > MAX_BYTES || !/^[0-9a-f]{64}$/.test(sha256 ?? "")) {
-      throw failure("checkpoint", `card.json gives no size and digest of ${file}`);
+      throw problem("checkpoint", `card.json gives no size and digest of ${file}`);
     }
     return { file, bytes, sha256 };
   };
@@ -113,7 +111,7 @@ export async function fetchChecked(base, files, card, progress) {
       );
       done = before + bytes;
       if (content.length !== bytes || (await sha256(content)) !== digest) {
-        throw failure(
+        throw problem(
           "checkpoint",
           `${name(url)} is damaged: its SHA-256 is not the one that its card promises`,
           "reload the page; if it repeats, the file on the host is not the one that was published",

@@ -1,7 +1,9 @@
 // Published models from the visitor's disk: choosing a folder, saying what is in it, and opening it.
 
-import { parameters } from "./cards.js";
+import { facts, parameters } from "./cards.js";
+import { onDrop } from "./drop.js";
 import { clearNotice, notice } from "./notices.js";
+import { problem } from "./problem.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -12,11 +14,7 @@ const KNOWN = /^(config\.json|tokenizer\.json|tokenizer_config\.json|.*\.safeten
 /** Most entries of a dropped folder that are looked at. */
 const MOST = 10_000;
 
-export const bytes = (count) => (count < 1e9 ? `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB` : `${(count / 1e9).toFixed(2)} GB`);
-
-function problem(code, message, hint) {
-  return Object.assign(new Error(message), { code, hint });
-}
+const bytes = (count) => (count < 1e9 ? `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB` : `${(count / 1e9).toFixed(2)} GB`);
 
 /** The model among chosen files, each with its path: those beside the only `config.json`, or the uppermost one. */
 function together(chosen) {
@@ -80,15 +78,6 @@ function told() {
   return Object.fromEntries(Object.entries(how).filter(([, value]) => value !== undefined));
 }
 
-/** Facts as a list. */
-function facts(all) {
-  return all.flatMap(([key, value]) => {
-    const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
-    [dt.textContent, dd.textContent] = [key, value];
-    return [dt, dd];
-  });
-}
-
 /** One precision to choose. */
 function choice({ weights, bytes: alone, with_canvas: all, problem: misfit }, length) {
   const [label, radio, text] = [document.createElement("label"), document.createElement("input"), document.createElement("span")];
@@ -102,7 +91,7 @@ function choice({ weights, bytes: alone, with_canvas: all, problem: misfit }, le
 /** Wires the panel. `use(chosen)` opens a model in place of the page's own and says whether it did; `leave()` brings that
  *  one back; `cancel()` ends what `use` has begun. */
 export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel }) {
-  const state = { model: null, found: null, ready: false, busy: false, open: null, round: 0 };
+  const state = { model: null, found: null, ready: false, open: null, round: 0 };
 
   function say(text) {
     $("published-status").textContent = text;
@@ -127,18 +116,23 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     notice(`${what}: ${error.message}`, { id: "published", hint, place: $("published-notices") });
   }
 
-  /** Says what the chosen files are. */
-  async function look() {
-    const { model } = state;
-    state.round += 1;
-    const mine = state.round;
-    state.found = null;
+  /** Forgets what was said of the files chosen before, whatever is still looked at of them. */
+  function clear(model) {
+    Object.assign(state, { model, found: null, round: state.round + 1 });
     enable(state.ready);
     clearNotice("published", $("published-notices"));
     $("published-facts").replaceChildren();
     $("published-choices").hidden = true;
-    $("published-about").hidden = false;
-    $("published-name").textContent = model.name;
+    const named = model ?? state.open;
+    $("published-about").hidden = !named;
+    $("published-name").textContent = named?.name ?? "";
+  }
+
+  /** Says what the chosen files are. */
+  async function look() {
+    const { model } = state;
+    clear(model);
+    const mine = state.round;
     say("Looking at its files…");
     const canvas = length();
     try {
@@ -198,14 +192,9 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     try {
       state.model = together(await collected);
     } catch (error) {
-      Object.assign(state, { model: null, found: null });
-      $("published-about").hidden = !state.open;
-      $("published-choices").hidden = true;
-      $("published-facts").replaceChildren();
-      $("published-name").textContent = state.open?.name ?? "";
-      clearNotice("published", $("published-notices"));
+      clear(null);
+      say("");
       refuse(error, "There is no model to open");
-      enable(state.ready);
       return;
     }
     for (const id of ["published-mask", "published-block", "published-type", "published-shift"]) {
@@ -249,17 +238,7 @@ export function setUpPublished({ engine, idle, length, onCpu, use, leave, cancel
     await leave();
     say("The page's own model is back.");
   });
-  const panel = $("published");
-  panel.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    panel.classList.add("dropping");
-  });
-  panel.addEventListener("dragleave", () => panel.classList.remove("dropping"));
-  panel.addEventListener("drop", (event) => {
-    event.preventDefault();
-    panel.classList.remove("dropping");
-    choose(ofDrop(event.dataTransfer));
-  });
+  onDrop($("published"), (data) => choose(ofDrop(data)));
 
   return {
     enable,

@@ -1,7 +1,9 @@
 // Training in the tab: text in, a curve and samples while it runs, a model out.
 
 import { Chart, Curve } from "./chart.js";
+import { onDrop } from "./drop.js";
 import { clearNotice } from "./notices.js";
+import { FATAL, problem } from "./problem.js";
 import { archive } from "./tar.js";
 import { readText } from "./text.js";
 
@@ -99,7 +101,7 @@ export function setUpTraining({ engine, fail, idle, lock }) {
       $("train-info").textContent += stopped ? " (stopped)" : " (done)";
       $("announce").textContent = `Training: ${$("train-info").textContent}`;
     } catch (error) {
-      if (["device_lost", "worker", "internal"].includes(error.code)) {
+      if (FATAL.includes(error.code)) {
         const kept = state.kept
           ? `the weights of step ${state.kept.step} are kept, so it can be continued from there, or downloaded`
           : "its text is still here: train again";
@@ -213,7 +215,7 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     try {
       const response = await fetch(new URL("./sample.txt", import.meta.url));
       if (!response.ok) {
-        throw Object.assign(new Error(`the host answers ${response.status}`), { code: "io" });
+        throw problem("io", `the host answers ${response.status}`);
       }
       $("train-text").value = await response.text();
     } catch (error) {
@@ -225,17 +227,9 @@ export function setUpTraining({ engine, fail, idle, lock }) {
     // so that the same file can be chosen again
     target.value = "";
   });
-  const panel = $("training");
-  panel.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    panel.classList.add("dropping");
-  });
-  panel.addEventListener("dragleave", () => panel.classList.remove("dropping"));
-  panel.addEventListener("drop", (event) => {
-    event.preventDefault();
-    panel.classList.remove("dropping");
-    const { files } = event.dataTransfer;
-    const text = event.dataTransfer.getData("text/plain");
+  onDrop($("training"), (data) => {
+    const { files } = data;
+    const text = data.getData("text/plain");
     if (files.length > 1) {
       fail({ code: "corpus", message: `${files.length} files were dropped`, hint: "drop one of them" }, "One text is read at a time");
     } else if (files.length > 0) {

@@ -3,6 +3,7 @@
 
 import { fetchChecked, fetchJson } from "./files.js";
 import { loadLibrary } from "./modules.js";
+import { problem } from "./problem.js";
 
 const FILES = ["config.json", "model.safetensors", "tokenizer.json"];
 
@@ -23,10 +24,6 @@ const breathe = () =>
     };
     channel.port2.postMessage(0);
   });
-
-function problem(code, message, hint) {
-  return Object.assign(new Error(message), { code, hint });
-}
 
 /** Reports how far compilation is while `work` waits for the GPU. */
 async function watched(work) {
