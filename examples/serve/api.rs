@@ -149,7 +149,6 @@ impl Common {
         config.seed = self.seed.unwrap_or(base.seed);
         config.steps = self.steps.unwrap_or(base.steps);
         config.block = self.block.unwrap_or(base.block);
-        self.constrain(&mut config)?;
         if config.temperature == 0.0 {
             let drawn = SampleConfig {
                 temperature: 1.0,
@@ -159,6 +158,7 @@ impl Common {
             // nothing is drawn, so there is nothing to draw among
             (config.top_p, config.top_k) = (1.0, 0);
         }
+        self.constrain(&mut config)?;
         config.validate()?;
         Ok(config)
     }

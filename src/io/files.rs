@@ -3,9 +3,9 @@
 //! They are read in parts, so that no more of a file has to be in memory than is looked at.
 
 use std::future::Future;
-use std::io::{Error as IoError, ErrorKind};
 use std::path::PathBuf;
 
+use super::content::{text, too_large};
 use crate::error::{Error, Result};
 
 /// Files of one folder, by their names.
@@ -43,9 +43,7 @@ pub trait Source {
 pub async fn read_all(files: &impl Files, name: &str, limit: u64) -> Result<Vec<u8>> {
     let mut file = files.open(name)?;
     if file.size() > limit {
-        let problem = format!("larger than the limit of {limit} bytes");
-        let source = IoError::new(ErrorKind::FileTooLarge, problem);
-        return Err(Error::io(&files.path(name), "read")(source));
+        return Err(too_large(&files.path(name), limit));
     }
     let mut bytes = vec![0; file.size() as usize];
     file.read_at(0, &mut bytes).await?;
@@ -57,15 +55,7 @@ pub async fn read_all(files: &impl Files, name: &str, limit: u64) -> Result<Vec<
 /// # Errors
 /// As [`read_all`]; [`Error::Checkpoint`] for what is not UTF-8.
 pub async fn read_text(files: &impl Files, name: &str, limit: u64) -> Result<String> {
-    let bytes = read_all(files, name, limit).await?;
-    String::from_utf8(bytes).map_err(|e| {
-        let position = e.utf8_error().valid_up_to();
-        Error::checkpoint(
-            &files.path(name),
-            None,
-            format!("not UTF-8 at byte {position}"),
-        )
-    })
+    text(&files.path(name), read_all(files, name, limit).await?)
 }
 
 /// A folder on disk.

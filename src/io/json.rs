@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::read;
+use super::{content, read};
 use crate::error::{Error, Result};
 
 const FORMAT: u32 = 1;
@@ -22,10 +22,7 @@ struct Versioned<T> {
 
 /// Text of a small file of a checkpoint, of at most `limit` bytes.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    String::from_utf8(read::read(path, limit)?).map_err(|e| {
-        let position = e.utf8_error().valid_up_to();
-        Error::checkpoint(path, None, format!("not UTF-8 at byte {position}"))
-    })
+    content::text(path, read::read(path, limit)?)
 }
 
 /// Writes a small file of a checkpoint that is being built.

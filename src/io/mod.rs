@@ -4,6 +4,7 @@
 pub mod atomic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
+mod content;
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod gguf;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::content::too_large;
 use super::gzip::{MAGIC, Unpacked};
 use crate::error::{Error, Result};
 
@@ -70,11 +71,7 @@ fn read_all(path: &Path, source: impl Read, limit: u64) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(Error::io(path, "read"))?;
     if bytes.len() as u64 > limit {
-        let problem = format!("larger than the limit of {limit} bytes");
-        return Err(Error::io(path, "read")(IoError::new(
-            ErrorKind::FileTooLarge,
-            problem,
-        )));
+        return Err(too_large(path, limit));
     }
     Ok(bytes)
 }

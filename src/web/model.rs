@@ -202,19 +202,21 @@ impl Model {
         }
         let tokenizer = self.0.tokenizer()?;
         let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
-        let mut canvas = Canvas::of(self.0.begin.map(|id| (Some(id), true)));
-        let tokens = template_alone.len() + canvas.len();
+        let before = usize::from(self.0.begin.is_some());
+        let tokens = template_alone.len() + before;
         let most = self.0.facts.length.max(length);
         if tokens > most {
             let problem = format!("makes {tokens} tokens; at most {most} fit");
             return Err(thrown(Error::argument("prompt", "the text", problem)));
         }
-        canvas.append(if tokens < length {
-            Canvas::begin(template, tokenizer, length - canvas.len()).map_err(thrown)?
-        } else {
-            template_alone
-        });
-        to_js(&canvas, self.0.facts.mask_index)
+        let canvas = match tokens < length {
+            true => Canvas::begin(template, tokenizer, length - before).map_err(thrown)?,
+            false => template_alone,
+        };
+        to_js(
+            &canvas.framed([self.0.begin, None]),
+            self.0.facts.mask_index,
+        )
     }
 
     /// Text of tokens; masks read `_`.

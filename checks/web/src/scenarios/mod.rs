@@ -87,9 +87,8 @@ fn native(files: &Published) -> Result<Model> {
 /// The canvas that the page makes of a prompt.
 fn canvas(model: &Model, template: &str) -> Result<Canvas> {
     let tokenizer = model.tokenizer().context("no tokenizer")?;
-    let mut canvas = Canvas::prompt(&[tokenizer.bos()], 1)?;
-    canvas.append(Canvas::begin(template, tokenizer, LENGTH - 1)?);
-    Ok(canvas)
+    let canvas = Canvas::begin(template, tokenizer, LENGTH - 1)?;
+    Ok(canvas.framed([Some(tokenizer.bos()), None]))
 }
 
 fn settings(seed: u64) -> SampleConfig {

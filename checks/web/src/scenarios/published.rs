@@ -30,8 +30,9 @@ const PROMPTS: [&str; 4] = [
 fn native(device: &Device, folder: &Path, how: &Load, prompt: &str) -> Result<Vec<u32>> {
     let mut model = wait(Model::load_with(device, folder, how))?;
     let tokenizer = model.tokenizer().context("no tokenizer")?;
-    let mut canvas = Canvas::of(model.frame()[0].map(|id| (Some(id), true)));
-    canvas.append(Canvas::begin(prompt, tokenizer, LENGTH - canvas.len())?);
+    let begin = model.frame()[0];
+    let open = LENGTH - usize::from(begin.is_some());
+    let canvas = Canvas::begin(prompt, tokenizer, open)?.framed([begin, None]);
     let config = SampleConfig {
         temperature: 0.0,
         top_p: 1.0,
