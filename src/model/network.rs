@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Storage, Tensor};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
-use crate::program::{Arena, Element};
+use crate::program::{Arena, Element, Room};
 
 /// Elements of a slab where nothing is to be allocated.
 #[cfg(not(target_arch = "wasm32"))]
@@ -24,13 +24,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// Finds the parameters by building the network once for one token, and lays them out in slabs of at most `limit`
-    /// elements; matrices are kept in elements of type `weights`.
+    /// Finds the parameters by building the network once for one token, and lays them out as there is room: a number of
+    /// elements, or what [`Device::room`](crate::device::Device::room) says; matrices are kept in elements of type `weights`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
-    pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
-        Self::with_elements(trunk, limit, weights, &[])
+    pub fn new(trunk: Arc<dyn Trunk>, room: impl Into<Room>, weights: Element) -> Result<Self> {
+        Self::with_elements(trunk, room, weights, &[])
     }
 
     /// As [`Network::new`], with matrices that are named kept in elements of their own.
@@ -39,7 +39,7 @@ impl Network {
     /// As [`Network::new`].
     pub fn with_elements(
         trunk: Arc<dyn Trunk>,
-        limit: usize,
+        room: impl Into<Room>,
         weights: Element,
         own: &[(String, Element)],
     ) -> Result<Self> {
@@ -49,7 +49,7 @@ impl Network {
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
         trunk.head(&mut g, &mut params, hidden)?;
-        let (layout, declared, groups) = params.finish(limit)?;
+        let (layout, declared, groups) = params.finish(room.into())?;
         Ok(Self {
             trunk,
             layout: Arc::new(layout),
@@ -100,7 +100,7 @@ impl Network {
         weights: Element,
         path: &std::path::Path,
     ) -> Result<(Self, Storage)> {
-        let network = Self::new(trunk, device.slab_limit(), weights)?;
+        let network = Self::new(trunk, device.room(), weights)?;
         let mut storage = Storage::new(device, &network.layout, &[crate::graph::PARAMS]).await?;
         network.load(path, &mut storage)?;
         Ok((network, storage))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
-use crate::program::Element;
+use crate::program::{Element, Room};
 use crate::rng::{Rng, Stream};
 
 /// Initial values of a parameter.
@@ -257,9 +257,9 @@ impl Params {
         }
     }
 
-    /// Lays out what was declared, in slabs of at most `limit` elements; files hold it in the order of declaration.
-    pub(crate) fn finish(self, limit: usize) -> Result<(Layout, Vec<Declared>, Groups)> {
-        let mut builder = Layout::builder(limit);
+    /// Lays out what was declared, as there is room; files hold it in the order of declaration.
+    pub(crate) fn finish(self, room: Room) -> Result<(Layout, Vec<Declared>, Groups)> {
+        let mut builder = Layout::builder(room);
         for (i, whole) in self.tensors.iter().enumerate() {
             let parts: Vec<_> = self
                 .declared

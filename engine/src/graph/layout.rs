@@ -1,7 +1,7 @@
 //! Where each parameter lies in the arenas.
 
 use crate::error::{Error, OF_PARAMETER, Result};
-use crate::program::{Element, Slab};
+use crate::program::{Element, Room, Slab};
 
 /// Handle of a parameter in the [`Layout`] that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,15 +62,29 @@ pub struct Layout {
     slabs: Vec<Slab>,
     entries: Vec<Entry>,
     keys: Vec<Key>,
+    /// Bytes of a binding; `None`: no bound.
+    binding: Option<u64>,
 }
 
 impl Layout {
-    /// Starts a layout whose slabs hold at most `limit` elements.
-    pub fn builder(limit: usize) -> LayoutBuilder {
+    /// Starts a layout whose slabs fit one binding. A tensor that does not has a slab of its own, if a buffer has room
+    /// for it: operations on tables then take it in parts.
+    pub fn builder(room: impl Into<Room>) -> LayoutBuilder {
+        let room = room.into();
+        let bytes = |elements: usize| 4 * elements.min(usize::MAX / 4) as u64;
+        let binding = Some(bytes(room.binding));
         LayoutBuilder {
-            limit,
-            layout: Self::default(),
+            buffer: bytes(room.buffer),
+            layout: Self {
+                binding,
+                ..Self::default()
+            },
         }
+    }
+
+    /// Bytes of a binding; `None`: no bound.
+    pub fn binding(&self) -> Option<u64> {
+        self.binding
     }
 
     /// Length and element type of each slab.
@@ -114,7 +128,8 @@ impl Layout {
 /// room.
 #[derive(Debug)]
 pub struct LayoutBuilder {
-    limit: usize,
+    /// Bytes of a buffer.
+    buffer: u64,
     layout: Layout,
 }
 
@@ -143,13 +158,14 @@ impl LayoutBuilder {
                 "{name}: parts of {total} elements, {len} expected"
             )));
         }
-        if len > self.limit {
+        if element.bytes(len) > self.buffer {
             return Err(Error::Unsupported {
                 what: format!("{OF_PARAMETER}{name} in one buffer"),
-                need: 4 * len as u64,
-                have: 4 * self.limit as u64,
+                need: element.bytes(len),
+                have: self.buffer,
             });
         }
+        let binding = self.layout.binding.unwrap_or(u64::MAX);
         let slabs = &mut self.layout.slabs;
         // whole blocks that take a multiple of that many bytes, whatever the words of a block
         let align = ALIGN / 4 * element.block().0;
@@ -166,7 +182,7 @@ impl LayoutBuilder {
                 format!("{part} has no multiple of {block} elements; keep weights in f32");
             return Err(Error::argument("weights", element, problem));
         }
-        let fits = |used: usize| used.next_multiple_of(align) + len <= self.limit;
+        let fits = |used: usize| element.bytes(used.next_multiple_of(align) + len) <= binding;
         let open = slabs.iter().rposition(|slab| slab.element == element);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {
             Some(i) => i,

@@ -21,6 +21,7 @@ mod modulation;
 mod muon;
 mod norm;
 mod orthogonalise;
+mod parts;
 mod roofline;
 mod rotary;
 mod row_loss;
