@@ -20,23 +20,22 @@ pub(super) fn parts(
 ) -> Result<Vec<Range<usize>>> {
     let element = graph.element(table);
     let binding = graph.layout().binding().unwrap_or(u64::MAX);
-    if element.bytes(rows * width) <= binding {
-        return Ok(vec![0..rows]);
-    }
     // every part begins at a multiple of 64 blocks and of 64 rows, which is what bindings and biases are aligned to
     let block = element.block().0;
     let least = 64 * block / common(width, block);
-    let most = binding / element.bytes(least * width).max(1);
-    if most == 0 {
-        return Err(Error::Unsupported {
-            what: format!("{OF_PARAMETER}{} in one binding", graph.name(table)),
-            need: element.bytes(least * width),
-            have: binding,
-        });
-    }
-    let step = least * most as usize;
+    let step = match binding / element.bytes(least * width).max(1) {
+        _ if element.bytes(rows * width) <= binding => rows.max(1),
+        0 => {
+            return Err(Error::Unsupported {
+                what: format!("{OF_PARAMETER}{} in one binding", graph.name(table)),
+                need: element.bytes(least * width),
+                have: binding,
+            });
+        }
+        times => least * times as usize,
+    };
     let ends = |from: usize| from..rows.min(from + step);
-    Ok((0..rows).step_by(step).map(ends).collect())
+    Ok((0..rows.max(1)).step_by(step).map(ends).collect())
 }
 
 /// Largest common divisor.
