@@ -14,8 +14,7 @@ use mdlm::model::inspect;
 Examples:
   inspect --checkpoint web/model/mdlm
   inspect --checkpoint web/model/ar --length 64
-  inspect --checkpoint models/LLaDA-8B-Instruct
-  inspect --checkpoint models/Dream-7B.Q4_K_M.gguf")]
+  inspect --checkpoint models/LLaDA-8B-Instruct")]
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
