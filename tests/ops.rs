@@ -40,5 +40,7 @@ mod muon;
 mod ops;
 #[path = "ops/optimiser.rs"]
 mod optimiser;
+#[path = "ops/parts.rs"]
+mod parts;
 
 use common::{case, suite};

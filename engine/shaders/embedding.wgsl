@@ -1,6 +1,7 @@
 // Embedding lookup and its gradient without atomics.
 //
-// gather: x[row] = table[ids[row]], one element an invocation; PACKED: of a packed table.
+// gather: x[row] = table[ids[row]], one element an invocation; PACKED: of a packed table; PART: of a table that has
+// the rows of some ids, those of others stay.
 // partial: rows sorted by token are cut into parts of at most 256; one (part, column) an invocation
 // sums its rows in order. The mask token owns about half of all rows, hence the parts.
 // finish: one (token, column) an invocation adds its parts, in order, to d table.
@@ -27,7 +28,15 @@
 fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = group_index(group) * 256u + lane;
   if (i < p.rows * p.width) {
-    let at = ids[i / p.width] * p.width + i % p.width;
+    let id = ids[i / p.width];
+    //#if PART
+    if (id < p.first || id >= p.end) {
+      return;
+    }
+    let at = (id - p.first) * p.width + i % p.width;
+    //#else
+    let at = id * p.width + i % p.width;
+    //#endif
     //#if PACKED
     let four = at & 0xfffffffcu;
     x[i] = four_of(table[first_word(four)], table[second_word(four)], four)[at & 3u];

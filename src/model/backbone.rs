@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::graph::Layout;
 use crate::model::Network;
 use crate::model::trunks::Dit;
-use crate::program::Element;
+use crate::program::{Element, Room};
 
 /// A configuration with its network.
 #[derive(Clone, Debug)]
@@ -33,9 +33,13 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::new`].
-    pub fn with_weights(config: &ModelConfig, limit: usize, weights: Element) -> Result<Self> {
+    pub fn with_weights(
+        config: &ModelConfig,
+        room: impl Into<Room>,
+        weights: Element,
+    ) -> Result<Self> {
         config.validate()?;
-        let network = Network::new(Arc::new(Dit(config.clone())), limit, weights)?;
+        let network = Network::new(Arc::new(Dit(config.clone())), room, weights)?;
         Ok(Self {
             config: config.clone(),
             layout: network.layout.clone(),

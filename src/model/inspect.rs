@@ -132,7 +132,7 @@ impl Inspected {
     /// # Errors
     /// [`crate::Error::Unsupported`] that names one that does not.
     pub fn fits(&self, device: &Device, weights: Element) -> Result<()> {
-        Network::new(self.trunk.clone(), device.slab_limit(), weights).map(drop)
+        Network::new(self.trunk.clone(), device.room(), weights).map(drop)
     }
 
     /// Bytes of the weights on a device, and of all that sampling a canvas of `length` tokens needs; `weights` as

@@ -190,8 +190,9 @@ impl Other {
         if let Some(model) = &self.gguf {
             return model.load(device, weights).await;
         }
-        let (trunk, limit) = (self.described.trunk.clone(), device.slab_limit());
-        let network = Network::adapted(trunk, limit, weights.unwrap_or_default(), lora)?;
+        let trunk = self.described.trunk.clone();
+        let room = device.room();
+        let network = Network::adapted(trunk, room, weights.unwrap_or_default(), lora)?;
         let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
         network.load(files, name, &mut storage).await?;
         Ok((network, storage))

@@ -10,7 +10,7 @@ use crate::io::files::Files;
 use crate::io::safetensors::{TensorSpec, check_each, read_each};
 use crate::model::params::{Declared, Group, Params};
 use crate::model::trunk::{Call, Options, Trunk};
-use crate::program::{Arena, Element};
+use crate::program::{Arena, Element, Room};
 
 /// Elements of a slab where nothing is to be allocated.
 pub(super) const NO_LIMIT: usize = usize::MAX / 4;
@@ -29,13 +29,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// Finds the parameters by building the network once for one token, and lays them out in slabs of at most `limit`
-    /// elements; matrices are kept in elements of type `weights`.
+    /// Finds the parameters by building the network once for one token, and lays them out as there is room: a number of
+    /// elements, or what [`Device::room`](crate::device::Device::room) says; matrices are kept in elements of type `weights`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if a tensor does not fit a slab; what the trunk says.
-    pub fn new(trunk: Arc<dyn Trunk>, limit: usize, weights: Element) -> Result<Self> {
-        Self::made(trunk, limit, weights, &[], &LoraConfig::default())
+    pub fn new(trunk: Arc<dyn Trunk>, room: impl Into<Room>, weights: Element) -> Result<Self> {
+        Self::made(trunk, room.into(), weights, &[], &LoraConfig::default())
     }
 
     /// As [`Network::new`], with matrices that are named kept in elements of their own.
@@ -44,11 +44,11 @@ impl Network {
     /// As [`Network::new`].
     pub fn with_elements(
         trunk: Arc<dyn Trunk>,
-        limit: usize,
+        room: impl Into<Room>,
         weights: Element,
         own: &[(String, Element)],
     ) -> Result<Self> {
-        Self::made(trunk, limit, weights, own, &LoraConfig::default())
+        Self::made(trunk, room.into(), weights, own, &LoraConfig::default())
     }
 
     /// As [`Network::new`], with adapters, of which alone anything is trained.
@@ -57,16 +57,16 @@ impl Network {
     /// As [`Network::new`]; [`Error::Config`] if the trunk has no projection that they are for.
     pub fn adapted(
         trunk: Arc<dyn Trunk>,
-        limit: usize,
+        room: impl Into<Room>,
         weights: Element,
         lora: &LoraConfig,
     ) -> Result<Self> {
-        Self::made(trunk, limit, weights, &[], lora)
+        Self::made(trunk, room.into(), weights, &[], lora)
     }
 
     fn made(
         trunk: Arc<dyn Trunk>,
-        limit: usize,
+        room: Room,
         weights: Element,
         own: &[(String, Element)],
         lora: &LoraConfig,
@@ -77,7 +77,7 @@ impl Network {
         let mut call = Call::new(&mut g, &*trunk, options)?;
         let hidden = trunk.build(&mut g, &mut params, &mut call)?;
         trunk.head(&mut g, &mut params, hidden)?;
-        let (layout, declared, groups) = params.finish(limit)?;
+        let (layout, declared, groups) = params.finish(room)?;
         let made = Self {
             trunk,
             layout: Arc::new(layout),
@@ -159,7 +159,7 @@ impl Network {
         files: &impl Files,
         name: &str,
     ) -> Result<(Self, Storage)> {
-        let network = Self::new(trunk, device.slab_limit(), weights)?;
+        let network = Self::new(trunk, device.room(), weights)?;
         let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
         network.load(files, name, &mut storage).await?;
         Ok((network, storage))

@@ -7,7 +7,7 @@ use crate::config::LoraConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
 use crate::ops::Dropout;
-use crate::program::Element;
+use crate::program::{Element, Room};
 use crate::rng::{Rng, Stream};
 
 /// Initial values of a parameter.
@@ -325,9 +325,9 @@ impl Params {
         }
     }
 
-    /// Lays out what was declared, in slabs of at most `limit` elements; files hold it in the order of declaration.
-    pub(crate) fn finish(self, limit: usize) -> Result<(Layout, Vec<Declared>, Groups)> {
-        let mut builder = Layout::builder(limit);
+    /// Lays out what was declared, as there is room; files hold it in the order of declaration.
+    pub(crate) fn finish(self, room: Room) -> Result<(Layout, Vec<Declared>, Groups)> {
+        let mut builder = Layout::builder(room);
         for (i, whole) in self.tensors.iter().enumerate() {
             let parts: Vec<_> = self
                 .declared

@@ -138,7 +138,7 @@ impl Description {
         name: &str,
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
-        let backbone = Backbone::with_weights(&self.model, device.slab_limit(), weights)?;
+        let backbone = Backbone::with_weights(&self.model, device.room(), weights)?;
         let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
         backbone.network.load(files, name, &mut storage).await?;
         Ok((backbone, storage))

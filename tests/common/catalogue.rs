@@ -27,7 +27,7 @@ use mdlm::model::{Among, DrawGraph, Network, Options, TrainGraph, Trunk};
 use mdlm_engine::gpu::{DeviceClass, Source};
 use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{RowLoss, Rule};
-use mdlm_engine::program::Element;
+use mdlm_engine::program::{Element, Room};
 
 use crate::graphs::{ADAMW, build, configs, purposes};
 
@@ -142,6 +142,16 @@ fn published() -> Vec<Graph> {
         };
         let draw = DrawGraph::of_widths(&network, kept, &[5, 33], Among::all(&*network.trunk));
         graphs.push(draw.unwrap().graph);
+        // tables that are taken in parts
+        for (element, _) in Element::WEIGHTS {
+            let room = Room {
+                binding: element.bytes(128 * 48) as usize / 4,
+                buffer: usize::MAX / 8,
+            };
+            let network = Network::new(trunk.clone(), room, element).unwrap();
+            let draw = DrawGraph::new(&network, options, Among::all(&*network.trunk));
+            graphs.push(draw.unwrap().graph);
+        }
         for &(element, _) in &Element::WEIGHTS[1..] {
             let network = Network::new(trunk.clone(), usize::MAX, element).unwrap();
             graphs.push(

@@ -1,5 +1,7 @@
 //! Limits of a device: what does not fit is refused with the culprit and both numbers.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::EXECUTORS;
@@ -10,6 +12,8 @@ use mdlm::config::ModelConfig;
 use mdlm::device::Device;
 use mdlm::error::{Error, Result};
 use mdlm::model::Backbone;
+use mdlm::{Canvas, Model};
+use mdlm_engine::gpu::DeviceClass;
 use mdlm_engine::graph::{GRADS, PARAMS};
 use mdlm_engine::graph::{Graph, Layout, Session, Storage};
 use mdlm_engine::ops::EMA;
@@ -75,6 +79,31 @@ fn parameters_above_a_limit_are_named() {
     };
     let result = Backbone::new(&config, device.slab_limit());
     refused(result, "vocab_embed.embedding", 4 * 1025 * 64, 1 << 18);
+}
+
+/// A published model whose table is larger than a binding: as on a device where it is not.
+#[test]
+fn tables_above_a_binding_are_taken_in_parts() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_llm/qwen3_a2d");
+    let of = |limits| {
+        let (device, queue) = open(limits);
+        let device = Device::from_wgpu_as(device, queue, DeviceClass::Portable).unwrap();
+        let mut model = block_on(Model::load(&device, &dir)).unwrap();
+        let xt: Vec<u32> = (0..40).map(|i| i * 7 % 288).collect();
+        let logits = block_on(model.logits(&xt, &[0.0])).unwrap();
+        let config = model.sampling();
+        let canvas = Canvas::prompt(&xt[..5], 24).unwrap();
+        let sampler = model.sampler(canvas, &config).unwrap();
+        let made = block_on(sampler.finish(|_| ControlFlow::Continue(()))).unwrap();
+        (logits, made)
+    };
+    let small = wgpu::Limits {
+        max_storage_buffer_binding_size: 1 << 16,
+        ..wgpu::Limits::default()
+    };
+    // the table has 288 rows of 64
+    assert!(4 * 288 * 64 > small.max_storage_buffer_binding_size);
+    assert!(of(small) == of(wgpu::Limits::default()));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Context, DeviceClass};
+use crate::program::Room;
 
 /// What a [`Device`] is, and why it was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,15 +164,19 @@ impl Device {
         &self.inner.0
     }
 
-    /// Most elements of a parameter slab: the f32 that fit one buffer binding. The twin has no
+    /// Most elements of a parameter slab that can be bound whole: the f32 that fit one buffer binding. The twin has no
     /// bound.
     pub fn slab_limit(&self) -> usize {
-        self.context().map_or(usize::MAX / 8, |context| {
-            let bytes = context
-                .limits
-                .max_buffer_size
-                .min(context.limits.max_storage_buffer_binding_size);
-            (bytes / 4) as usize
-        })
+        let room = self.room();
+        room.binding.min(room.buffer)
+    }
+
+    /// What a parameter slab has room for. The twin has no bound.
+    pub fn room(&self) -> Room {
+        self.context()
+            .map_or(Room::from(usize::MAX / 8), |context| Room {
+                binding: (context.limits.max_storage_buffer_binding_size / 4) as usize,
+                buffer: (context.limits.max_buffer_size / 4) as usize,
+            })
     }
 }

@@ -438,6 +438,10 @@ impl Graph {
         }
     }
 
+    pub(crate) fn element(&self, tensor: Tensor) -> Element {
+        self.info(tensor).element
+    }
+
     pub(super) fn info(&self, tensor: Tensor) -> &Info {
         &self.tensors[tensor.index()]
     }

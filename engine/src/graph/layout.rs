@@ -1,7 +1,7 @@
 //! Where each parameter lies in the arenas.
 
 use crate::error::{Error, OF_PARAMETER, Result};
-use crate::program::{Element, Slab};
+use crate::program::{Element, Room, Slab};
 
 /// Handle of a parameter in the [`Layout`] that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,16 +62,28 @@ pub struct Layout {
     slabs: Vec<Slab>,
     entries: Vec<Entry>,
     keys: Vec<Key>,
+    /// Bytes of a binding; `None`: no bound.
+    binding: Option<u64>,
 }
 
 impl Layout {
-    /// Starts a layout whose slabs take no more bytes than `limit` elements of f32.
-    pub fn builder(limit: usize) -> LayoutBuilder {
+    /// Starts a layout whose slabs fit one binding. A tensor that does not has a slab of its own, if a buffer has room
+    /// for it: operations on tables then take it in parts.
+    pub fn builder(room: impl Into<Room>) -> LayoutBuilder {
+        let room = room.into();
         LayoutBuilder {
-            limit,
+            buffer: room.buffer,
             frozen: false,
-            layout: Self::default(),
+            layout: Self {
+                binding: Some(4 * room.binding as u64),
+                ..Self::default()
+            },
         }
+    }
+
+    /// Bytes of a binding; `None`: no bound.
+    pub fn binding(&self) -> Option<u64> {
+        self.binding
     }
 
     /// Length and element type of each slab.
@@ -131,7 +143,8 @@ impl Layout {
 /// room.
 #[derive(Debug)]
 pub struct LayoutBuilder {
-    limit: usize,
+    /// Words of 32 bits that a buffer holds.
+    buffer: usize,
     frozen: bool,
     layout: Layout,
 }
@@ -164,14 +177,14 @@ impl LayoutBuilder {
     ) -> Result<ParamId> {
         let (block, words) = element.block();
         // offsets are counted in elements, also where these are packed
-        let most = (self.limit / words).saturating_mul(block).min(MOST);
+        let most = (self.buffer / words).saturating_mul(block).min(MOST);
         let count = shape.iter().map(|&extent| extent as u64);
         let count = count.fold(1, u64::saturating_mul);
         if count > most as u64 {
             return Err(Error::Unsupported {
                 what: format!("{OF_PARAMETER}{name} in one buffer"),
                 need: (count / block as u64).saturating_mul(4 * words as u64),
-                have: 4 * (self.limit as u64),
+                have: 4 * self.buffer as u64,
             });
         }
         let len: usize = shape.iter().product();
@@ -181,6 +194,7 @@ impl LayoutBuilder {
                 "{name}: parts of {total} elements, {len} expected"
             )));
         }
+        let binding = self.layout.binding.unwrap_or(u64::MAX);
         let slabs = &mut self.layout.slabs;
         // whole blocks that take a multiple of that many bytes, whatever the words of a block
         let align = ALIGN / 4 * block;
@@ -193,7 +207,7 @@ impl LayoutBuilder {
                 format!("{part} has no multiple of {block} elements; keep weights in f32");
             return Err(Error::argument("weights", element, problem));
         }
-        let fits = |used: usize| used.next_multiple_of(align) + len <= most;
+        let fits = |used: usize| element.bytes(used.next_multiple_of(align) + len) <= binding;
         let alike = |slab: &Slab| slab.element == element && slab.frozen == self.frozen;
         let open = slabs.iter().rposition(alike);
         let slab = match open.filter(|&i| fits(slabs[i].len)) {

@@ -5,6 +5,7 @@ use crate::cpu::{Float, Io, for_rows};
 use crate::error::{Error, Result};
 use crate::gpu::Grid;
 use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
+use crate::ops::parts::parts;
 use crate::program::{Declared, Extent, Scalar};
 use crate::{params, shader, twin};
 
@@ -79,6 +80,8 @@ struct Embedding {
     rows: usize,
     width: usize,
     segments: Option<SegmentInputs>,
+    /// The rows of the table that are read, of a table that is taken in parts: those of other ids stay as they are.
+    part: Option<[usize; 2]>,
 }
 
 impl Graph {
@@ -93,7 +96,7 @@ impl Graph {
     }
 
     /// `x [rows, width]` of `ids [rows]` in `table [vocab, width]`. Only a table that is not
-    /// trained can do without `segments`.
+    /// trained can do without `segments`. One that does not fit a binding is read part by part and cannot be trained.
     ///
     /// # Errors
     /// [`Error::Shape`] if the shapes do not agree.
@@ -104,7 +107,7 @@ impl Graph {
         table: Tensor,
         segments: Option<SegmentInputs>,
     ) -> Result<Tensor> {
-        let &[_, width] = self.shape(table) else {
+        let &[vocab, width] = self.shape(table) else {
             return Err(self.misfit("embedding", table, "[vocab, width]"));
         };
         let rows = self.len(ids);
@@ -116,17 +119,21 @@ impl Graph {
             }
         }
         let x = self.activation(name, &[rows, width]);
-        self.push(
-            Embedding {
+        let parts = parts(self, table, [vocab, width])?;
+        let whole = parts.len() == 1;
+        for part in parts {
+            let table = match whole {
+                true => table,
+                false => self.view(table, part.start * width, &[part.len(), width])?,
+            };
+            let op = Embedding {
                 rows,
                 width,
                 segments,
-            },
-            &[ids, table],
-            &[x],
-            &[],
-            Extent::Fixed(rows),
-        )?;
+                part: (!whole).then_some([part.start, part.end]),
+            };
+            self.push(op, &[ids, table], &[x], &[], Extent::Fixed(rows))?;
+        }
         Ok(x)
     }
 }
@@ -137,13 +144,22 @@ params! {
         width: u32,
         /// Of 64 columns.
         tiles: u32,
+        /// The ids whose rows the table has, if it has not all.
+        first: u32,
+        end: u32,
     }
 }
 
 impl EmbeddingParams {
     fn new(rows: usize, width: usize) -> Self {
         let [rows, width, tiles] = [rows, width, width.div_ceil(64)].map(|n| n as u32);
-        Self { rows, width, tiles }
+        Self {
+            rows,
+            width,
+            tiles,
+            first: 0,
+            end: u32::MAX,
+        }
     }
 }
 
@@ -155,9 +171,13 @@ pub const SEGMENTS: Scalar<u32> = Scalar::uint("segments", 0);
 impl Embedding {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
         let (ids, table, n) = (io.read_uint(0), io.weights(1), self.width);
+        let [begin, end] = self.part.unwrap_or([0, usize::MAX]);
         for_rows(io.write(0), n, |first, x| {
             for (i, x) in x.chunks_exact_mut(n).enumerate() {
-                table.copy(ids[first + i] as usize * n, x);
+                let id = ids[first + i] as usize;
+                if (begin..end).contains(&id) {
+                    table.copy((id - begin) * n, x);
+                }
             }
         });
     }
@@ -179,6 +199,10 @@ impl Op for Embedding {
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
+        if self.part.is_some() {
+            let problem = "a table that does not fit a binding has no gradient";
+            return Err(Error::Internal(problem.into()));
+        }
         let missing = || Error::Internal("a trained embedding needs segments".into());
         let s = self.segments.ok_or_else(missing)?;
         let dx = b.dy(0)?;
@@ -199,15 +223,20 @@ impl Op for Embedding {
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        let mut params = EmbeddingParams::new(self.rows, self.width);
+        if let Some(part) = self.part {
+            [params.first, params.end] = part.map(|id| id as u32);
+        }
         vec![
             Kernel::new(shader!("embedding"))
                 .entry("gather")
                 .flag("GATHER", true)
+                .flag("PART", self.part.is_some())
                 .at_rest(lower.read_element(1))
                 .read(0)
                 .read(1)
                 .write(0)
-                .params(EmbeddingParams::new(self.rows, self.width))
+                .params(params)
                 .items(self.rows * self.width, 256),
         ]
     }

@@ -11,6 +11,7 @@ use crate::ops::elementwise::Elementwise;
 use crate::ops::epilogue::{Epilogue, Residual};
 use crate::ops::gated_residual::GatedResidualBackward;
 use crate::ops::matmul::{Form, Matmul};
+use crate::ops::parts::parts;
 use crate::ops::{Dropout, Modulation};
 use crate::program::Declared;
 use crate::program::Extent;
@@ -21,7 +22,8 @@ use crate::twin;
 struct Linear(Matmul);
 
 impl Graph {
-    /// `y [rows, n] = x [rows, k] w [n, k]^T + bias [n]`.
+    /// `y [rows, n] = x [rows, k] w [n, k]^T + bias [n]`. A weight that does not fit a binding is taken part by part and
+    /// cannot be trained.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -48,7 +50,23 @@ impl Graph {
         bias: Option<Tensor>,
         extent: Extent,
     ) -> Result<Tensor> {
-        Ok(self.linear_with(name, x, w, bias, Epilogue::None, None, extent)?[0])
+        let parts = match *self.shape(w) {
+            [n, k] => parts(self, w, [n, k])?,
+            _ => Vec::new(),
+        };
+        if parts.len() < 2 {
+            return Ok(self.linear_with(name, x, w, bias, Epilogue::None, None, extent)?[0]);
+        }
+        let (n, k) = (self.shape(w)[0], self.shape(w)[1]);
+        let y = self.activation(name, &[self.rows(x), n]);
+        for part in parts {
+            let w = self.view(w, part.start * k, &[part.len(), k])?;
+            let bias = bias.map(|bias| self.view(bias, part.start, &[part.len()]));
+            let bias = bias.transpose()?;
+            let [some, _] = self.linear_with(name, x, w, bias, Epilogue::None, None, extent)?;
+            self.columns(some, y, part.start, extent)?;
+        }
+        Ok(y)
     }
 
     /// `[u, gelu(u)]` with `u = x w^T + bias`.

@@ -21,6 +21,7 @@ mod modulation;
 mod muon;
 mod norm;
 mod orthogonalise;
+mod parts;
 mod restrict;
 mod roofline;
 mod rotary;

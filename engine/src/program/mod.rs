@@ -76,6 +76,25 @@ impl Slot {
     }
 }
 
+/// What a device has room for, in elements of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Of one binding: what a kernel sees at once.
+    pub binding: usize,
+    /// Of one buffer.
+    pub buffer: usize,
+}
+
+impl From<usize> for Room {
+    /// Buffers that can be bound whole.
+    fn from(elements: usize) -> Self {
+        Self {
+            binding: elements,
+            buffer: elements,
+        }
+    }
+}
+
 /// A slab of an arena: one buffer on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slab {

@@ -136,8 +136,8 @@ impl GgufModel {
             Some(_) => Vec::new(),
         };
         let trunk = self.described.trunk.clone();
-        let limit = device.slab_limit();
-        let network = Network::with_elements(trunk, limit, weights.unwrap_or_default(), &own)?;
+        let room = device.room();
+        let network = Network::with_elements(trunk, room, weights.unwrap_or_default(), &own)?;
         let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
         for tensor in &self.file.tensors {
             self.copy(tensor, &network, &mut storage)?;
