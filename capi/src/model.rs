@@ -1,7 +1,6 @@
 //! Devices and models as C holds them, and a model as its samplers see it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mdlm::blocking::wait;
@@ -43,18 +42,14 @@ pub struct Facts {
 
 /// A model with its weights on a device.
 pub struct Model {
-    lent: Mutex<Slot>,
+    lent: Mutex<mdlm::Model>,
+    /// What samplers ask before they are made, so that none waits for another's step.
+    read: sample::Facts,
     pub(crate) facts: Facts,
     pub(crate) model_type: String,
     pub(crate) sampling: SampleConfig,
     pub(crate) frame: [Option<u32>; 2],
     tokenizer: Option<Tokenizer>,
-}
-
-struct Slot {
-    model: mdlm::Model,
-    /// Whose canvas it has read last.
-    reader: usize,
 }
 
 impl Handle for Model {
@@ -87,7 +82,8 @@ impl Model {
             sampling: model.sampling(),
             frame: model.frame(),
             tokenizer: model.tokenizer().cloned(),
-            lent: Mutex::new(Slot { model, reader: 0 }),
+            read: model.facts(),
+            lent: Mutex::new(model),
         })
     }
 
@@ -99,26 +95,12 @@ impl Model {
 
 /// A model that its samplers use in turn.
 pub(crate) struct Shared {
-    model: Arc<Model>,
-    reader: usize,
-    facts: sample::Facts,
-}
-
-impl Shared {
-    pub(crate) fn new(model: &Arc<Model>) -> Result<Self> {
-        static READERS: AtomicUsize = AtomicUsize::new(1);
-        let facts = model.lent.lock().map_err(|_| broken())?.model.facts();
-        Ok(Self {
-            model: model.clone(),
-            reader: READERS.fetch_add(1, Ordering::Relaxed),
-            facts,
-        })
-    }
+    pub(crate) model: Arc<Model>,
 }
 
 impl Denoiser for Shared {
     fn facts(&self) -> sample::Facts {
-        self.facts.clone()
+        self.model.read.clone()
     }
 
     async fn draw(
@@ -128,12 +110,8 @@ impl Denoiser for Shared {
         rows: &[u32],
         options: &DrawOptions,
     ) -> Result<Drawn> {
-        let mut slot = self.model.lent.lock().map_err(|_| broken())?;
-        let mut options = options.clone();
-        // what an inexact cache has kept is of the canvas that was read last
-        options.reading.fresh |= slot.reader != self.reader;
-        slot.reader = self.reader;
-        wait(slot.model.draw(xt, t, rows, &options))
+        let mut model = self.model.lent.lock().map_err(|_| broken())?;
+        wait(model.draw(xt, t, rows, options))
     }
 }
 

@@ -96,7 +96,9 @@ impl Sampler {
         let model = canvas.model.clone();
         let config = settings(text, model.sampling.clone())?;
         let canvas = canvas.copy()?;
-        let shared = Shared::new(&model)?;
+        let shared = Shared {
+            model: model.clone(),
+        };
         Ok(Self {
             sampler: Mutex::new(mdlm::Sampler::new(shared, vec![canvas.clone()], &config)?),
             shown: Mutex::new((canvas, Vec::new())),

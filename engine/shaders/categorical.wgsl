@@ -13,6 +13,7 @@
 
 const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
+const OPEN: u32 = 0xffffffffu;
 
 //#params
 
@@ -24,12 +25,15 @@ const LOWEST: f32 = -3.0e38;
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [most, vocab]
 @group(0) @binding(1) var<storage, read> rows: array<u32>; // numbers of the chunk's rows
-@group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
-@group(0) @binding(3) var<storage, read_write> probability: array<f32>;
-@group(0) @binding(4) var<storage, read_write> entropy: array<f32>;
-@group(0) @binding(5) var<storage, read_write> log_total: array<f32>;
-@group(0) @binding(6) var<storage, read_write> margin: array<f32>;
-@group(0) @binding(7) var<uniform> p: Params;
+//#if STANDING
+@group(0) @binding(2) var<storage, read> standing: array<u32>; // tokens that are said again, or OPEN
+//#endif
+@group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(4) var<storage, read_write> probability: array<f32>;
+@group(0) @binding(5) var<storage, read_write> entropy: array<f32>;
+@group(0) @binding(6) var<storage, read_write> log_total: array<f32>;
+@group(0) @binding(7) var<storage, read_write> margin: array<f32>;
+@group(0) @binding(8) var<uniform> p: Params;
 
 var<workgroup> best_token: array<u32, THREADS>;
 var<workgroup> best_score: array<f32, THREADS>;
@@ -142,6 +146,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         token = best_token[i];
       }
     }
+    //#if STANDING
+    if (standing[row] != OPEN) {
+      token = standing[row];
+    }
+    //#endif
     tokens[row] = token;
     probability[row] = exp(logits[begin + token] - top) / sum;
     entropy[row] = log(sum) - mean;

@@ -1,6 +1,8 @@
 //! A denoiser that is exact: a hidden Markov model over short sequences, whose posterior at a
 //! masked position given the tokens elsewhere is known by the forward-backward recursions in f64.
 
+use std::collections::HashMap;
+
 use mdlm::config::{NoiseConfig, Parameterization};
 use mdlm::error::Result;
 use mdlm::process::Schedule;
@@ -24,6 +26,9 @@ pub struct Oracle {
     pub autoregressive: bool,
     /// The first canvas's time in each call.
     pub asked: Vec<f64>,
+    /// The rows of the last call that asked for drifts, and who read.
+    last: HashMap<u32, Vec<f64>>,
+    reader: usize,
 }
 
 impl Oracle {
@@ -39,6 +44,8 @@ impl Oracle {
             parameterization: Parameterization::Subs,
             autoregressive: false,
             asked: Vec::new(),
+            last: HashMap::new(),
+            reader: 0,
         }
     }
 
@@ -165,11 +172,14 @@ impl Denoiser for Oracle {
         assert!(options.temperature == 1.0 && t.iter().all(|t| (0.0..=1.0).contains(t)));
         self.asked.push(t[0]);
         let length = xt.len() / t.len();
+        let mut before = std::mem::take(&mut self.last);
+        if std::mem::replace(&mut self.reader, options.reading.reader) != options.reading.reader {
+            before.clear();
+        }
         let mut draws = Vec::new();
         let (mut known, mut posterior) = (None, Matrix::new());
         for (i, &row) in rows.iter().enumerate() {
             let (canvas, l) = (row as usize / length, row as usize % length);
-            assert_eq!(xt[row as usize], self.mask_index(), "drawn at a token");
             if known != Some(canvas) {
                 posterior = self.posterior(&xt[canvas * length..][..length]);
                 known = Some(canvas);
@@ -189,7 +199,13 @@ impl Denoiser for Oracle {
                 sum += p;
                 u < sum
             });
-            let token = token.unwrap_or(p.len() - 1);
+            let token = match xt[row as usize] {
+                standing if standing != self.mask_index() => standing as usize,
+                _ => token.unwrap_or(p.len() - 1),
+            };
+            let drift = before
+                .get(&row)
+                .map_or(f64::INFINITY, |q| divergence(&p, q));
             draws.push(Draw {
                 token: token as u32,
                 probability: p[token],
@@ -200,10 +216,20 @@ impl Denoiser for Oracle {
                 // exact scores p_v / expm1(sigma) have logits log p_v + log(V - 1)
                 log_total: (self.tokens() as f64).ln(),
                 margin: margin(&p),
+                drift,
             });
+            if options.drifts {
+                self.last.insert(row, p);
+            }
         }
         Ok(Drawn { draws, calls: 1 })
     }
+}
+
+/// The Kullback-Leibler divergence of p from q.
+fn divergence(p: &[f64], q: &[f64]) -> f64 {
+    let part = |(&p, &q): (&f64, &f64)| if p > 0.0 { p * (p / q).ln() } else { 0.0 };
+    p.iter().zip(q).map(part).sum()
 }
 
 /// By how much the largest of some probabilities is ahead of the next.

@@ -24,7 +24,7 @@ const DRAWS: usize = 200_000;
 /// A way to sample: the sampler, its number of steps and options.
 type Way = (SamplerKind, usize, &'static [(&'static str, f64)]);
 
-const WAYS: [Way; 20] = [
+const WAYS: [Way; 25] = [
     (SamplerKind::ANCESTRAL, 32, &[]),
     (SamplerKind::ANCESTRAL, 128, &[]),
     (SamplerKind::FIRST_HITTING, 1, &[]),
@@ -39,6 +39,11 @@ const WAYS: [Way; 20] = [
     (SamplerKind::THRESHOLD, 1, &[("threshold", 0.9)]),
     (SamplerKind::THRESHOLD, 1, &[("threshold", 0.7)]),
     (SamplerKind::THRESHOLD, 1, &[("threshold", 0.5)]),
+    (SamplerKind::KLASS, 1, &[("threshold", 0.9)]),
+    (SamplerKind::KLASS, 1, &[("threshold", 0.5)]),
+    (SamplerKind::KLASS, 1, &[("threshold", 0.3), ("drift", 0.1)]),
+    (SamplerKind::P2, 32, &[]),
+    (SamplerKind::P2, 128, &[]),
     (SamplerKind::ENTROPY_BOUND, 1, &[("gamma", 0.1)]),
     (SamplerKind::ENTROPY_BOUND, 1, &[("gamma", 0.3)]),
     (SamplerKind::ENTROPY_BOUND, 1, &[("gamma", 1.0)]),

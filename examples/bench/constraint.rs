@@ -150,6 +150,7 @@ impl Denoiser for Chance {
                 entropy: 1.0,
                 log_total: 0.0,
                 margin: 0.5,
+                drift: 0.0,
             });
         }
         self.spent += begin.elapsed();

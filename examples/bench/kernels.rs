@@ -9,7 +9,7 @@ use mdlm_engine::ops::{
     embedding_segments,
 };
 use mdlm_engine::ops::{Attend, Heads, Seen, rotary_frequencies};
-use mdlm_engine::ops::{Never, Norm};
+use mdlm_engine::ops::{Never, Norm, Race};
 use mdlm_engine::ops::{PARTS, SEGMENTS, TOP_P};
 use mdlm_engine::rng::{Rng, Stream};
 use serde_json::{Value, json};
@@ -326,9 +326,7 @@ impl Kernels<'_> {
                     w,
                     Some(bias),
                     listed,
-                    Never::absent(Some(mask_index)),
-                    None,
-                    chunk,
+                    Race::new(Never::absent(Some(mask_index)), chunk),
                 )?;
                 Ok(draws.tokens)
             })?;

@@ -113,11 +113,11 @@ fn run(mut model: Model, inbox: &Receiver<Ask>, most: usize, metrics: &Metrics) 
     }
 }
 
-/// Whether two may take part in one call. Those that keep what is out of date keep it alone.
+/// Whether two may take part in one call. Those that keep something from call to call keep it alone.
 fn together(a: &DrawOptions, b: &DrawOptions) -> bool {
     let what = |o: &DrawOptions| (o.temperature, o.top_k, o.top_p, o.reading.block);
     let scale = |o: &DrawOptions| o.guidance.as_ref().map(|guidance| guidance.scale);
-    let exact = |o: &DrawOptions| matches!(o.reading.cache, Cache::Exact | Cache::Off);
+    let exact = |o: &DrawOptions| !o.drifts && matches!(o.reading.cache, Cache::Exact | Cache::Off);
     what(a) == what(b)
         && scale(a) == scale(b)
         && exact(a)

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{FORWARD, Graph, Tensor};
 use crate::model::network::Network;
 use crate::model::trunk::{Call, Options, Trunk};
-use crate::ops::{Allowed, Draws, Never, RowList};
+use crate::ops::{Allowed, Draws, Last, Never, Race, RowList};
 use crate::program::Phase;
 
 use super::graphs::chunk_rows;
@@ -20,16 +20,27 @@ pub struct Among {
     pub guidance: f64,
     /// Whether each run says which tokens a row may become: [`Drawing::allowed`].
     pub restricted: bool,
+    /// Whether each run says which tokens stand at its rows: [`Drawing::standing`].
+    pub standing: bool,
+    /// Places at which distributions are kept to measure how far they move, see [`Drawing::places`]; 0: none.
+    pub places: usize,
 }
 
 impl Among {
     /// All tokens but the mask.
     pub fn all(trunk: &dyn Trunk) -> Self {
+        Self::new(trunk.vocab_size(), Never::absent(trunk.mask_index()))
+    }
+
+    /// The ids below one, but not another, in calls that are told nothing more.
+    pub fn new(below: usize, never: Never) -> Self {
         Self {
-            below: trunk.vocab_size(),
-            never: Never::absent(trunk.mask_index()),
+            below,
+            never,
             guidance: 0.0,
             restricted: false,
+            standing: false,
+            places: 0,
         }
     }
 }
@@ -47,6 +58,10 @@ pub struct Drawing {
     pub plain: Option<RowList>,
     /// The tokens that each row may become, in sets that all calls share; see [`Among::restricted`].
     pub allowed: Option<Allowed>,
+    /// What stands at each row, or [`OPEN`](crate::ops::OPEN); see [`Among::standing`].
+    pub standing: Option<Tensor>,
+    /// The place of each row among those where distributions are kept; see [`Among::places`].
+    pub places: Option<Tensor>,
     /// What is drawn, in the order of the list.
     pub draws: Draws,
 }
@@ -57,7 +72,7 @@ impl Drawing {
         graph: &mut Graph,
         options: Options,
         among: Among,
-        sets: Option<Tensor>,
+        [sets, logs]: [Option<Tensor>; 2],
     ) -> Result<Self> {
         let (call, hidden) = network.append(graph, options)?;
         let trunk = &*network.trunk;
@@ -91,22 +106,39 @@ impl Drawing {
             sets,
             choice: graph.input_uint("choice", &[rows]),
         });
-        let (never, chunk) = (among.never, chunk_rows(among.below, rows));
-        let draws = graph.categorical(head.hidden, weight, bias, numbers, never, allowed, chunk)?;
+        let standing = among
+            .standing
+            .then(|| graph.input_uint("standing", &[rows]));
+        let last = logs.map(|logs| Last {
+            logs,
+            places: graph.input_uint("places", &[rows]),
+        });
+        let race = Race {
+            allowed,
+            standing,
+            last,
+            ..Race::new(among.never, chunk_rows(among.below, rows))
+        };
+        let draws = graph.categorical(head.hidden, weight, bias, numbers, race)?;
         Ok(Self {
             call,
             list,
             numbers,
             plain,
             allowed,
+            standing,
+            places: last.map(|last| last.places),
             draws,
         })
     }
 
-    /// What comes back from a run: tokens, probabilities, entropies, log totals and margins, one for each row of the call.
-    pub fn outputs(&self) -> [Tensor; OUTPUTS] {
+    /// What comes back from a run: tokens, probabilities, entropies, log totals, margins, and where distributions are
+    /// kept drifts, one for each row of the call.
+    pub fn outputs(&self) -> Vec<Tensor> {
         let d = self.draws;
-        [d.tokens, d.probability, d.entropy, d.log_total, d.margin]
+        let mut all = vec![d.tokens, d.probability, d.entropy, d.log_total, d.margin];
+        all.extend(d.drift);
+        all
     }
 }
 
@@ -117,9 +149,6 @@ pub struct DrawGraph {
     /// The phases, and what is drawn in each.
     pub parts: Vec<(Phase, Drawing)>,
 }
-
-/// Numbers that come back for each row.
-pub(super) const OUTPUTS: usize = 5;
 
 /// Names of the phases of a graph that draws in calls of several widths.
 const PHASES: [Phase; 10] = [
@@ -164,13 +193,14 @@ impl DrawGraph {
         let sets = among
             .restricted
             .then(|| graph.input_uint("sets", &[most, words]));
+        let logs = (among.places > 0).then(|| graph.state("logs", &[among.places, among.below]));
         let mut parts = Vec::new();
         for (&length, phase) in widths.iter().zip(PHASES) {
             if !parts.is_empty() {
                 graph.begin_phase(phase);
             }
             let options = Options { length, ..options };
-            let part = Drawing::append(network, &mut graph, options, among, sets)?;
+            let part = Drawing::append(network, &mut graph, options, among, [sets, logs])?;
             parts.push((phase, part));
         }
         Ok(Self { graph, parts })

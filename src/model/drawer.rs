@@ -7,10 +7,9 @@ use crate::config::Cache;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Session, Storage};
-use crate::model::draw::OUTPUTS;
 use crate::model::{Among, DrawGraph, Network, Options, Pass, Sights, TokenSets};
-use crate::ops::ROWS;
 use crate::ops::visibility::Sight;
+use crate::ops::{OPEN, ROWS};
 use crate::program::Step;
 
 /// Most rows of a sequence in a run that catches up with a text.
@@ -47,6 +46,10 @@ pub(crate) struct Setup {
     pub(crate) shift: usize,
     /// Whether rows have tokens that they may not become: [`Ask::allowed`].
     pub(crate) restricted: bool,
+    /// Whether draws are asked for at rows where a token stands.
+    pub(crate) standing: bool,
+    /// Whether draws say how far predictions have moved.
+    pub(crate) drifts: bool,
 }
 
 impl Setup {
@@ -102,6 +105,8 @@ impl Setup {
 pub(crate) struct Ask<'a> {
     /// Tokens, `[sequences, length]`.
     pub(crate) xt: &'a [u32],
+    /// Which of them is the mask.
+    pub(crate) mask_index: u32,
     /// Positions of each sequence that are seen.
     pub(crate) lengths: &'a [usize],
     /// Where a block of each sequence begins.
@@ -116,6 +121,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) allowed: &'a TokenSets,
     /// Whether what an inexact cache has kept is out of date.
     pub(crate) fresh: bool,
+    /// Whose canvases these are: what was kept for another's is out of date.
+    pub(crate) reader: usize,
 }
 
 impl Ask<'_> {
@@ -123,6 +130,17 @@ impl Ask<'_> {
         let length = self.xt.len() / self.lengths.len();
         &self.xt[sequence * length..][..length]
     }
+}
+
+/// What a draw gives.
+pub(crate) struct Answer<'a> {
+    /// Tokens, probabilities, entropies, log totals, margins and, if asked for, drifts: as long as one another, the draws
+    /// first.
+    pub(crate) results: Vec<&'a [f64]>,
+    /// Runs that it took.
+    pub(crate) runs: usize,
+    /// Whether the draw before this one drew at the row too, so that there is something to drift from.
+    pub(crate) again: Vec<bool>,
 }
 
 /// Graphs that draw, and what they keep.
@@ -139,6 +157,9 @@ pub(crate) struct Drawer {
     first: Vec<usize>,
     /// Whether every row has had a key and a value; of inexact caches.
     filled: bool,
+    /// Whom the last draw was for, and the positions of its canvases.
+    reader: usize,
+    drawn: Vec<Vec<usize>>,
 }
 
 impl Drawer {
@@ -164,6 +185,8 @@ impl Drawer {
         let among = Among {
             guidance: setup.guidance,
             restricted: setup.restricted,
+            standing: setup.standing,
+            places: usize::from(setup.drifts) * rows,
             ..among
         };
         let mut graph = DrawGraph::of_widths(network, options, &widths, among)?;
@@ -173,6 +196,8 @@ impl Drawer {
             known: vec![vec![None; setup.length]; n],
             first: vec![0; n],
             filled: false,
+            reader: 0,
+            drawn: Vec::new(),
             below: among.below,
             setup,
             widths,
@@ -185,15 +210,20 @@ impl Drawer {
         &self.setup
     }
 
-    /// Draws, and says how many runs it took: tokens, probabilities, entropies, log totals and margins, each as long as
-    /// a fifth of what comes back, the draws first.
+    /// Draws at the positions asked for.
     pub(crate) async fn draw(
         &mut self,
         network: &Network,
         storage: &mut Storage,
         ask: &Ask<'_>,
         step: &Step,
-    ) -> Result<(&[f64], usize)> {
+    ) -> Result<Answer<'_>> {
+        // until the draw is done it is not known what is kept
+        let mut before = std::mem::take(&mut self.drawn);
+        if std::mem::replace(&mut self.reader, ask.reader) != ask.reader {
+            self.filled = false;
+            before.clear();
+        }
         for (s, &first) in ask.first.iter().enumerate() {
             // in other blocks the same tokens see others
             if first % self.setup.block != self.first[s] % self.setup.block {
@@ -207,11 +237,34 @@ impl Drawer {
             let (ranges, last) = self.due(ask, &wanted);
             let part = self.run(network, storage, ask, &ranges, last, step).await?;
             if last {
-                let size = |i: usize| OUTPUTS * self.setup.sequences * self.widths[i];
-                let before = (0..part).map(size).sum::<usize>();
-                return Ok((&self.session.results()[before..][..size(part)], runs));
+                return Ok(self.answer(ask, part, runs, &before));
             }
             runs += 1;
+        }
+    }
+
+    fn answer(
+        &mut self,
+        ask: &Ask<'_>,
+        part: usize,
+        runs: usize,
+        before: &[Vec<usize>],
+    ) -> Answer<'_> {
+        self.drawn = ask.positions.to_vec();
+        let again = ask.positions.iter().enumerate().flat_map(|(s, positions)| {
+            let drawn = before.get(s).map_or(&[][..], |drawn| drawn);
+            positions
+                .iter()
+                .map(move |position| drawn.binary_search(position).is_ok())
+        });
+        let outputs = 5 + usize::from(self.setup.drifts);
+        let size = |i: usize| self.setup.sequences * self.widths[i];
+        let begin = outputs * (0..part).map(size).sum::<usize>();
+        let results = &self.session.results()[begin..][..outputs * size(part)];
+        Answer {
+            results: results.chunks_exact(size(part)).collect(),
+            runs,
+            again: again.collect(),
         }
     }
 
@@ -301,10 +354,10 @@ impl Drawer {
         let phase = *phase;
         let session = &mut self.session;
         drawing.call.write(session, &*network.trunk, &pass)?;
-        let mut listed = Vec::new();
+        let (mut listed, mut standing, mut places) = (Vec::new(), Vec::new(), Vec::new());
         if draw {
             for (s, positions) in ask.positions.iter().enumerate() {
-                for position in positions {
+                for &position in positions {
                     // the first token of a canvas has no row before it
                     let row = position.saturating_sub(self.setup.shift);
                     let at = row.checked_sub(ranges[s].start).filter(|&at| at < width);
@@ -313,12 +366,22 @@ impl Drawer {
                         Error::argument("position", position, problem)
                     };
                     listed.push((s * width + at.ok_or_else(outside)?) as u32);
+                    standing.push(match ask.tokens(s)[position] {
+                        token if token == ask.mask_index => OPEN,
+                        token => token,
+                    });
+                    places.push((s * self.setup.length + position) as u32);
                 }
             }
             session.write_uint(drawing.numbers, ask.numbers)?;
             if let Some(allowed) = drawing.allowed {
                 session.write_uint(allowed.sets, &ask.allowed.sets(self.below))?;
                 session.write_uint(allowed.choice, ask.allowed.choice())?;
+            }
+            for (input, words) in [(drawing.standing, &standing), (drawing.places, &places)] {
+                if let Some(input) = input {
+                    session.write_uint(input, words)?;
+                }
             }
         }
         session.write_uint(drawing.list.rows, &listed)?;

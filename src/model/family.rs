@@ -107,15 +107,14 @@ impl Family {
     pub(crate) fn among(&self) -> Among {
         match self {
             Self::Own(backbone) => Among::all(&*backbone.network.trunk),
-            Self::Other(foreign) => Among {
-                below: foreign.ids,
-                never: Never {
-                    token: Some(foreign.mask_index).filter(|&mask| (mask as usize) < foreign.ids),
+            Self::Other(foreign) => {
+                let mask = Some(foreign.mask_index);
+                let never = Never {
+                    token: mask.filter(|&mask| (mask as usize) < foreign.ids),
                     counted: true,
-                },
-                guidance: 0.0,
-                restricted: false,
-            },
+                };
+                Among::new(foreign.ids, never)
+            }
         }
     }
 }

@@ -28,8 +28,10 @@ samplers! {
     analytic: ANALYTIC;
     confidence: CONFIDENCE;
     threshold: THRESHOLD;
+    settled: KLASS;
     entropy_bound: ENTROPY_BOUND;
     remask: REMDM_CAP REMDM_RESCALE REMDM_CONF REMDM_LOOP;
+    path: P2;
     published: SCHEDULED DREAM DREAM_ENTROPY DREAM_MARGIN FACTOR;
     left_to_right: LEFT_TO_RIGHT;
 }

@@ -16,6 +16,9 @@ pub struct Draw {
     pub log_total: f64,
     /// By how much the most probable token is ahead of the next one.
     pub margin: f64,
+    /// The Kullback-Leibler divergence of that distribution from the one of the draw before at this row, nats; infinite
+    /// if there was none, or nobody asked ([`Rule::drifts`]).
+    pub drift: f64,
 }
 
 /// A canvas in a window, as a rule sees it; positions count from the window's beginning.
@@ -30,6 +33,8 @@ pub struct View<'a> {
     pub filled: &'a [usize],
     /// Probability of each position's token when it was revealed; 1 where that was not here.
     pub probability: &'a [f64],
+    /// The drift of each position in the step before; infinite where nothing was drawn then.
+    pub drift: &'a [f64],
 }
 
 impl View<'_> {
@@ -44,7 +49,7 @@ impl View<'_> {
 pub struct Plan {
     /// Time that the network is told.
     pub network_t: f64,
-    /// Masked positions at which to draw, rising.
+    /// Positions at which to draw, rising; at filled ones the draw is about the token that stands there.
     pub rows: Vec<usize>,
     /// Filled positions that become masks, rising.
     pub remask: Vec<usize>,
@@ -61,6 +66,17 @@ pub trait Rule: Send {
     fn choose(&self, view: &View<'_>, draws: &[Draw], rng: &mut Rng) -> Vec<usize> {
         let _ = (view, rng);
         (0..draws.len()).collect()
+    }
+
+    /// Which of the plan's draws are about filled positions that become masks, as rising indices.
+    fn doubt(&self, view: &View<'_>, draws: &[Draw]) -> Vec<usize> {
+        let _ = (view, draws);
+        Vec::new()
+    }
+
+    /// Whether its draws are to have a [`Draw::drift`].
+    fn drifts(&self) -> bool {
+        false
     }
 
     /// Steps of a window; 0: as many as it takes to fill it.

@@ -5,7 +5,7 @@ use super::plan::{Draw, Plan, Rule, View, draw_all, largest};
 use crate::process::Schedule;
 use crate::rng::Rng;
 
-const THRESHOLD: Choice = Choice {
+pub(super) const THRESHOLD: Choice = Choice {
     key: "threshold",
     help: "Probability from which a token is accepted.",
     default: 0.9,

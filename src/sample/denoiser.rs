@@ -26,8 +26,27 @@ pub struct DrawOptions {
     pub allowed: TokenSets,
     /// How the canvases are read.
     pub reading: Reading,
+    /// Whether draws say how far predictions have moved: [`Draw::drift`]. What they were is kept on the device, `L` times
+    /// the vocabulary for each canvas.
+    pub drifts: bool,
     /// Key of the draw: with the number of a row it determines the row's random numbers.
     pub key: [u32; 2],
+}
+
+impl Default for DrawOptions {
+    /// A draw from the model's own distribution.
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            guidance: None,
+            allowed: TokenSets::default(),
+            reading: Reading::default(),
+            drifts: false,
+            key: [0, 0],
+        }
+    }
 }
 
 /// What logits are moved away from.
@@ -52,6 +71,8 @@ pub struct Reading {
     pub cache: Cache,
     /// Whether it is the first draw in a block, so that what an inexact cache has kept is out of date.
     pub fresh: bool,
+    /// Who reads, if several read with one model in turn: what was kept for another is out of date.
+    pub reader: usize,
 }
 
 impl Reading {
@@ -116,8 +137,9 @@ pub trait Denoiser {
     fn facts(&self) -> Facts;
 
     /// Draws a token for each of `rows` (position + `L` x canvas, rising) of the canvases
-    /// `xt [B, L]`, canvas b at diffusion time `t[b]`. An autoregressive model is asked for the
-    /// first masked position of a canvas only.
+    /// `xt [B, L]`, canvas b at diffusion time `t[b]`. At a row that is not masked that is the token which stands there,
+    /// and what is said of it what the network thinks of it now. An autoregressive model is asked for the first masked
+    /// position of a canvas only.
     ///
     /// What a row gets depends on its canvas, its number and the options alone, up to rounding.
     ///
@@ -198,6 +220,11 @@ impl Denoiser for Model {
         let length = size / batch;
         let reading = options.reading.of(batch, length)?;
         let mut positions = vec![Vec::new(); batch];
+        let mask_index = self.mask_index();
+        // graphs that once were told something stay so, for they are made anew otherwise
+        let told = |what: fn(&Setup) -> bool| self.drawer.as_ref().is_some_and(|d| what(d.setup()));
+        let masked = |&row: &u32| xt[row as usize] == mask_index;
+        let standing = told(|setup| setup.standing) || !rows.iter().all(masked);
         for &row in rows {
             positions[row as usize / length].push(row as usize % length);
         }
@@ -211,9 +238,7 @@ impl Denoiser for Model {
             numbers = rows.iter().map(|&row| row / length as u32).collect();
         }
         let vocab_size = self.vocab_size();
-        // graphs that once were told what rows may become stay so, for they are made anew otherwise
-        let told = |drawer: &Drawer| drawer.setup().restricted;
-        let restricted = options.allowed.rows() > 0 || self.drawer.as_ref().is_some_and(told);
+        let restricted = options.allowed.rows() > 0 || told(|setup| setup.restricted);
         let allowed = match restricted && options.allowed.rows() == 0 {
             true => &TokenSets::all(vocab_size, rows.len()),
             false => &options.allowed,
@@ -258,6 +283,8 @@ impl Denoiser for Model {
             ragged: lengths.iter().any(|&n| n != length),
             shift: self.family.shift(),
             restricted,
+            standing,
+            drifts: options.drifts,
         };
         let network = self.family.network();
         let drawer = match &mut self.drawer {
@@ -272,6 +299,7 @@ impl Denoiser for Model {
         };
         let ask = Ask {
             xt: &seen,
+            mask_index,
             lengths: &lengths,
             first: &first,
             levels: &levels,
@@ -279,19 +307,24 @@ impl Denoiser for Model {
             numbers: &numbers,
             allowed,
             fresh: reading.fresh,
+            reader: reading.reader,
         };
-        let (results, calls) = drawer.draw(network, &mut self.storage, &ask, &step).await?;
-        let size = results.len() / 5;
+        let made = drawer.draw(network, &mut self.storage, &ask, &step).await?;
+        let results = &made.results;
         let draw = |i: usize| Draw {
-            token: results[i] as u32,
-            probability: results[size + i],
-            entropy: results[2 * size + i],
-            log_total: results[3 * size + i],
-            margin: results[4 * size + i],
+            token: results[0][i] as u32,
+            probability: results[1][i],
+            entropy: results[2][i],
+            log_total: results[3][i],
+            margin: results[4][i],
+            drift: match (results.get(5), made.again[i]) {
+                (Some(drift), true) => drift[i],
+                _ => f64::INFINITY,
+            },
         };
         Ok(Drawn {
             draws: (0..rows.len()).map(draw).collect(),
-            calls,
+            calls: made.runs,
         })
     }
 }

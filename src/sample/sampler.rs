@@ -6,10 +6,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Parameterization, SampleConfig};
 use crate::error::{Error, Result};
-use crate::model::{Model, check_tokens};
+use crate::model::check_tokens;
 use crate::process::Schedule;
 use crate::rng::{Rng, Stream, stream_key};
 use crate::rules::{Plan, Rule, Setting, View, draw_all};
@@ -21,6 +22,9 @@ use crate::sample::{
     Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
 };
 
+/// Numbers of samplers; 0 is nobody's.
+static READERS: AtomicUsize = AtomicUsize::new(1);
+
 /// The entropy, in nats, that tokens which come late are said to have.
 const UNSURE: f64 = 1e6;
 
@@ -31,6 +35,8 @@ struct Work {
     t: f64,
     /// Probability of each token when it was revealed.
     probability: Vec<f64>,
+    /// How far the prediction of each position moved in the last step.
+    drift: Vec<f64>,
 }
 
 /// What is done with a canvas in a step, before its draws are known.
@@ -83,28 +89,8 @@ pub struct Sampler<D> {
     /// Whether nothing has been drawn in the window.
     fresh: bool,
     network_calls: usize,
-}
-
-impl Model {
-    /// A sampler for the open positions of `canvas`.
-    ///
-    /// # Errors
-    /// As [`Sampler::new`].
-    pub fn sampler(&mut self, canvas: Canvas, config: &SampleConfig) -> Result<Sampler<&mut Self>> {
-        Sampler::new(self, vec![canvas], config)
-    }
-
-    /// A sampler for several canvases, filled together. They may be of different lengths if the model takes the longest.
-    ///
-    /// # Errors
-    /// As [`Sampler::new`].
-    pub fn sampler_batch(
-        &mut self,
-        canvases: Vec<Canvas>,
-        config: &SampleConfig,
-    ) -> Result<Sampler<&mut Self>> {
-        Sampler::new(self, canvases, config)
-    }
+    /// Its number among all samplers, by which a model that several use knows whose it has kept what for.
+    reader: usize,
 }
 
 impl<D: Denoiser> Sampler<D> {
@@ -157,6 +143,7 @@ impl<D: Denoiser> Sampler<D> {
         let work = canvases.into_iter().map(|canvas| Work {
             t: 1.0,
             probability: vec![1.0; length],
+            drift: vec![f64::INFINITY; length],
             canvas,
         });
         Ok(Self {
@@ -174,6 +161,7 @@ impl<D: Denoiser> Sampler<D> {
             done: 0,
             fresh: true,
             network_calls: 0,
+            reader: READERS.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -352,6 +340,7 @@ impl<D: Denoiser> Sampler<D> {
             masked,
             filled,
             probability: &work.probability[self.windows.range(self.window)],
+            drift: &work.drift[self.windows.range(self.window)],
         }
     }
 
@@ -404,6 +393,7 @@ impl<D: Denoiser> Sampler<D> {
             first,
             cache: self.config.cache,
             fresh: self.fresh,
+            reader: self.reader,
         };
         // steps beyond the rule's count for themselves, so that other canvases know nothing of them
         let rest = self.over();
@@ -415,6 +405,7 @@ impl<D: Denoiser> Sampler<D> {
             guidance,
             allowed,
             reading,
+            drifts: self.rule.drifts(),
             key: stream_key(self.config.seed, Stream::Token, number),
         };
         let drawn = self.denoiser.draw(&xt, &times, &rows, &options).await?;
@@ -449,9 +440,12 @@ impl<D: Denoiser> Sampler<D> {
                 (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
             }
         }
-        let mut chosen = match self.over() {
-            true => (0..draws.len()).collect(),
-            false => self.rule.choose(&view, &ranked, &mut rng),
+        let (mut chosen, doubted) = match self.over() {
+            true => ((0..draws.len()).collect(), Vec::new()),
+            false => (
+                self.rule.choose(&view, &ranked, &mut rng),
+                self.rule.doubt(&view, &ranked),
+            ),
         };
         let start = self.windows.range(self.window).start;
         if let Some(mut fit) = fit {
@@ -461,9 +455,15 @@ impl<D: Denoiser> Sampler<D> {
             chosen.retain(|&i| fit.write(start + plan.rows[i], draws[i].token));
             chosen.sort_unstable();
         }
+        let mut remask = plan.remask;
+        remask.extend(doubted.iter().map(|&i| plan.rows[i]));
         let open = masked.len() + filled.len();
-        let left = masked.len() + plan.remask.len() - chosen.len();
+        let left = masked.len() + remask.len() - chosen.len();
         let work = &mut self.work[index];
+        work.drift.fill(f64::INFINITY);
+        for (row, draw) in plan.rows.iter().zip(draws) {
+            work.drift[start + row] = draw.drift;
+        }
         for i in chosen {
             let (position, draw) = (start + plan.rows[i], draws[i]);
             work.canvas.reveal(position, draw.token);
@@ -476,7 +476,7 @@ impl<D: Denoiser> Sampler<D> {
                 entropy: draw.entropy,
             });
         }
-        for position in plan.remask.iter().map(|p| start + p) {
+        for position in remask.iter().map(|p| start + p) {
             work.canvas.mask(position);
             report.remasked.push(Remasked {
                 canvas: index,

@@ -3,12 +3,13 @@
 use super::case::{Case, Made};
 use super::gather_rows::list;
 use super::suite::Suite;
-use mdlm_engine::ops::{Allowed, Never, ROWS};
+use mdlm_engine::ops::{Allowed, Last, Never, OPEN, ROWS, Race};
 use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
 
 suites! {
     draws_are_equal: "categorical", Softmax;
     restricted_draws_are_equal: "categorical, restricted", Softmax;
+    what_stands_is_said_again: "categorical, standing and drift", Softmax;
 }
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
@@ -59,12 +60,13 @@ fn draws_are_equal(suite: &mut Suite) {
                         t["w"],
                         Some(t["b"]),
                         t["rows"],
-                        Never {
-                            token: Some(mask_index),
-                            counted: i % 2 == 1,
-                        },
-                        None,
-                        chunk,
+                        Race::new(
+                            Never {
+                                token: Some(mask_index),
+                                counted: i % 2 == 1,
+                            },
+                            chunk,
+                        ),
                     )?;
                     let outputs = [
                         draws.tokens,
@@ -136,7 +138,11 @@ fn restricted_draws_are_equal(suite: &mut Suite) {
                     choice: t["choice"],
                 });
                 let (hidden, w) = (t["hidden"], t["w"]);
-                let draws = g.categorical(hidden, w, None, t["rows"], never, allowed, chunk)?;
+                let race = Race {
+                    allowed,
+                    ..Race::new(never, chunk)
+                };
+                let draws = g.categorical(hidden, w, None, t["rows"], race)?;
                 let outputs = [
                     draws.tokens,
                     draws.probability,
@@ -146,6 +152,60 @@ fn restricted_draws_are_equal(suite: &mut Suite) {
                 ];
                 let made = Made::new(g, &outputs);
                 Ok(made.first(&[rows; 5]).exact(0).without_gradient())
+            });
+        }
+    }
+}
+
+/// Rows with a token, and how far each distribution has moved from the uniform one that nothing was kept of, and from
+/// itself.
+fn what_stands_is_said_again(suite: &mut Suite) {
+    for (rows, width, vocab, chunk) in [
+        (1, 5, 9, 64),
+        (7, 5, 33, 64),
+        (130, 17, 67, 64),
+        (3, 2, 5003, 64),
+    ] {
+        for counted in [false, true] {
+            let mut case = Case::new(format!(
+                "{rows} rows, width {width}, vocabulary {vocab}, mask counted: {counted}"
+            ));
+            case.step.set(ROWS, rows as u32);
+            let mask_index = (vocab / 2) as u32;
+            let token = |row: usize| match (row * 7 % vocab) as u32 {
+                token if row % 3 == 1 && token != mask_index => token,
+                _ => OPEN,
+            };
+            let standing: Vec<u32> = (0..rows).map(token).collect();
+            // back to front, with gaps
+            let places: Vec<u32> = (0..rows).map(|row| 2 * (rows - 1 - row) as u32).collect();
+            case.input("hidden", &[rows, width], 1.0)
+                .input("moved", &[rows, width], 1.0)
+                .input("w", &[vocab, width], 2.0)
+                .uint("rows", &[rows], &list(rows, rows).0)
+                .uint("standing", &[rows], &standing)
+                .uint("places", &[rows], &places);
+            suite.check(&case, width.max(vocab), &|g, t, _| {
+                let never = Never {
+                    token: Some(mask_index),
+                    counted,
+                };
+                let race = Race {
+                    standing: Some(t["standing"]),
+                    last: Some(Last {
+                        logs: g.state("logs", &[2 * rows, vocab]),
+                        places: t["places"],
+                    }),
+                    ..Race::new(never, chunk)
+                };
+                let mut outputs = Vec::new();
+                for hidden in ["hidden", "moved", "moved"] {
+                    let draws = g.categorical(t[hidden], t["w"], None, t["rows"], race)?;
+                    outputs.extend([draws.tokens, draws.probability]);
+                    outputs.extend(draws.drift);
+                }
+                let made = Made::new(g, &outputs);
+                Ok(made.first(&[rows; 9]).exact(0).exact(3).without_gradient())
             });
         }
     }

@@ -8,7 +8,7 @@ use mdlm_engine::graph::PARAMS;
 use mdlm_engine::graph::{Graph, Layout, Session, Storage, Tensor};
 use mdlm_engine::ops::{Allowed, Attend, Heads, Seen};
 use mdlm_engine::ops::{Dropout, Form, HeadLoss, Modulation, RowList, RowLoss, SegmentInputs};
-use mdlm_engine::ops::{Never, Norm};
+use mdlm_engine::ops::{Last, Never, Norm, Race};
 use mdlm_engine::program::Extent;
 use pollster::block_on;
 
@@ -293,9 +293,7 @@ fn rows_and_losses() {
                 w,
                 Some(b),
                 rows,
-                Never::absent(Some(mask_index)),
-                None,
-                64,
+                Race::new(Never::absent(Some(mask_index)), 64),
             )
         });
     }
@@ -311,8 +309,31 @@ fn rows_and_losses() {
                 sets: t.ids("sets", &[2, words]),
                 choice: t.ids("choice", &[choice]),
             };
-            let never = Never::absent(None);
-            t.g.categorical(hidden, w, None, rows, never, Some(allowed), 64)
+            let race = Race {
+                allowed: Some(allowed),
+                ..Race::new(Never::absent(None), 64)
+            };
+            t.g.categorical(hidden, w, None, rows, race)
+        });
+    }
+    for (op, culprit, standing, vocab, places) in [
+        ("categorical", "standing", 3, 33, 4),
+        ("drift", "logs", 4, 32, 4),
+        ("view", "places", 4, 33, 3),
+    ] {
+        check(op, culprit, |t| {
+            let (hidden, w) = (t.floats("hidden", &[4, 3]), t.floats("w", &[33, 3]));
+            let rows = t.ids("rows", &[4]);
+            let last = Last {
+                logs: t.g.state("logs", &[9, vocab]),
+                places: t.ids("places", &[places]),
+            };
+            let race = Race {
+                standing: Some(t.ids("standing", &[standing])),
+                last: Some(last),
+                ..Race::new(Never::absent(None), 64)
+            };
+            t.g.categorical(hidden, w, None, rows, race)
         });
     }
     for (culprit, logits, xt, mask_index) in [

@@ -1,7 +1,9 @@
 //! Temperature, top-k and top-p, against laws made by sorting.
 
 use mdlm::config::SampleConfig;
-use mdlm::sample::Canvas;
+use mdlm::model::Model;
+use mdlm::sample::{Canvas, Denoiser, DrawOptions};
+use pollster::block_on;
 
 use super::{BIAS, fill};
 use crate::common::Executor;
@@ -131,5 +133,58 @@ fn the_most_probable_token_by_temperature_and_by_rank() {
         let mut model = load(executor.shared(), &small(24), Some(&TIES));
         let (canvas, _) = fill(&mut model, Canvas::open(24), &options(0.0, 0, 1.0));
         assert_eq!(canvas.tokens(6), [0; 24]);
+    }
+}
+
+/// What a model says of rows, from its logits: log-probabilities without the mask.
+fn log_law(model: &mut Model, xt: &[u32]) -> Vec<Vec<f64>> {
+    let logits = block_on(model.logits(xt, &[0.5])).unwrap();
+    let row = |z: &[f32]| -> Vec<f64> {
+        let z: Vec<f64> = z.iter().copied().map(f64::from).collect();
+        let total = z[..6].iter().map(|z| z.exp()).sum::<f64>().ln();
+        z[..6].iter().map(|z| z - total).collect()
+    };
+    logits.chunks(7).map(row).collect()
+}
+
+#[test]
+fn what_stands_is_judged_and_what_moves_is_measured() {
+    for executor in [Executor::CpuF64, Executor::CpuF32, Executor::Gpu] {
+        let mut model = load(executor.shared(), &small(12), None);
+        let mut options = DrawOptions {
+            temperature: 0.7,
+            drifts: true,
+            key: [5, 6],
+            ..DrawOptions::default()
+        };
+        options.reading.reader = 1;
+        let mut before: Option<(Vec<u32>, Vec<Vec<f64>>)> = None;
+        // the third draw is another reader's, who knows nothing of the two before
+        for (reader, filled) in [(1, 1), (1, 3), (2, 4), (2, 9)] {
+            options.reading.reader = reader;
+            let xt: Vec<u32> = (0..12)
+                .map(|i| if i < filled { i % 6 } else { 6 })
+                .collect();
+            let rows: Vec<u32> = (0..12).filter(|row| row % 4 != 3).collect();
+            let drawn = block_on(model.draw(&xt, &[0.5], &rows, &options)).unwrap();
+            let law = log_law(&mut model, &xt);
+            let last = before.take().filter(|_| filled != 4);
+            for (&row, draw) in rows.iter().zip(&drawn.draws) {
+                let (row, p) = (row as usize, &law[row as usize]);
+                if xt[row] < 6 {
+                    assert_eq!(draw.token, xt[row]);
+                }
+                assert!((draw.probability - p[draw.token as usize].exp()).abs() < 1e-5);
+                let Some((_, last)) = &last else {
+                    assert_eq!(draw.drift, f64::INFINITY);
+                    continue;
+                };
+                let moved = (p.iter().zip(&last[row])).map(|(p, q)| p.exp() * (p - q));
+                let moved = moved.sum::<f64>();
+                let error = (draw.drift - moved).abs();
+                assert!(moved > 1e-4 && error < 1e-5, "{executor:?} {moved} {error}");
+            }
+            before = Some((xt, law));
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use mdlm::config::{SampleConfig, SamplerKind};
 use mdlm::error::{Error, Result};
 use mdlm::model::Model;
+use mdlm::rules::{Draw, Rule, Setting, View};
 use mdlm::sample::{Canvas, Denoiser, DrawOptions, Drawn, Facts, Sampler, StepReport};
+use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 use super::fill;
@@ -25,6 +27,8 @@ fn all() -> Vec<SampleConfig> {
             (SamplerKind::FIRST_HITTING, "tokens_per_call", 4.0),
             (SamplerKind::CONFIDENCE, "order_noise", 2.0),
             (SamplerKind::THRESHOLD, "threshold", 0.5),
+            (SamplerKind::KLASS, "threshold", 0.2),
+            (SamplerKind::P2, "doubt", 1.5),
             (SamplerKind::ENTROPY_BOUND, "gamma", 2.0),
             (SamplerKind::REMDM_CAP, "eta", 0.2),
             (SamplerKind::REMDM_RESCALE, "eta", 0.5),
@@ -40,7 +44,7 @@ fn all() -> Vec<SampleConfig> {
 }
 
 fn remasks(config: &SampleConfig) -> bool {
-    config.sampler.name.starts_with("remdm")
+    config.sampler.name.starts_with("remdm") || config.sampler == SamplerKind::P2
 }
 
 /// Whether the positions hang on predictions.
@@ -52,6 +56,8 @@ fn reads_predictions(config: &SampleConfig) -> bool {
         "dream-margin",
         "entropy-bound",
         "factor",
+        "klass",
+        "p2",
         "remdm-conf",
         "scheduled",
         "threshold",
@@ -269,6 +275,21 @@ fn how_many_a_step_reveals() {
         [7, 7, 2]
     );
     assert_eq!(with(SamplerKind::LEFT_TO_RIGHT, &|_| ()), [1; 16]);
+    // two steps to see whether anything moves
+    let easy = |c: &mut SampleConfig| {
+        c.options.set("threshold", 0.0);
+        c.options.set("drift", 1e9);
+    };
+    assert_eq!(with(SamplerKind::KLASS, &easy), [1, 1, 14]);
+    assert_eq!(
+        with(SamplerKind::KLASS, &|c| c.options.set("threshold", 1.0)),
+        [1; 16]
+    );
+    let trusting = |c: &mut SampleConfig| {
+        c.steps = 5;
+        c.options.set("doubt", 0.0);
+    };
+    assert_eq!(with(SamplerKind::P2, &trusting), [4, 3, 3, 3, 3]);
 }
 
 #[test]
@@ -369,4 +390,83 @@ fn a_sampler_may_own_its_model() {
     let (mut model, canvases) = sampler.into_parts();
     let (filled, _) = fill(&mut model, canvases[0].clone(), &SampleConfig::default());
     assert!(filled.masked().is_empty());
+}
+
+/// A rule as a model's sampler makes it.
+fn rule(sampler: SamplerKind, steps: usize, options: &[(&str, f64)]) -> Box<dyn Rule> {
+    let mut given = mdlm::rules::Options::default();
+    options
+        .iter()
+        .for_each(|(key, value)| given.set(key, *value));
+    (sampler.make)(&Setting {
+        schedule: &mdlm::process::Schedule::default(),
+        steps,
+        scores: false,
+        vocab_size: 7,
+        options: &given,
+    })
+}
+
+fn draws(probability: &[f64], drift: f64) -> Vec<Draw> {
+    let draw = |&probability: &f64| Draw {
+        token: 1,
+        probability,
+        entropy: 0.5,
+        log_total: 0.0,
+        margin: 0.1,
+        drift,
+    };
+    probability.iter().map(draw).collect()
+}
+
+#[test]
+fn klass_waits_until_predictions_rest() {
+    let rule = rule(SamplerKind::KLASS, 0, &[("threshold", 0.6), ("drift", 0.1)]);
+    assert!(rule.drifts());
+    let far = f64::INFINITY;
+    let chosen = |before: &[f64; 6], now: f64| {
+        let view = View {
+            step: 3,
+            t: 0.5,
+            masked: &[1, 2, 4],
+            filled: &[0],
+            probability: &[1.0; 6],
+            drift: before,
+        };
+        let draws = draws(&[0.7, 0.9, 0.6], now);
+        rule.choose(&view, &draws, &mut Rng::new(1, Stream::Reveal, 0))
+    };
+    // sure and at rest; sure; at rest but not surer than the threshold
+    assert_eq!(chosen(&[far, 0.05, 0.2, far, 0.01, far], 0.09), [0]);
+    assert_eq!(chosen(&[far, 0.05, 0.05, far, 0.01, far], 0.09), [0, 1]);
+    // none: the surest
+    assert_eq!(chosen(&[0.0; 6], 0.1), [1]);
+    assert_eq!(chosen(&[far; 6], 0.0), [1]);
+}
+
+#[test]
+fn p2_keeps_the_surest_whether_they_stand_or_not() {
+    let rule = rule(SamplerKind::P2, 4, &[("doubt", 2.0)]);
+    let view = |step| View {
+        step,
+        t: 0.5,
+        masked: &[1, 2, 4],
+        filled: &[0, 5, 7],
+        probability: &[1.0; 8],
+        drift: &[f64::INFINITY; 8],
+    };
+    let mut rng = Rng::new(1, Stream::Reveal, 0);
+    assert_eq!(rule.plan(&view(1), &mut rng).rows, [0, 1, 2, 4, 5, 7]);
+    // what stands counts as 0.9^2, 0.7^2 and 0.5^2
+    let draws = draws(&[0.9, 0.3, 0.8, 0.5, 0.7, 0.5], f64::INFINITY);
+    // three masks after the second of four steps, one after the third, none after the last
+    for (step, revealed, doubted) in [
+        (0, &[2][..], &[4, 5][..]),
+        (1, &[2, 3], &[4, 5]),
+        (2, &[1, 2, 3], &[5]),
+        (3, &[1, 2, 3], &[]),
+    ] {
+        assert_eq!(rule.choose(&view(step), &draws, &mut rng), revealed);
+        assert_eq!(rule.doubt(&view(step), &draws), doubted);
+    }
 }

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::gpu::Grid;
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::ROWS;
+use crate::ops::drift::Last;
 use crate::ops::head_loss::aligned_chunk;
 use crate::ops::restrict::Allowed;
 use crate::ops::row_loss::NO_MASK;
@@ -19,7 +20,7 @@ use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
 use crate::{params, shader, twin};
 
-/// Reads logits and row numbers; writes tokens, probabilities, entropies, totals and margins.
+/// Reads logits, row numbers and maybe standing tokens; writes tokens, probabilities, entropies, totals and margins.
 #[derive(Clone, Debug)]
 struct Categorical {
     vocab: usize,
@@ -27,6 +28,7 @@ struct Categorical {
     absent: u32,
     base: usize,
     most: usize,
+    standing: bool,
 }
 
 params! {
@@ -68,6 +70,37 @@ impl Never {
     }
 }
 
+/// Among [`Race::standing`] tokens: one is to be drawn.
+pub const OPEN: u32 = u32::MAX;
+
+/// How [`Graph::categorical`] draws.
+#[derive(Clone, Copy, Debug)]
+pub struct Race {
+    /// The token that is never drawn.
+    pub never: Never,
+    /// What rows may become, if not anything: all is as if their other tokens did not exist.
+    pub allowed: Option<Allowed>,
+    /// Tokens that stand at the rows, u32 `[rows]`: said again, with their probability, where not [`OPEN`].
+    pub standing: Option<Tensor>,
+    /// What [`Draws::drift`] is measured from.
+    pub last: Option<Last>,
+    /// Rows whose logits are made at once; rounded up to a multiple of 64.
+    pub chunk: usize,
+}
+
+impl Race {
+    /// A draw among all tokens but one.
+    pub fn new(never: Never, chunk: usize) -> Self {
+        Self {
+            never,
+            allowed: None,
+            standing: None,
+            last: None,
+            chunk,
+        }
+    }
+}
+
 /// What [`Graph::categorical`] makes, `[rows]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
@@ -81,12 +114,12 @@ pub struct Draws {
     pub log_total: Tensor,
     /// By how much the most probable token is ahead of the next one.
     pub margin: Tensor,
+    /// How far the model's distribution has moved from the last one, nats, if [`Race::last`] says from which.
+    pub drift: Option<Tensor>,
 }
 
 impl Graph {
-    /// Draws a token for each listed row of `hidden [rows, width]`, whose numbers are `rows`, with
-    /// the logits made in chunks of rows (rounded up to a multiple of 64). With `allowed` everything is
-    /// as if a row's other tokens did not exist.
+    /// Draws a token for each listed row of `hidden [rows, width]`, whose numbers are `rows`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -96,10 +129,9 @@ impl Graph {
         weight: Tensor,
         bias: Option<Tensor>,
         rows: Tensor,
-        never: Never,
-        allowed: Option<Allowed>,
-        chunk: usize,
+        race: Race,
     ) -> Result<Draws> {
+        let Race { never, allowed, .. } = race;
         let &[n, width] = self.shape(hidden) else {
             return Err(self.misfit("categorical", hidden, "[rows, width]"));
         };
@@ -112,6 +144,9 @@ impl Graph {
         if let Some(allowed) = allowed {
             self.expect("categorical", allowed.choice, &[n])?;
         }
+        if let Some(standing) = race.standing {
+            self.expect("categorical", standing, &[n])?;
+        }
         self.require(
             "categorical",
             weight,
@@ -122,8 +157,10 @@ impl Graph {
         let [probability, entropy, log_total, margin] =
             ["probability", "entropy", "log_total", "margin"]
                 .map(|name| self.activation(name, &[n]));
-        let chunk = aligned_chunk(chunk);
+        let drift = race.last.map(|_| self.activation("drift", &[n]));
+        let chunk = aligned_chunk(race.chunk);
         let token = never.token.unwrap_or(NO_MASK);
+        let absent = if never.counted { NO_MASK } else { token };
         for base in (0..n).step_by(chunk) {
             let most = chunk.min(n - base);
             let extent = Extent::counted(ROWS, base, most);
@@ -133,7 +170,10 @@ impl Graph {
                 self.restrict(logits, allowed, base, extent)?;
             }
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
-            let numbers = part(self, rows)?;
+            let mut reads = vec![logits, part(self, rows)?];
+            if let Some(standing) = race.standing {
+                reads.push(part(self, standing)?);
+            }
             let outs = [
                 part(self, tokens)?,
                 part(self, probability)?,
@@ -145,15 +185,20 @@ impl Graph {
                 Categorical {
                     vocab,
                     never: token,
-                    absent: if never.counted { NO_MASK } else { token },
+                    absent,
                     base,
                     most,
+                    standing: race.standing.is_some(),
                 },
-                &[logits, numbers],
+                &reads,
                 &outs,
                 &[],
                 extent,
             )?;
+            if let (Some(last), Some(drift)) = (race.last, drift) {
+                let drift = part(self, drift)?;
+                self.drift([logits, outs[3]], absent, last, drift, base, extent)?;
+            }
         }
         Ok(Draws {
             tokens,
@@ -161,6 +206,7 @@ impl Graph {
             entropy,
             log_total,
             margin,
+            drift,
         })
     }
 }
@@ -194,6 +240,7 @@ impl Categorical {
         let (step, rows) = (io.step, io.rows);
         let (never, absent) = (self.never as usize, self.absent as usize);
         let inverse = F::of(step.get(INVERSE_TEMPERATURE));
+        let standing = self.standing.then(|| io.read_uint(2));
         let tokens = io.write_uint(0);
         let outs = [1, 2, 3, 4].map(|i| &mut io.write(i)[..rows]);
         for_each_row(&mut tokens[..rows], outs, |row, token, outs| {
@@ -225,6 +272,13 @@ impl Categorical {
                 if score > best {
                     (chosen, best) = (v, score);
                 }
+            }
+            if let Some(token) = standing.map(|standing| standing[row]) {
+                chosen = if token == OPEN {
+                    chosen
+                } else {
+                    token as usize
+                };
             }
             let next = self.next(z, top);
             let [probability, entropy, log_total, margin] = outs;
@@ -295,10 +349,10 @@ impl Op for Categorical {
     }
 
     fn role(&self, input: usize) -> Role {
-        if input == 1 {
-            Role::Index
-        } else {
+        if input == 0 {
             Role::Number
+        } else {
+            Role::Index
         }
     }
 
@@ -312,7 +366,9 @@ impl Op for Categorical {
             most: self.most as u32,
         };
         let kernel = Kernel::new(shader!("categorical")).constant("THREADS", threads);
+        let kernel = kernel.flag("STANDING", self.standing);
         let kernel = kernel.counted(lower.extent()).read(0).read(1);
+        let kernel = kernel.read_if(self.standing, 2);
         vec![
             (0..5)
                 .fold(kernel, Kernel::write)
