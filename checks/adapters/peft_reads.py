@@ -1,10 +1,9 @@
 """Reads adapters that `export` wrote with PEFT, checks what it makes of them, and has PEFT write them anew.
 
-    pip install torch transformers peft safetensors
     python checks/adapters/peft_reads.py BASE ADAPTER OUT
 
-BASE is the folder of a Qwen3 or Llama, also of one that was turned into a denoiser; OUT is made by PEFT, and is to be
-loaded with `--adapter OUT`.
+BASE is a folder with the model's weights in one file; OUT is made by PEFT, and is to be loaded with `--adapter OUT`.
+PEFT adapts any module, so the model here is its projections alone.
 """
 
 import json
@@ -14,20 +13,29 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from torch import nn
+
+
+class Part(nn.Module):
+    def forward(self, x):
+        return x
 
 
 def network(base: Path):
-    config = json.loads((base / "config.json").read_text())
-    kind = config.pop("model_type").lower()
-    of = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
-    made = [classes for name, classes in of.items() if name in kind]
-    if not made:
-        sys.exit(f"{base} is a {kind}: this check knows Qwen3 and Llama")
-    config.pop("architectures", None)
-    model = made[0][1](made[0][0](**config)).float()
-    missing, unexpected = model.load_state_dict(load_file(base / "model.safetensors"), strict=False)
-    assert not unexpected and all("lm_head" in name for name in missing), (missing, unexpected)
+    """A module for each part of the tensors' names, a linear layer for each matrix."""
+    model = Part()
+    for name, weight in load_file(base / "model.safetensors").items():
+        if weight.dim() != 2:
+            continue
+        *parts, last, _ = name.split(".")
+        at = model
+        for part in parts:
+            if not hasattr(at, part):
+                at.add_module(part, Part())
+            at = getattr(at, part)
+        layer = nn.Linear(*reversed(weight.shape), bias=False)
+        layer.weight.data.copy_(weight)
+        at.add_module(last, layer)
     return model
 
 
@@ -37,6 +45,7 @@ def main(base: Path, adapter: Path, out: Path):
     read = {name.replace(".default.", "."): value for name, value in model.state_dict().items() if "lora_" in name}
     assert read.keys() == written.keys(), read.keys() ^ written.keys()
     assert all(torch.equal(read[name], written[name]) for name in written)
+    assert any(value.any() for name, value in written.items() if "lora_B" in name), "nothing has been learnt"
     model.save_pretrained(out)
     again = load_file(out / "adapter_model.safetensors")
     assert again.keys() == written.keys() and all(torch.equal(again[name], written[name]) for name in written)
@@ -52,7 +61,7 @@ def main(base: Path, adapter: Path, out: Path):
             product = scale * written[low + "lora_B.weight"] @ written[low + "lora_A.weight"]
             adapted += 1
         worst = max(worst, (merged[name] - weight - product).abs().max().item())
-    assert 2 * adapted == len(written) and worst < 1e-6, (adapted, worst)
+    assert adapted > 0 and 2 * adapted == len(written) and worst < 1e-6, (adapted, worst)
     print(f"{adapted} projections adapted, merged weights within {worst:.1e} of W + (alpha / r) B A")
 
 

@@ -9,6 +9,8 @@ mod node;
 mod npm;
 mod openai;
 mod package;
+mod peft;
+mod python;
 mod rustup;
 mod shell;
 mod stages;

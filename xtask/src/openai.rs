@@ -1,14 +1,20 @@
 //! OpenAI's client in Python, and the server under many of them.
 
-use crate::apt;
-use crate::shell::{Consent, cache_dir, command, on_path, root, run, target_dir};
-use anyhow::{Context, Result, bail};
+use crate::python::{self, Packages};
+use crate::shell::{Consent, root, run, target_dir};
+use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Version of the client.
-const VERSION: &str = "3.57.0";
+/// OpenAI's client.
+const PACKAGES: Packages = Packages {
+    name: "openai-3.57.0",
+    python: "python3",
+    system: false,
+    pip: &[],
+    with_needs: &["openai==3.57.0"],
+};
 /// Models that are served: one that is filled at once, and one whose keys and values are kept, block by block.
 const MODELS: [&[&str]; 2] = [
     &["--checkpoint", "tests/golden_llm/llada"],
@@ -22,25 +28,7 @@ const MODELS: [&[&str]; 2] = [
 
 /// Finds a Python with the client, or makes one.
 pub fn set_up(consent: Consent) -> Result<PathBuf> {
-    let folder = cache_dir()?.join(format!("openai-{VERSION}"));
-    let python = folder.join("bin/python");
-    if folder.join("installed").is_file() {
-        return Ok(python);
-    }
-    if apt::available() {
-        apt::install(&["python3-venv"], consent)?;
-    }
-    if !on_path("python3") {
-        bail!("no python3, which OpenAI's client needs: install it");
-    }
-    let what = format!("openai {VERSION} will be put into {}", folder.display());
-    consent.ask(&what)?;
-    run(command("python3", ["-m", "venv"]).arg(&folder))?;
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet"])
-        .arg(format!("openai=={VERSION}")))?;
-    std::fs::write(folder.join("installed"), VERSION)?;
-    Ok(python)
+    python::set_up(&PACKAGES, consent)
 }
 
 /// A server that ends with this.

@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, npm, openai, package, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, kernels, npm, openai, package, peft, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -32,6 +32,8 @@ pub enum Stage {
     Examples,
     /// The server answers many clients at a time
     Server,
+    /// PEFT reads our adapters, and we read its
+    Adapters,
 }
 
 /// What set-up found, for the stages that need it.
@@ -44,6 +46,7 @@ pub struct Tools {
     axe: Option<PathBuf>,
     typescript: Option<PathBuf>,
     openai: Option<PathBuf>,
+    peft: Option<PathBuf>,
 }
 
 impl Tools {
@@ -76,6 +79,9 @@ impl Tools {
         }
         if stages.contains(&Stage::Server) {
             self.openai = Some(openai::set_up(consent)?);
+        }
+        if stages.contains(&Stage::Adapters) {
+            self.peft = peft::set_up(consent)?;
         }
         Ok(())
     }
@@ -134,6 +140,13 @@ impl Stage {
             Self::Server => match &tools.openai {
                 Some(python) => openai::test(python, 10),
                 None => bail!("no Python with OpenAI's client"),
+            },
+            Self::Adapters => match &tools.peft {
+                Some(python) => peft::test(python),
+                None => {
+                    println!("PEFT was not asked: install torch for /usr/bin/python3");
+                    Ok(())
+                }
             },
         }
     }
