@@ -1,6 +1,6 @@
 """The server under many clients of the real `openai` package: nothing is lost or mixed up.
 
-Every answer is at temperature 0 and must be what it was alone. Some clients stream, some leave in the middle of an
+Every answer must be what it was alone, half of them drawn at a temperature with a seed. Some clients stream, some leave in the middle of an
 answer. At the end no place is taken, memory is what it was, and wrong requests get the errors that the package knows.
 """
 
@@ -34,7 +34,8 @@ def asked(model, number):
         "model": model,
         "messages": [{"role": "user", "content": "the cat sat " * (number % 7 + 1) + str(number)}],
         "max_tokens": 8 + 8 * (number % 4),
-        "temperature": 0,
+        "temperature": number % 2 * 0.8,
+        "seed": number,
     }
 
 

@@ -24,7 +24,7 @@ const OPEN: u32 = 0xffffffffu;
 //#include threefry
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [most, vocab]
-@group(0) @binding(1) var<storage, read> rows: array<u32>; // numbers of the chunk's rows
+@group(0) @binding(1) var<storage, read> keys: array<u32>; // [most, 3]: a key of two words, and a number
 //#if STANDING
 @group(0) @binding(2) var<storage, read> standing: array<u32>; // tokens that are said again, or OPEN
 //#endif
@@ -119,6 +119,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       least = threshold(lane, begin, least, now.top_p * all, top, scale);
     }
   }
+  let key = vec2<u32>(keys[3u * row], keys[3u * row + 1u]);
   var score = LOWEST;
   var token = 0u;
   for (var v = lane; v < p.vocab; v += THREADS) {
@@ -126,7 +127,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (v != p.never && image(z) >= least) {
       var perturbed = z - top;
       if (scale > 0.0) {
-        let noise = log_exponential(threefry(now.draw_key, vec2<u32>(v, rows[row])));
+        let noise = log_exponential(threefry(key, vec2<u32>(v, keys[3u * row + 2u])));
         perturbed = perturbed * scale - noise;
       }
       if (perturbed > score) {

@@ -192,7 +192,7 @@ impl Denoiser for Oracle {
                 let sum: f64 = p.iter().sum();
                 p.iter_mut().for_each(|p| *p /= sum);
             }
-            let [a, b] = threefry2x32(options.key, [row, 0]);
+            let [a, b] = threefry2x32(options.keys[0], [row, 0]);
             let u = (f64::from(a) + f64::from(b) * 2f64.powi(-32)) * 2f64.powi(-32);
             let mut sum = 0.0;
             let token = p.iter().position(|p| {

@@ -109,8 +109,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut page = Page::open(args.pictures.with_file_name("recipe.md"), "Recipes")?;
     let text = std::fs::read_to_string(paces(args)).unwrap_or_default();
     let paces: BTreeMap<String, Pace> = serde_json::from_str(&text).unwrap_or_default();
+    let mut trained = Vec::new();
     for (mut field, recipes) in fields(args)? {
         let curves = field.curves(args, &device, recipes)?;
+        trained.push((field, curves));
+    }
+    for (field, curves) in trained {
         let clock = |recipe: &Recipe, step: u64| {
             let pace = paces
                 .get(&field.name(recipe))

@@ -316,11 +316,11 @@ impl Kernels<'_> {
         ] {
             let feed = Feed {
                 step,
-                integers: vec![("rows", (0..rows as u32).collect())],
+                integers: vec![("keys", (0..3 * rows as u32).collect())],
             };
             self.measure(work(name, 1), &Arc::default(), &feed, |g| {
                 let (hidden, w) = (input(g, "a", &[rows, d]), input(g, "b", &[vocab, d]));
-                let (bias, listed) = (input(g, "w", &[vocab]), integers(g, "rows", &[rows]));
+                let (bias, listed) = (input(g, "w", &[vocab]), integers(g, "keys", &[rows, 3]));
                 let draws = g.categorical(
                     hidden,
                     w,

@@ -1,8 +1,8 @@
 //! The model in a thread of its own, which computes together what several answers ask of it.
 //!
 //! Every answer has its own sampler, whose denoiser sends what it wants to know; whoever waits when a network call ends
-//! takes part in the next one. At temperature 0 an answer is what it would be alone; otherwise the calls that it shares
-//! have one key for their draws.
+//! takes part in the next one. Each canvas of a call has the key of its own answer, so that an answer is what it would be
+//! alone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -136,6 +136,8 @@ async fn draw(model: &mut Model, group: &[Ask]) -> Result<(Vec<Drawn>, usize)> {
     let count = group.len().next_power_of_two();
     let mut options = group[0].options.clone();
     let (mut xt, mut plain, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let keys = group.iter().flat_map(|ask| &ask.options.keys).copied();
+    options.keys = keys.chain(std::iter::repeat([0, 0])).take(count).collect();
     (options.reading.lengths, options.reading.first) = (Vec::new(), Vec::new());
     let mut t = vec![1.0; count];
     // what some may write is their own affair

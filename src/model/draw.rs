@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{FORWARD, Graph, Tensor};
 use crate::model::network::Network;
 use crate::model::trunk::{Call, Options, Trunk};
-use crate::ops::{Allowed, Draws, Last, Never, Race, RowList};
+use crate::ops::{Allowed, Draws, KEY_WORDS, Last, Never, Race, RowList};
 use crate::program::Phase;
 
 use super::graphs::chunk_rows;
@@ -52,8 +52,8 @@ pub struct Drawing {
     pub call: Call,
     /// The rows to draw at.
     pub list: RowList,
-    /// Numbers of the listed rows, which key the random draws.
-    pub numbers: Tensor,
+    /// Keys and numbers of the listed rows' random draws, `[rows, 3]`.
+    pub keys: Tensor,
     /// Of guided draws: the same rows in the batch's second half.
     pub plain: Option<RowList>,
     /// The tokens that each row may become, in sets that all calls share; see [`Among::restricted`].
@@ -78,7 +78,7 @@ impl Drawing {
         let trunk = &*network.trunk;
         let rows = graph.shape(hidden)[0];
         let list = graph.row_list(rows);
-        let numbers = graph.input_uint("numbers", &[rows]);
+        let keys = graph.input_uint("keys", &[rows, KEY_WORDS]);
         let head_of = |g: &mut Graph, name: &str, list| {
             let rows = g.gather_rows(name, hidden, list)?;
             trunk.head(g, &mut network.params(), rows)
@@ -119,11 +119,11 @@ impl Drawing {
             last,
             ..Race::new(among.never, chunk_rows(among.below, rows))
         };
-        let draws = graph.categorical(head.hidden, weight, bias, numbers, race)?;
+        let draws = graph.categorical(head.hidden, weight, bias, keys, race)?;
         Ok(Self {
             call,
             list,
-            numbers,
+            keys,
             plain,
             allowed,
             standing,

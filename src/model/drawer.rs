@@ -115,8 +115,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) levels: &'a [f64],
     /// Positions to draw at, of each canvas, rising.
     pub(crate) positions: &'a [Vec<usize>],
-    /// Keys of the draws, canvas after canvas.
-    pub(crate) numbers: &'a [u32],
+    /// A key of two words and a number for each draw, canvas after canvas.
+    pub(crate) keys: &'a [u32],
     /// The tokens that each row may become; of all rows, in the order of the positions.
     pub(crate) allowed: &'a TokenSets,
     /// Whether what an inexact cache has kept is out of date.
@@ -373,7 +373,7 @@ impl Drawer {
                     places.push((s * self.setup.length + position) as u32);
                 }
             }
-            session.write_uint(drawing.numbers, ask.numbers)?;
+            session.write_uint(drawing.keys, ask.keys)?;
             if let Some(allowed) = drawing.allowed {
                 session.write_uint(allowed.sets, &ask.allowed.sets(self.below))?;
                 session.write_uint(allowed.choice, ask.allowed.choice())?;

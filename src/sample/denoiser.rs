@@ -6,7 +6,7 @@ use crate::config::{Cache, Parameterization};
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::{Ask, Blockwise, Drawer, Model, Setup, TokenSets, check_tokens};
-use crate::ops::{DRAW_KEY, INVERSE_TEMPERATURE, TOP_K, TOP_P};
+use crate::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
 use crate::process::Schedule;
 use crate::program::Step;
 use crate::rules::Draw;
@@ -29,8 +29,9 @@ pub struct DrawOptions {
     /// Whether draws say how far predictions have moved: [`Draw::drift`]. What they were is kept on the device, `L` times
     /// the vocabulary for each canvas.
     pub drifts: bool,
-    /// Key of the draw: with the number of a row it determines the row's random numbers.
-    pub key: [u32; 2],
+    /// Key of the draw: with the number of a row it determines the row's random numbers. One for all canvases; or one for
+    /// each, whose rows then have the numbers that they would have if it were alone.
+    pub keys: Vec<[u32; 2]>,
 }
 
 impl Default for DrawOptions {
@@ -44,7 +45,7 @@ impl Default for DrawOptions {
             allowed: TokenSets::default(),
             reading: Reading::default(),
             drifts: false,
-            key: [0, 0],
+            keys: vec![[0, 0]],
         }
     }
 }
@@ -228,15 +229,18 @@ impl Denoiser for Model {
         for &row in rows {
             positions[row as usize / length].push(row as usize % length);
         }
-        let mut numbers = rows.to_vec();
+        if options.keys.len() != 1 && options.keys.len() != batch {
+            let expected = format!("one key, or {batch}");
+            return Err(misfit("keys", expected, options.keys.len()));
+        }
         if self.autoregressive() {
             let next = |of: &Vec<usize>| of.len() <= 1 && of.first() != Some(&0);
             if !positions.iter().all(next) {
                 let expected = "one position behind the first of each canvas".to_owned();
                 return Err(misfit("rows", expected, rows.len()));
             }
-            numbers = rows.iter().map(|&row| row / length as u32).collect();
         }
+        let keys = keys(rows, length, &options.keys, self.autoregressive());
         let vocab_size = self.vocab_size();
         let restricted = options.allowed.rows() > 0 || told(|setup| setup.restricted);
         let allowed = match restricted && options.allowed.rows() == 0 {
@@ -253,7 +257,6 @@ impl Denoiser for Model {
             0.0
         };
         let step = Step::default()
-            .with(DRAW_KEY, options.key)
             .with(INVERSE_TEMPERATURE, inverse_temperature)
             .with(TOP_K, options.top_k)
             .with(TOP_P, options.top_p);
@@ -304,7 +307,7 @@ impl Denoiser for Model {
             first: &first,
             levels: &levels,
             positions: &positions,
-            numbers: &numbers,
+            keys: &keys,
             allowed,
             fresh: reading.fresh,
             reader: reading.reader,
@@ -327,6 +330,22 @@ impl Denoiser for Model {
             calls: made.runs,
         })
     }
+}
+
+/// Keys and numbers of the draws at some rows of canvases of `length`. A baseline draws once in a canvas, wherever.
+fn keys(rows: &[u32], length: usize, keys: &[[u32; 2]], once: bool) -> Vec<u32> {
+    let words = |&row: &u32| {
+        let (canvas, position) = (row as usize / length, row % length as u32);
+        let [a, b] = keys[canvas % keys.len()];
+        let number = match (keys.len(), once) {
+            (1, false) => row,
+            (1, true) => canvas as u32,
+            (_, false) => position,
+            (_, true) => 0,
+        };
+        [a, b, number]
+    };
+    rows.iter().flat_map(words).collect()
 }
 
 fn misfit(tensor: &str, expected: String, got: usize) -> Error {

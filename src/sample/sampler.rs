@@ -406,7 +406,7 @@ impl<D: Denoiser> Sampler<D> {
             allowed,
             reading,
             drifts: self.rule.drifts(),
-            key: stream_key(self.config.seed, Stream::Token, number),
+            keys: vec![stream_key(self.config.seed, Stream::Token, number)],
         };
         let drawn = self.denoiser.draw(&xt, &times, &rows, &options).await?;
         if drawn.draws.len() != rows.len() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mdlm_engine::error::Result;
 use mdlm_engine::graph::{Graph, Layout, Tensor};
-use mdlm_engine::ops::{DRAW_KEY, DROPOUT_KEY};
+use mdlm_engine::ops::DROPOUT_KEY;
 use mdlm_engine::program::{Extent, Step};
 use mdlm_engine::rng::{Rng, Stream};
 
@@ -28,9 +28,7 @@ pub struct Case {
 
 impl Case {
     pub fn new(name: impl Into<String>) -> Self {
-        let step = Step::default()
-            .with(DROPOUT_KEY, [11, 12])
-            .with(DRAW_KEY, [13, 14]);
+        let step = Step::default().with(DROPOUT_KEY, [11, 12]);
         Self {
             name: name.into(),
             step,

@@ -24,6 +24,12 @@ const OPTIONS: [(f64, u32, f64); 8] = [
     (0.8, 20, 0.77),
 ];
 
+/// Words of the keys of draws: every third row has one of its own.
+fn keys(numbers: &[u32]) -> Vec<u32> {
+    let words = |(row, &number): (usize, &u32)| [13, 14 + u32::from(row % 3 == 2), number];
+    numbers.iter().enumerate().flat_map(words).collect()
+}
+
 fn draws_are_equal(suite: &mut Suite) {
     for (rows, width, vocab, chunk) in [
         (1, 1, 2, 64),
@@ -53,13 +59,13 @@ fn draws_are_equal(suite: &mut Suite) {
                 case.input("hidden", &[rows, width], 1.0)
                     .input("w", &[vocab, width], 2.0)
                     .input("b", &[vocab], 1.0)
-                    .uint("rows", &[rows], &list(rows, listed).0);
+                    .uint("keys", &[rows, 3], &keys(&list(rows, listed).0));
                 suite.check(&case, width.max(vocab), &|g, t, _| {
                     let draws = g.categorical(
                         t["hidden"],
                         t["w"],
                         Some(t["b"]),
-                        t["rows"],
+                        t["keys"],
                         Race::new(
                             Never {
                                 token: Some(mask_index),
@@ -125,7 +131,7 @@ fn restricted_draws_are_equal(suite: &mut Suite) {
             case.step.set(TOP_P, top_p);
             case.input("hidden", &[rows, width], 1.0)
                 .input("w", &[vocab, width], 2.0)
-                .uint("rows", &[rows], &list(rows, rows).0)
+                .uint("keys", &[rows, 3], &keys(&list(rows, rows).0))
                 .uint("sets", &[rows, words], &all)
                 .uint("choice", &[rows], &choice);
             suite.check(&case, width.max(vocab), &|g, t, _| {
@@ -142,7 +148,7 @@ fn restricted_draws_are_equal(suite: &mut Suite) {
                     allowed,
                     ..Race::new(never, chunk)
                 };
-                let draws = g.categorical(hidden, w, None, t["rows"], race)?;
+                let draws = g.categorical(hidden, w, None, t["keys"], race)?;
                 let outputs = [
                     draws.tokens,
                     draws.probability,
@@ -182,7 +188,7 @@ fn what_stands_is_said_again(suite: &mut Suite) {
             case.input("hidden", &[rows, width], 1.0)
                 .input("moved", &[rows, width], 1.0)
                 .input("w", &[vocab, width], 2.0)
-                .uint("rows", &[rows], &list(rows, rows).0)
+                .uint("keys", &[rows, 3], &keys(&list(rows, rows).0))
                 .uint("standing", &[rows], &standing)
                 .uint("places", &[rows], &places);
             suite.check(&case, width.max(vocab), &|g, t, _| {
@@ -200,7 +206,7 @@ fn what_stands_is_said_again(suite: &mut Suite) {
                 };
                 let mut outputs = Vec::new();
                 for hidden in ["hidden", "moved", "moved"] {
-                    let draws = g.categorical(t[hidden], t["w"], None, t["rows"], race)?;
+                    let draws = g.categorical(t[hidden], t["w"], None, t["keys"], race)?;
                     outputs.extend([draws.tokens, draws.probability]);
                     outputs.extend(draws.drift);
                 }

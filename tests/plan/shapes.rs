@@ -287,7 +287,7 @@ fn rows_and_losses() {
     ] {
         check("categorical", culprit, |t| {
             let (hidden, w) = (t.floats("hidden", hidden), t.floats("w", w));
-            let (b, rows) = (t.floats("b", &[5]), t.ids("rows", &[rows]));
+            let (b, rows) = (t.floats("b", &[5]), t.ids("rows", &[rows, 3]));
             t.g.categorical(
                 hidden,
                 w,
@@ -304,7 +304,7 @@ fn rows_and_losses() {
     ] {
         check(op, culprit, |t| {
             let (hidden, w) = (t.floats("hidden", &[4, 3]), t.floats("w", &[33, 3]));
-            let rows = t.ids("rows", &[4]);
+            let rows = t.ids("rows", &[4, 3]);
             let allowed = Allowed {
                 sets: t.ids("sets", &[2, words]),
                 choice: t.ids("choice", &[choice]),
@@ -323,7 +323,7 @@ fn rows_and_losses() {
     ] {
         check(op, culprit, |t| {
             let (hidden, w) = (t.floats("hidden", &[4, 3]), t.floats("w", &[33, 3]));
-            let rows = t.ids("rows", &[4]);
+            let rows = t.ids("rows", &[4, 3]);
             let last = Last {
                 logs: t.g.state("logs", &[9, vocab]),
                 places: t.ids("places", &[places]),

@@ -154,7 +154,7 @@ fn what_stands_is_judged_and_what_moves_is_measured() {
         let mut options = DrawOptions {
             temperature: 0.7,
             drifts: true,
-            key: [5, 6],
+            keys: vec![[5, 6]],
             ..DrawOptions::default()
         };
         options.reading.reader = 1;
@@ -186,5 +186,51 @@ fn what_stands_is_judged_and_what_moves_is_measured() {
             }
             before = Some((xt, law));
         }
+    }
+}
+
+/// With a key of its own a canvas is drawn in a batch as it is alone, whatever its place there.
+#[test]
+fn canvases_with_keys_of_their_own_are_drawn_as_alone() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        let mut model = load(executor.shared(), &small(12), None);
+        let rows: Vec<u32> = (3..12).collect();
+        let (xt, key) = (
+            |b: u32| (0..12).map(move |i| if i < 3 { b + i } else { 6 }),
+            |b| [9, b],
+        );
+        let alone = |b: u32, model: &mut Model| {
+            let options = DrawOptions {
+                keys: vec![key(b)],
+                ..DrawOptions::default()
+            };
+            let xt: Vec<u32> = xt(b).collect();
+            let drawn = block_on(model.draw(&xt, &[0.5], &rows, &options));
+            drawn
+                .unwrap()
+                .draws
+                .iter()
+                .map(|draw| draw.token)
+                .collect::<Vec<u32>>()
+        };
+        let expected: Vec<Vec<u32>> = (0..3).map(|b| alone(b, &mut model)).collect();
+        let options = DrawOptions {
+            keys: [2, 0, 1].map(key).to_vec(),
+            ..DrawOptions::default()
+        };
+        let all: Vec<u32> = [2, 0, 1].into_iter().flat_map(xt).collect();
+        let listed = (0..3).flat_map(|b| rows.iter().map(move |row| 12 * b + row));
+        let listed: Vec<u32> = listed.collect();
+        let drawn = block_on(model.draw(&all, &[0.5; 3], &listed, &options)).unwrap();
+        let tokens: Vec<u32> = drawn.draws.iter().map(|draw| draw.token).collect();
+        let [a, b, c] = [2, 0, 1].map(|b: usize| &expected[b][..]);
+        assert_eq!(tokens, [a, b, c].concat(), "{executor:?}");
+        assert!(a != b && b != c);
+        let wrong = DrawOptions {
+            keys: vec![[1, 2]; 2],
+            ..DrawOptions::default()
+        };
+        let error = block_on(model.draw(&all, &[0.5; 3], &listed, &wrong)).unwrap_err();
+        assert_eq!(error.code(), "shape");
     }
 }

@@ -20,7 +20,7 @@ use crate::program::{Declared, Extent, Scalar, Step};
 use crate::rng::threefry2x32;
 use crate::{params, shader, twin};
 
-/// Reads logits, row numbers and maybe standing tokens; writes tokens, probabilities, entropies, totals and margins.
+/// Reads logits, keys and maybe standing tokens; writes tokens, probabilities, entropies, totals and margins.
 #[derive(Clone, Debug)]
 struct Categorical {
     vocab: usize,
@@ -42,8 +42,8 @@ params! {
     }
 }
 
-/// Key of a step's draws.
-pub const DRAW_KEY: Scalar<[u32; 2]> = Scalar::key("draw_key");
+/// Words of [`Graph::categorical`]'s keys for each row: a key of two words, and the number that it is used with.
+pub const KEY_WORDS: usize = 3;
 /// What logits are multiplied with, so that temperature 1 changes no bit; 0: take the most probable token.
 pub const INVERSE_TEMPERATURE: Scalar<f64> = Scalar::float("inverse_temperature", 1.0);
 /// Draw among the most probable tokens only; 0: among all.
@@ -119,7 +119,8 @@ pub struct Draws {
 }
 
 impl Graph {
-    /// Draws a token for each listed row of `hidden [rows, width]`, whose numbers are `rows`.
+    /// Draws a token for each listed row of `hidden [rows, width]`, by random numbers that its words of
+    /// `keys [rows, 3]` determine.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the shapes do not agree.
@@ -128,7 +129,7 @@ impl Graph {
         hidden: Tensor,
         weight: Tensor,
         bias: Option<Tensor>,
-        rows: Tensor,
+        keys: Tensor,
         race: Race,
     ) -> Result<Draws> {
         let Race { never, allowed, .. } = race;
@@ -140,7 +141,7 @@ impl Graph {
         if let Some(bias) = bias {
             self.expect("categorical", bias, &[vocab])?;
         }
-        self.expect("categorical", rows, &[n])?;
+        self.expect("categorical", keys, &[n, KEY_WORDS])?;
         if let Some(allowed) = allowed {
             self.expect("categorical", allowed.choice, &[n])?;
         }
@@ -170,7 +171,8 @@ impl Graph {
                 self.restrict(logits, allowed, base, extent)?;
             }
             let part = |g: &mut Self, t| g.view(t, base, &[most]);
-            let mut reads = vec![logits, part(self, rows)?];
+            let keys = self.view(keys, base * KEY_WORDS, &[most, KEY_WORDS])?;
+            let mut reads = vec![logits, keys];
             if let Some(standing) = race.standing {
                 reads.push(part(self, standing)?);
             }
@@ -236,7 +238,7 @@ fn log_exponential_floor<F: Float>(words: [u32; 2]) -> F {
 
 impl Categorical {
     fn run<F: Float>(&self, io: &mut Io<'_, F>) {
-        let (logits, numbers, n) = (io.read(0), io.read_uint(1), self.vocab);
+        let (logits, keys, n) = (io.read(0), io.read_uint(1), self.vocab);
         let (step, rows) = (io.step, io.rows);
         let (never, absent) = (self.never as usize, self.absent as usize);
         let inverse = F::of(step.get(INVERSE_TEMPERATURE));
@@ -256,10 +258,11 @@ impl Categorical {
             let sum = math::sum(n, p);
             let mean = math::sum(n, |v| p(v) * (z[v] - top)) / sum;
             let least = self.least(z, top, step);
+            let [a, b, number] = [0, 1, 2].map(|i| keys[row * KEY_WORDS + i]);
             let (mut chosen, mut best) = (0, F::LOWEST);
             for v in (0..n).filter(|&v| v != never && z[v] >= least) {
                 let score = if inverse > F::ZERO {
-                    let words = threefry2x32(step.get(DRAW_KEY), [v as u32, numbers[row]]);
+                    let words = threefry2x32([a, b], [v as u32, number]);
                     let score = (z[v] - top) * inverse;
                     // most tokens lose whatever their mantissa is
                     if score - log_exponential_floor(words) < best {
@@ -344,8 +347,7 @@ impl Op for Categorical {
     }
 
     fn scalars(&self) -> Vec<Declared> {
-        let (key, top_k) = (DRAW_KEY.declared, TOP_K.declared);
-        vec![key, top_k, INVERSE_TEMPERATURE.declared, TOP_P.declared]
+        vec![TOP_K.declared, INVERSE_TEMPERATURE.declared, TOP_P.declared]
     }
 
     fn role(&self, input: usize) -> Role {

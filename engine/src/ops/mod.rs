@@ -36,7 +36,7 @@ mod weighted_sum;
 pub use activation::Activation;
 pub use adamw::{ADAM_M, ADAM_V, AdamwConfig, BIAS1, BIAS2, EMA, EMA_DECAY, LR, TRAINING};
 pub use attention::{Attend, Seen};
-pub use categorical::{DRAW_KEY, Draws, INVERSE_TEMPERATURE, Never, OPEN, Race, TOP_K, TOP_P};
+pub use categorical::{Draws, INVERSE_TEMPERATURE, KEY_WORDS, Never, OPEN, Race, TOP_K, TOP_P};
 pub use drift::Last;
 pub use dropout::{DROPOUT_KEY, Dropout};
 pub use embedding::{PARTS, SEGMENTS, SegmentInputs, Segments, embedding_segments};
