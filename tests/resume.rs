@@ -10,7 +10,7 @@ use common::runs::{
     LENGTH, assert_same, checkpoint, config, contents, corpus, refused, resume, run, start,
 };
 use common::training::subs_batch;
-use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
+use mdlm::config::{ModelConfig, ModelKind, Recompute, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::model::{Backbone, Model, Options};
 use mdlm::progress::{Event, Flow, Silent};
@@ -59,6 +59,34 @@ fn a_longer_run_goes_on_as_if_it_had_been_planned() {
     let mut trainer = resume(device, &config, &extended).unwrap();
     run(&mut trainer, &extended, 7).unwrap();
     assert_same(&checkpoint(&planned, 7), &checkpoint(&extended, 7));
+}
+
+/// Blocks that are computed again change no bit, from whichever step on.
+#[test]
+fn what_is_computed_again_is_the_same() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        let device = executor.shared();
+        let dir = tempfile::tempdir().unwrap();
+        let [kept, again, later] = ["kept", "again", "later"].map(|name| dir.path().join(name));
+        let mut config = config(4);
+        config.model.n_blocks = 3;
+        let tensors = |dir: &std::path::Path| {
+            let mut files = contents(&checkpoint(dir, 4));
+            files.retain(|name, _| name.ends_with(".safetensors"));
+            assert!(files.len() > 1);
+            files
+        };
+        start(device, &config, &kept, 4);
+        start(device, &config, &later, 2);
+        config.training.recompute = Recompute::Blocks;
+        start(device, &config, &again, 4);
+        run(&mut resume(device, &config, &later).unwrap(), &later, 4).unwrap();
+        let expected = tensors(&kept);
+        assert!(
+            tensors(&again) == expected && tensors(&later) == expected,
+            "{executor:?}"
+        );
+    }
 }
 
 #[test]

@@ -8,10 +8,11 @@ use super::train::TrainConfig;
 use crate::error::{Error, Result};
 
 /// Keys in which a resumed run may differ from the one that was saved.
-const FREE_ON_RESUME: [&str; 4] = [
+const FREE_ON_RESUME: [&str; 5] = [
     "training.steps",
     "training.save_every",
     "training.patience",
+    "training.recompute",
     "data.cache",
 ];
 
@@ -63,7 +64,8 @@ impl TrainConfig {
     }
 
     /// The first dotted key in which two configurations differ, apart from what a resumed run
-    /// may change: its length, the distance between checkpoints, patience, and where blocks are cached.
+    /// may change: its length, the distance between checkpoints, patience, what is computed again, and where blocks are
+    /// cached.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let tables = (Table::try_from(self), Table::try_from(other));
         let (Ok(ours), Ok(theirs)) = tables else {

@@ -119,6 +119,8 @@ pub struct TrainingConfig {
     /// Tokens of such a piece, which divide `model.length`; absent: a quarter of it, if that can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub short_length: Option<usize>,
+    /// What the backward pass computes again instead of keeping it in memory. Changes no bit of a run.
+    pub recompute: Recompute,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -144,6 +146,7 @@ impl Default for TrainingConfig {
             loss_weights: None,
             short_share: None,
             short_length: None,
+            recompute: Recompute::None,
             save_every: 500,
             keep: 3,
             val_every: 0,
@@ -151,6 +154,19 @@ impl Default for TrainingConfig {
             val_blocks: 256,
         }
     }
+}
+
+/// What a training step computes twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Recompute {
+    /// Nothing: every activation that the backward pass reads is kept.
+    #[default]
+    None,
+    /// The network's blocks: what stands between two of them is kept, the inside of one at a time. A third more work,
+    /// for memory that hardly grows with the number of blocks.
+    Blocks,
 }
 
 /// What masked rows weigh in the training loss.

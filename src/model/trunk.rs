@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::config::Recompute;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Session, Tensor};
 use crate::model::params::Params;
@@ -112,6 +113,8 @@ pub struct Options {
     pub positions: Positions,
     /// Who sees whom in attention.
     pub sights: Sights,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
 }
 
 /// What a call needs besides its tokens if keys and values are kept.
@@ -154,6 +157,13 @@ pub struct Call {
 }
 
 impl Call {
+    /// A block begins, or the last one has ended.
+    pub fn block(&self, g: &mut Graph) {
+        if self.options.training && self.options.recompute == Recompute::Blocks {
+            g.checkpoint();
+        }
+    }
+
     /// Checks the sizes and makes the inputs that every network has.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::graph::{Key, Storage};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::model::Base;
 use crate::model::trunks::unmodulated;
-use crate::model::{Backbone, Family, Model, Network};
+use crate::model::{Backbone, Family, Model, Network, Options};
 use crate::objective::{self, Objective};
 use crate::ops::{EMA, TRAINING};
 use crate::progress::StepStats;
@@ -361,7 +361,10 @@ async fn session(
     length: usize,
 ) -> Result<TrainSession> {
     let batch = config.training.batch * config.model.length / length;
-    let options = objective.options(batch, length);
+    let options = Options {
+        recompute: config.training.recompute,
+        ..objective.options(batch, length)
+    };
     let (optim, loss) = (&config.optim, objective.row_loss());
     TrainSession::new(device, network, storage, optim, loss, options, None).await
 }

@@ -1,6 +1,6 @@
 //! The library's graphs over configurations that differ in whatever changes a graph or a kernel.
 
-use mdlm::config::{ModelConfig, ModelKind, Recipe, TrainConfig};
+use mdlm::config::{ModelConfig, ModelKind, Recipe, Recompute, TrainConfig};
 use mdlm::model::{Among, Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, TrainGraph};
 use mdlm::train::rule;
 use mdlm_engine::graph::Graph;
@@ -17,6 +17,8 @@ pub const ADAMW: AdamwConfig = AdamwConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Train,
+    /// As `Train`, what is inside of blocks computed again in the backward pass.
+    TrainAgain,
     Eval,
     Logits,
     Draw,
@@ -26,11 +28,12 @@ pub enum Purpose {
 
 /// What a model of this configuration has graphs for.
 pub fn purposes(config: &ModelConfig) -> Vec<Purpose> {
-    use Purpose::{Decode, Draw, Eval, Logits, Train};
-    match config.kind {
-        ModelKind::Ar => vec![Train, Eval, Logits, Draw, Decode],
-        _ => vec![Train, Eval, Logits, Draw],
+    use Purpose::{Decode, Draw, Eval, Logits, Train, TrainAgain};
+    let mut all = vec![Train, TrainAgain, Eval, Logits, Draw];
+    if config.kind == ModelKind::Ar {
+        all.push(Decode);
     }
+    all
 }
 
 /// Every loss that has a kernel of its own, spread over [`configs`].
@@ -50,10 +53,14 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
         batch,
         length: if decode { 1 } else { length },
         kept: if decode { config.length } else { 0 },
+        recompute: match purpose {
+            Purpose::TrainAgain => Recompute::Blocks,
+            _ => Recompute::None,
+        },
         ..Options::default()
     };
     match purpose {
-        Purpose::Train => {
+        Purpose::Train | Purpose::TrainAgain => {
             let loss = row_loss(config);
             // both recipes, spread over the configurations too
             let recipe = match config.time_conditioning {

@@ -5,6 +5,7 @@ use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::Fixture;
 use crate::recipe::{Batch, Recipe, Share, Weights, numbers, tokens};
 use crate::{FIXTURES, bound};
+use mdlm::config::Recompute;
 use mdlm::io::files::Folder;
 use mdlm::model::pretrained::{Pretrained, load};
 use mdlm::model::{Network, Options, Pass, Positions, Sights, TrainGraph, adapters};
@@ -71,7 +72,13 @@ pub async fn loss_and_gradients(name: &str, executor: Executor) {
     let Some((pass, options)) = pass_of(&fixture, &model) else {
         return;
     };
-    let (loss, grads) = run(&model, executor, pass, options).await;
+    let (loss, grads) = run(&model, executor, pass.clone(), options).await;
+    let options = Options {
+        recompute: Recompute::Blocks,
+        ..options
+    };
+    let again = run(&model, executor, pass, options).await;
+    assert!((loss, &grads) == (again.0, &again.1), "computed again");
 
     let mut report = Report::new(name, executor);
     if let Some(golden) = fixture.get("loss") {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::common::graphs::{Purpose, build, configs, purposes};
+use mdlm::config::ModelConfig;
 use mdlm_engine::gpu::{DeviceClass, Tuning};
 use mdlm_engine::graph::{Graph, PARAMS, Plan};
 use mdlm_engine::ops::TRAINING;
@@ -160,11 +161,43 @@ fn sharing_saves_memory() {
             let plan = Plan::new(&build(&config, purpose, 3, 50), true).unwrap();
             let share = plan.shared as f64 / plan.unshared as f64;
             // a training step keeps what its backward pass reads; a forward pass almost nothing
-            let most = if purpose == Purpose::Train { 0.75 } else { 0.5 };
+            let most = match purpose {
+                Purpose::Train => 0.75,
+                _ => 0.5,
+            };
             println!("{purpose:?}: {:.0} % of the memory", 100.0 * share);
             assert!(share < most, "{purpose:?} {config:?}: {share}");
         }
     }
+}
+
+/// With blocks computed again, a block more costs what stands between it and the next one, and one more forward pass.
+#[test]
+fn blocks_that_are_computed_again_take_no_memory() {
+    let of = |purpose, n_blocks| {
+        let config = ModelConfig {
+            n_blocks,
+            vocab_size: 300,
+            mask_index: 299,
+            dropout: 0.1,
+            // by AdamW: Muon takes all matrices of a shape at once
+            time_conditioning: true,
+            ..ModelConfig::preset("nano").unwrap()
+        };
+        let graph = build(&config, purpose, 2, 64);
+        let report = graph.report(DeviceClass::Portable, &[]).unwrap();
+        (Plan::new(&graph, true).unwrap().shared, report.nodes)
+    };
+    let more = |purpose| {
+        let ((few, nodes), (many, all)) = (of(purpose, 3), of(purpose, 9));
+        (many - few, all - nodes)
+    };
+    let ((kept, once), (again, twice)) = (more(Purpose::Train), more(Purpose::TrainAgain));
+    let between = 6 * 4 * 2 * 64 * 128;
+    println!("6 blocks more: {kept} bytes and {once} nodes, or {again} and {twice}");
+    assert!(again < between * 5 / 4);
+    assert_eq!(twice - once, 6 * 8);
+    assert!(kept > 10 * between);
 }
 
 #[test]
@@ -172,7 +205,7 @@ fn report_adds_up() {
     for config in configs() {
         for purpose in purposes(&config) {
             let arenas = match purpose {
-                Purpose::Train => &TRAINING[..],
+                Purpose::Train | Purpose::TrainAgain => &TRAINING[..],
                 _ => &[PARAMS],
             };
             let graph = build(&config, purpose, 3, 50);

@@ -1,7 +1,7 @@
 //! Reverse walk over the nodes: each op's own rule makes the gradients of its inputs, and
 //! gradients that meet are summed in place.
 
-use super::build::{Backward, Graph};
+use super::build::{Backward, Graph, Node};
 use super::tensor::{GRADS, Origin, Tensor};
 use crate::error::{Error, Result};
 use crate::program::{Element, Extent};
@@ -25,18 +25,23 @@ impl Graph {
         let seed = format!("d {}", self.name(loss));
         let seed = self.constant(&seed, &[1], vec![1.0]);
         self.grads[loss.index()] = Some(seed);
-        for node in (0..self.nodes.len()).rev() {
-            let outputs = &self.nodes[node].writes;
-            let wanted = outputs.iter().any(|&t| self.grads[t.index()].is_some());
-            let possible = self.nodes[node]
-                .reads
-                .iter()
-                .any(|&t| self.info(t).requires_grad);
-            if wanted && possible {
-                let op = self.nodes[node].op.clone();
-                op.backward(&mut Backward { graph: self, node })?;
+        let stretches = std::mem::take(&mut self.stretches);
+        let (mut node, mut again) = (self.nodes.len(), Vec::new());
+        while node > 0 {
+            if let Some(stretch) = stretches.iter().find(|stretch| stretch.end == node) {
+                node = stretch.start;
+                let second = self.again(stretch.clone());
+                second
+                    .clone()
+                    .rev()
+                    .try_for_each(|node| self.differentiate(node))?;
+                again.push(second);
+                continue;
             }
+            node -= 1;
+            self.differentiate(node)?;
         }
+        self.prune(&again);
         // such a loss has made its gradients as if it were counted once, whatever is behind it
         match self
             .terminals
@@ -54,6 +59,20 @@ impl Graph {
 }
 
 impl Graph {
+    /// Appends what a node's rule makes of the gradients of its outputs.
+    fn differentiate(&mut self, node: usize) -> Result<()> {
+        let Node {
+            reads, writes, op, ..
+        } = &self.nodes[node];
+        let wanted = writes.iter().any(|&t| self.grads[t.index()].is_some());
+        let possible = reads.iter().any(|&t| self.info(t).requires_grad);
+        if !wanted || !possible {
+            return Ok(());
+        }
+        let op = op.clone();
+        op.backward(&mut Backward { graph: self, node })
+    }
+
     /// The gradient tensor of `tensor`, made at the first call, and whether to add to what it
     /// holds; `None` if nobody needs it.
     pub(crate) fn gradient_of(&mut self, tensor: Tensor) -> Option<(Tensor, bool)> {

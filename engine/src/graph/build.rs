@@ -1,6 +1,7 @@
 //! The graph while it is built, and what its operations have to provide.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::kernel::Kernel;
@@ -144,6 +145,9 @@ pub struct Graph {
     pub(super) terminals: Vec<Tensor>,
     /// Each phase with its first node.
     pub(super) phases: Vec<(Phase, usize)>,
+    /// Where the stretch began that is being built, and those before it; see [`Graph::checkpoint`].
+    pub(super) checkpoint: Option<usize>,
+    pub(super) stretches: Vec<Range<usize>>,
     keep_all: bool,
 }
 
@@ -157,6 +161,8 @@ impl Graph {
             grads: Vec::new(),
             terminals: Vec::new(),
             phases: vec![(FORWARD, 0)],
+            checkpoint: None,
+            stretches: Vec::new(),
             keep_all: false,
         }
     }

@@ -6,6 +6,7 @@ mod build;
 mod kernel;
 mod layout;
 mod plan;
+mod recompute;
 mod report;
 mod session;
 mod storage;

@@ -113,6 +113,7 @@ impl Bert {
         let norm = self.norm(g, p, "bert.embeddings.LayerNorm")?;
         let mut x = g.norm("embed", x, norm)?;
         for i in 0..self.n_blocks {
+            call.block(g);
             let name = |part: &str| format!("layer.{i}.{part}");
             let key = |part: &str| format!("bert.encoder.layer.{i}.{part}");
             let mut heads = Vec::new();
@@ -136,6 +137,7 @@ impl Bert {
             let norm = self.norm(g, p, &key("output.LayerNorm"))?;
             x = g.norm(&format!("layer.{i}"), x, norm)?;
         }
+        call.block(g);
         Ok(x)
     }
 
@@ -154,6 +156,7 @@ impl Bert {
         let mut x = g.norm("embed", x, norm)?;
         let tables = bases.map(|base| call.rotary_table(g, &rotary_frequencies(dim, base)));
         for i in 0..self.n_blocks {
+            call.block(g);
             let name = |part: &str| format!("layer.{i}.{part}");
             let key = |part: &str| format!("model.layers.{i}.{part}");
             let global = i.is_multiple_of(global_every);
@@ -200,6 +203,7 @@ impl Bert {
             let names = [&name("mlp")[..], &format!("layer.{i}")];
             [_, x] = g.linear_residual(names, h, w.weight, None, x, None, none)?;
         }
+        call.block(g);
         let norm = self.norm(g, p, "model.final_norm")?;
         g.norm("final_norm", x, norm)
     }

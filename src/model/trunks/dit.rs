@@ -156,6 +156,7 @@ impl Trunk for Dit {
             site: site as u32,
         };
         for i in 0..c.n_blocks {
+            call.block(g);
             let name = |part: &str| format!("blocks.{i}.{part}");
             let key = |part: &str| format!("backbone.blocks.{i}.{part}");
             let first = 6 * i; // shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
@@ -195,6 +196,7 @@ impl Trunk for Dit {
                 self.adaln(p, &format!("blocks.{i}"), 6);
             }
         }
+        call.block(g);
         let norm = p.tensor(
             g,
             "backbone.output_layer.norm_final.weight",

@@ -87,6 +87,7 @@ impl Trunk for Gpt2Trunk {
         p.group(&self.key("wpe.weight"), Group::Embedding);
         let mut x = call.positions(g, "wpe", x, positions)?;
         for i in 0..self.n_layer {
+            call.block(g);
             let name = |part: &str| format!("h.{i}.{part}");
             let norm = self.norm(g, p, &name("ln_1"))?;
             let h = g.norm(&name("ln_1"), x, norm)?;
@@ -108,6 +109,7 @@ impl Trunk for Gpt2Trunk {
             let names = [&name("mlp.c_proj")[..], &name("out")];
             [_, x] = g.linear_residual(names, h, w.weight, w.bias, x, None, none)?;
         }
+        call.block(g);
         let norm = self.norm(g, p, "ln_f")?;
         g.norm("ln_f", x, norm)
     }

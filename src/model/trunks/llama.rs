@@ -226,6 +226,7 @@ impl Trunk for Llama {
         let mut x = g.embedding("embed", call.xt, table, call.segments)?;
         let rotary = call.rotary_table(g, &rotary_frequencies(self.rotary_dim, self.rotary_base));
         for i in 0..self.n_blocks {
+            call.block(g);
             let name = |part: &str| format!("layer.{i}.{part}");
             let norm = self.norm(g, p, &self.names.block(i, "norm1"), d)?;
             let h = g.norm(&name("attn_norm"), x, norm)?;
@@ -265,6 +266,7 @@ impl Trunk for Llama {
             [_, x] = g.linear_residual(names, h, w.weight, w.bias, x, None, Dropout::default())?;
             x = w.adapt(g, &name("mlp"), h, x)?;
         }
+        call.block(g);
         let norm = self.norm(g, p, &self.names.top("norm"), d)?;
         g.norm("final_norm", x, norm)
     }
