@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use mdlm::blocking::wait;
-use mdlm::data::Unigram;
+use mdlm::data::{ChatTemplate, Unigram};
 use mdlm::io::checkpoint::{self, FileEntry, TrainState};
 use mdlm::io::safetensors::Precision;
 use mdlm::model::{Load, Published, export_tuned, is_tuned};
@@ -161,14 +161,18 @@ fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     let device = args.device.open()?;
-    let model = args.model.load(&device)?;
+    let (model, path) = args.model.load_from(&device)?;
     let files = wait(model.publish(precision))?;
     let card = match (&args.card.card, &args.model.checkpoint) {
         (Some(_), Some(checkpoint)) => Some(card(&args.card, checkpoint, &files, &device)?),
         _ => None,
     };
     let text = card.as_ref().map(|card| format!("{card:#}\n"));
-    files.save(&args.out, text.as_ref().map(String::as_bytes))?;
+    files.save(
+        &args.out,
+        text.as_ref().map(String::as_bytes),
+        ChatTemplate::read(&path)?.as_ref(),
+    )?;
     if let Some(card) = card {
         println!("{}", card["validation"]);
     }

@@ -232,6 +232,11 @@ impl SampleArgs {
         })
     }
 
+    /// Whether something was said of how a canvas is filled.
+    fn says_order(&self) -> bool {
+        self.block.is_some() || self.sampler.is_some() || !self.set.is_empty()
+    }
+
     fn over(&self, defaults: &[&str]) -> mdlm::Result<SampleConfig> {
         self.onto(SampleConfig::default(), defaults)
     }
@@ -318,7 +323,12 @@ fn note_steps(sampler: SamplerKind) {
 /// A run's data with its files where [`find`] finds them.
 pub fn found(data: &DataConfig) -> DataConfig {
     let mut data = data.clone();
-    for path in [&mut data.train, &mut data.valid, &mut data.tokenizer] {
+    for path in [
+        &mut data.train,
+        &mut data.valid,
+        &mut data.tokenizer,
+        &mut data.chat_template,
+    ] {
         *path = find(path);
     }
     data

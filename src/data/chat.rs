@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::gguf;
 use crate::error::{Error, Result};
+use crate::io::checkpoint::write_bytes;
 use crate::io::gguf::Gguf;
 use crate::io::{keyed, read};
 
@@ -16,6 +17,9 @@ use crate::io::{keyed, read};
 const MAX_BYTES: u64 = 1 << 24;
 /// Instructions that a template may take.
 const FUEL: u64 = 5_000_000;
+/// Files of a template and of the names of special tokens.
+const TEMPLATE: &str = "chat_template.jinja";
+const NAMES: &str = "tokenizer_config.json";
 /// The template's name in errors.
 const NAME: &str = "chat_template";
 
@@ -87,14 +91,14 @@ impl ChatTemplate {
             let made = found.map(|(source, names)| Self::new(source, names));
             return made.transpose().map_err(|problem| m.damaged(problem));
         }
-        let path = dir.join("tokenizer_config.json");
+        let path = dir.join(NAMES);
         let damaged = |problem| Error::checkpoint(&path, None, problem);
         let mut config = BTreeMap::new();
         if path.is_file() {
             let bytes = read::read(&path, MAX_BYTES)?;
             config = keyed::parse::<BTreeMap<String, Value>>(&bytes).map_err(damaged)?;
         }
-        let apart = dir.join("chat_template.jinja");
+        let apart = dir.join(TEMPLATE);
         let (path, source) = if apart.is_file() {
             let text = String::from_utf8(read::read(&apart, MAX_BYTES)?);
             let text = text.map_err(|e| Error::checkpoint(&apart, None, e.to_string()))?;
@@ -112,6 +116,21 @@ impl ChatTemplate {
         let names = config.into_iter().filter_map(name).collect();
         let made = source.map(|source| Self::new(&source, names)).transpose();
         made.map_err(|problem| Error::checkpoint(path, None, problem))
+    }
+
+    /// Writes what [`ChatTemplate::read`] reads into a folder: `chat_template.jinja`, and `tokenizer_config.json` with the
+    /// names of special tokens if there are any.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names the file.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        write_bytes(&dir.join(TEMPLATE), self.source.as_bytes())?;
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        let names = serde_json::to_vec_pretty(&self.names);
+        let names = names.map_err(|e| Error::Internal(e.to_string()))?;
+        write_bytes(&dir.join(NAMES), &names)
     }
 
     /// The text of a chat; with `reply` up to where an answer begins. `more`: further variables, such as
@@ -207,6 +226,21 @@ mod tests {
             "user: hi</s>\nassistant: "
         );
         assert_eq!(render("{{ nothing }}").unwrap_or_default(), "");
+    }
+
+    #[test]
+    fn a_template_survives_its_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for names in [
+            BTreeMap::new(),
+            [("eos_token".to_owned(), "</s>".to_owned())].into(),
+        ] {
+            let made = ChatTemplate::new("{{ messages[0].content }}{{ eos_token }}", names);
+            let made = made.expect("a template");
+            made.write(dir.path()).expect("written");
+            let read = ChatTemplate::read(dir.path()).expect("read").expect("one");
+            assert_eq!((read.source, read.names), (made.source, made.names));
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::blocks::Blocks;
+#[cfg(not(target_arch = "wasm32"))]
+use super::chat::ChatTemplate;
 use super::origin::with_path;
 use super::pack::{Job, Packing};
 use super::tokenizer::Tokenizer;
@@ -36,6 +38,9 @@ pub struct Corpus {
     pub valid: Blocks,
     /// SHA-256 over the digests of both, in hexadecimal.
     pub digest: String,
+    /// How its conversations were put, if it is made of them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub chat_template: Option<ChatTemplate>,
 }
 
 impl Corpus {
@@ -50,6 +55,8 @@ impl Corpus {
             train: Arc::new(train),
             valid,
             digest: hexadecimal(&digest),
+            #[cfg(not(target_arch = "wasm32"))]
+            chat_template: None,
         }
     }
 
@@ -127,7 +134,6 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        use super::chat::ChatTemplate;
         use super::pairs::{self, Manner};
         let paths = [Path::new(&config.train), Path::new(&config.valid)];
         let train = pairs::read(paths[0], config)?;
@@ -151,7 +157,10 @@ impl Corpus {
         };
         let mut blocks = |path, pairs| Blocks::of_pairs(path, pairs, &manner, length, observer);
         let (train, valid) = (blocks(paths[0], &split[0])?, blocks(of_valid, &split[1])?);
-        Ok(Self::from_blocks(tokenizer, train, valid))
+        Ok(Self {
+            chat_template: template,
+            ..Self::from_blocks(tokenizer, train, valid)
+        })
     }
 
     /// Reads and packs an evaluation set, all of it.

@@ -27,7 +27,8 @@ pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// File of the tokenizer that made the corpus.
 pub const TOKENIZER: &str = "tokenizer.json";
 
-/// Files of a published model that checkpoints of runs on it hold as well, where it has them.
+/// Files of a published model that checkpoints of runs on it hold as well, where it has them; the last two also those of
+/// other runs on conversations.
 pub const OF_BASE: [&str; 3] = [
     "config.json",
     "tokenizer_config.json",

@@ -146,7 +146,7 @@ impl Model {
         dir: &std::path::Path,
         precision: crate::io::safetensors::Precision,
     ) -> Result<()> {
-        self.publish(precision).await?.save(dir, None)
+        self.publish(precision).await?.save(dir, None, None)
     }
 
     /// Takes another noise schedule, which must go with the model's objective: a network that does not

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ModelConfig, ModelKind, NoiseConfig, ObjectiveConfig};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::data::ChatTemplate;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -222,13 +224,13 @@ impl Files for Published {
 #[cfg(not(target_arch = "wasm32"))]
 impl Published {
     /// Writes the files into a folder, with what the page shows of the model as `card.json` if there is a
-    /// `card`. The folder appears whole or not at all. One that is there is replaced if it holds nothing but a
+    /// `card`, and with how it is told a `chat`. The folder appears whole or not at all. One that is there is replaced if it holds nothing but a
     /// model that was written in this way.
     ///
     /// # Errors
     /// [`Error::Argument`] that names what else stands at the target, and leaves it as it is; [`Error::Io`] that
     /// names path and action.
-    pub fn save(&self, dir: &Path, card: Option<&[u8]>) -> Result<()> {
+    pub fn save(&self, dir: &Path, card: Option<&[u8]>, chat: Option<&ChatTemplate>) -> Result<()> {
         use crate::io::{
             atomic,
             checkpoint::{place_for, write_bytes},
@@ -242,6 +244,9 @@ impl Published {
             if let Some(card) = card {
                 write_bytes(&dir.join("card.json"), card)?;
             }
+            if let Some(chat) = chat {
+                chat.write(dir)?;
+            }
             write_bytes(&dir.join("model.safetensors"), &self.weights)
         })?;
         Ok(())
@@ -252,11 +257,13 @@ impl Published {
 /// nothing.
 #[cfg(not(target_arch = "wasm32"))]
 fn exported(folder: &Path) -> Result<()> {
-    const FILES: [&str; 4] = [
+    const FILES: [&str; 6] = [
         "config.json",
         "model.safetensors",
         "tokenizer.json",
         "card.json",
+        "chat_template.jinja",
+        "tokenizer_config.json",
     ];
     crate::io::atomic::only(folder, &FILES)?;
     let path = folder.join("config.json");

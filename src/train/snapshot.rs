@@ -104,8 +104,10 @@ impl Trainer {
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
-            if let Some(base) = &self.base {
-                base.keep(dir)?;
+            match (&self.base, &self.corpus.chat_template) {
+                (Some(base), _) => base.keep(dir)?,
+                (None, Some(template)) => template.write(dir)?,
+                (None, None) => {}
             }
             write_network(&dir.join(MODEL), family, &params)?;
             write_network(&dir.join(EMA), family, &ema)?;

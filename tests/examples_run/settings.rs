@@ -117,6 +117,8 @@ fn bundled_settings_are_valid() {
         config.validate().unwrap();
         config.data.validate().unwrap();
         let data = config.data;
+        let template = Path::new(&repository_file(&data.chat_template)).join("chat_template.jinja");
+        assert!(data.chat_template.is_empty() || template.is_file());
         let built_in = ["", "char", "byte"];
         for file in [data.train, data.valid, data.tokenizer] {
             let found = Path::new(&repository_file(&file)).is_file();
