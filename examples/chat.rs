@@ -1,6 +1,6 @@
 //! Chats with a model in the terminal; its answers emerge from masks.
 //!
-//! `cargo run --release --example chat -- --checkpoint models/LLaDA-8B-Instruct --weights q4`
+//! `cargo run --release --example chat -- --checkpoint models/stories-instruct`
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::talk::{self, Opened, Speaker};
 Examples:
   chat --checkpoint models/LLaDA-8B-Instruct --weights q4
   chat --checkpoint models/Qwen3-0.6B-diffusion-bd3lm --block-size 32 --temperature 0.7
-  echo 'Once upon a time' | chat --checkpoint web/model/mdlm")]
+  chat --checkpoint models/stories-instruct")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     #[command(flatten)]

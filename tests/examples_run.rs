@@ -6,6 +6,7 @@ mod common;
 mod examples_run {
     mod bench;
     mod embed;
+    mod instruct;
     mod published;
     mod settings;
     mod talk;

@@ -1,6 +1,6 @@
 //! Serves a model by the interface of OpenAI: chats and completions, whole or as they emerge.
 //!
-//! `cargo run --release --example serve -- --checkpoint models/LLaDA-8B-Instruct --weights q4`
+//! `cargo run --release --example serve -- --checkpoint models/stories-instruct`
 
 mod answer;
 mod api;
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 #[command(after_help = "\
 Examples:
   serve --checkpoint models/LLaDA-8B-Instruct --weights q4
-  serve --checkpoint web/model/mdlm --port 9000 --batch 16
+  serve --checkpoint models/stories-instruct --port 9000 --batch 16
   serve --checkpoint tests/golden_llm/llada --device cpu --port 0")]
 #[command(allow_negative_numbers = true)]
 struct Args {

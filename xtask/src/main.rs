@@ -72,6 +72,12 @@ enum Task {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// Tune the page's diffusion model to write stories that begin and end as asked, and write it to models/stories-instruct
+    InstructModel {
+        /// Where to compute: auto, gpu, cpu, or part of an adapter's name
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
     /// Compile the kernels with Mesa's compilers for AMD's GPUs, none of which is needed, and write docs/kernels.md
     Kernels {
         #[command(flatten)]
@@ -94,6 +100,7 @@ fn main() -> anyhow::Result<()> {
         Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
         Task::Kernels { options, consent } => kernels::figures(&options, consent),
         Task::DemoModels { device } => demo::make(&device),
+        Task::InstructModel { device } => demo::instruct(&device),
         Task::Test {
             stages,
             keep_going,
