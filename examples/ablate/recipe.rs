@@ -160,7 +160,15 @@ fn section(
             clock(recipe, last.0)?
         )?;
     }
-    for (over, axis) in [("tokens", "million tokens"), ("seconds", "seconds")] {
+    let axes = [("tokens", "million tokens"), ("seconds", "seconds")];
+    let shapes = [
+        (Shape::Nano, name.to_owned()),
+        (Shape::Mini, format!("{name}, mini")),
+    ];
+    let charts = shapes
+        .iter()
+        .flat_map(|shape| axes.map(|axis| (shape, axis)));
+    for ((shape, title), (over, axis)) in charts {
         let line = |(recipe, mean, _): &Curve<'_>| {
             let point = |&(step, ppl): &Point| match over {
                 "tokens" => Ok((step as f64 * 2048.0 / 1e6, ppl)),
@@ -171,13 +179,14 @@ fn section(
                 points: mean.iter().map(point).collect::<anyhow::Result<_>>()?,
             })
         };
-        let all = curves
-            .iter()
-            .map(line)
-            .collect::<anyhow::Result<Vec<Line>>>()?;
-        let file = format!("recipe-{name}-{over}.svg");
+        let some = curves.iter().filter(|(recipe, ..)| recipe.shape == *shape);
+        let all = some.map(line).collect::<anyhow::Result<Vec<Line>>>()?;
+        if all.is_empty() {
+            continue;
+        }
+        let file = format!("{}-{over}.svg", title.replace(", ", "-"));
         let path = pictures.with_file_name("recipe").join(&file);
-        lines(&path, name, [axis, "validation perplexity"], &all)?;
+        lines(&path, title, [axis, "validation perplexity"], &all)?;
         writeln!(text, "\n![](recipe/{file})")?;
     }
     Ok(())

@@ -12,7 +12,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 9] = [
     RGBColor(140, 140, 140),
     RGBColor(150, 110, 60),
     RGBColor(70, 110, 160),
@@ -20,6 +20,8 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(190, 60, 60),
     RGBColor(120, 80, 160),
     RGBColor(60, 130, 60),
+    RGBColor(225, 130, 160),
+    RGBColor(220, 160, 30),
 ];
 
 /// Draws the curves into one frame.
