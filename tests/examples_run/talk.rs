@@ -73,6 +73,33 @@ fn a_chat_goes_on_until_its_input_ends() {
     );
 }
 
+#[test]
+fn the_bundled_model_chats_and_is_served() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories-instruct");
+    let path = model.display().to_string();
+    let asked = "One day, a cat found a big box.";
+    let flags = ["--checkpoint", &path, "--length", "24"];
+    let (success, text, notes) = chat(&flags, &format!("{asked}\n"));
+    assert!(success && !notes.contains("no chat template"), "{notes}");
+    assert!(text.starts_with("One day"), "{text}");
+    let server = Server::start(&model, &[]);
+    let (status, answer) = server.post(
+        "/v1/chat/completions",
+        &json!({"messages": [{"role": "user", "content": asked}], "max_tokens": 24}),
+    );
+    let said = answer["choices"][0]["message"]["content"].as_str();
+    assert_eq!((status, said.map(str::trim)), (200, Some(text.trim())));
+    let (status, error) = server.post(
+        "/v1/chat/completions",
+        &json!({"messages": [{"role": "system", "content": asked}]}),
+    );
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(
+        status == 400 && message.contains("no message of the role user"),
+        "{error}"
+    );
+}
+
 /// A server of its own, which ends with the test.
 struct Server {
     child: Child,

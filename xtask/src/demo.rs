@@ -67,7 +67,7 @@ pub fn instruct(device: &str) -> Result<()> {
         .args(["--command", "cargo xtask instruct-model"])
         .args(["--device", device]))?;
     let score = format!(
-        "run --release --example instruct -- score --checkpoint {TOLD} --beside web/model/mdlm --count 100 --card {TOLD}/card.json"
+        "run --release --example instruct -- score --checkpoint {TOLD} --beside web/model/mdlm --count 40 --card {TOLD}/card.json"
     );
     run(cargo(&score).args(["--device", device]))
 }
