@@ -47,7 +47,7 @@ struct Planned {
     plan: Plan,
 }
 
-/// Fills canvases step by step. It borrows a model ([`Model::sampler`]) or owns one
+/// Fills canvases step by step. It borrows a model ([`Model::sampler`](crate::Model::sampler)) or owns one
 /// (`Sampler::new(model, ..)`, for an application that keeps them together).
 ///
 /// ```
