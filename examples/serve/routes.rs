@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::body::Body;
+use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -20,8 +20,10 @@ use crate::App;
 use crate::answer::{Answer, Job, Place, State};
 use crate::api::{ChatRequest, Common, CompletionRequest, Problem};
 
-/// Largest body that is read.
+/// Largest body that is taken.
 const MAX_BODY: usize = 1 << 20;
+/// Bytes that are read, and forgotten, before a larger one is refused: whoever is still sending would not see the answer.
+const MAX_DRAINED: usize = 1 << 27;
 
 pub fn of(app: Arc<App>) -> Router {
     Router::new()
@@ -49,22 +51,37 @@ pub fn of(app: Arc<App>) -> Router {
                 problem,
             )
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }
 
-type Body = Result<Bytes, BytesRejection>;
-
 /// What a request of one kind says, and what both kinds have.
-fn parse<T: DeserializeOwned>(body: Body) -> Result<(T, Common), Problem> {
-    let body = body.map_err(|rejection| {
-        let message = format!(
-            "{}; at most {MAX_BODY} bytes are read",
-            rejection.body_text()
-        );
-        Problem::new(rejection.status(), "body", message)
-    })?;
+async fn parse<T: DeserializeOwned>(body: Body) -> Result<(T, Common), Problem> {
+    let body = whole(body).await?;
     Ok((read(&body)?, read(&body)?))
+}
+
+/// The bytes of a body.
+async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut all, mut size) = (Vec::new(), 0);
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let broken = |e: axum::Error| {
+            let message = format!("cannot be read: {e}");
+            Problem::new(StatusCode::BAD_REQUEST, "body", message)
+        };
+        let part = part.map_err(broken)?;
+        size += part.len();
+        if size <= MAX_BODY {
+            all.extend_from_slice(&part);
+        } else if size > MAX_DRAINED {
+            break;
+        }
+    }
+    if size > MAX_BODY {
+        let message = format!("a request has at most {MAX_BODY} bytes");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body", message));
+    }
+    Ok(all)
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
@@ -112,13 +129,13 @@ fn known(app: &App, name: Option<&str>) -> Result<(), Problem> {
 }
 
 async fn chat(Shared(app): Shared<Arc<App>>, body: Body) -> Result<Response, Problem> {
-    let (request, common): (ChatRequest, _) = parse(body)?;
+    let (request, common): (ChatRequest, _) = parse(body).await?;
     let prompt = app.speaker.prompt(&request.messages()?)?;
     serve(app, common, prompt, &CHAT).await
 }
 
 async fn complete(Shared(app): Shared<Arc<App>>, body: Body) -> Result<Response, Problem> {
-    let (request, common): (CompletionRequest, _) = parse(body)?;
+    let (request, common): (CompletionRequest, _) = parse(body).await?;
     let prompt = app.speaker.plain(request.prompt()?)?;
     serve(app, common, prompt, &TEXT).await
 }

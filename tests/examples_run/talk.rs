@@ -230,8 +230,11 @@ fn a_server_answers_and_refuses_in_openais_form() {
         whole.split(&stop).next().unwrap()
     );
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+    // read to its end, so that the answer is seen
+    let large = "x".repeat(20 << 20);
     for (path, body, status, part) in [
         (chat, "{", 400, "EOF"),
+        (chat, &large, 413, "at most 1048576 bytes"),
         (chat, r#"{"messages": "hello"}"#, 400, "messages"),
         (
             chat,
@@ -271,7 +274,7 @@ fn a_server_answers_and_refuses_in_openais_form() {
         let message = error["error"]["message"].as_str().unwrap();
         assert!(
             found == status && message.contains(part),
-            "{body}: {found} {error}"
+            "{body:.100}: {found} {error}"
         );
     }
 }
