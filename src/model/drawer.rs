@@ -257,7 +257,7 @@ impl Drawer {
                 .iter()
                 .map(move |position| drawn.binary_search(position).is_ok())
         });
-        let outputs = 5 + usize::from(self.setup.drifts);
+        let outputs = self.graph.parts[part].1.outputs().len();
         let size = |i: usize| self.setup.sequences * self.widths[i];
         let begin = outputs * (0..part).map(size).sum::<usize>();
         let results = &self.session.results()[begin..][..outputs * size(part)];

@@ -92,15 +92,11 @@ pub fn test(python: &Path) -> Result<()> {
         .arg(&pairs)
         .arg("--out")
         .arg(&trained))?;
-    run(command(
-        &target_dir()
-            .join("release/examples/export")
-            .to_string_lossy(),
-        ["--checkpoint"],
-    )
-    .arg(&trained)
-    .arg("--out")
-    .arg(&ours))?;
+    run(example("export")
+        .arg("--checkpoint")
+        .arg(&trained)
+        .arg("--out")
+        .arg(&ours))?;
     run(Command::new(python)
         .arg(root().join("checks/adapters/peft_reads.py"))
         .arg(root().join(BASE))

@@ -25,12 +25,12 @@ impl Graph {
         let seed = format!("d {}", self.name(loss));
         let seed = self.constant(&seed, &[1], vec![1.0]);
         self.grads[loss.index()] = Some(seed);
-        let stretches = std::mem::take(&mut self.stretches);
+        let mut stretches = std::mem::take(&mut self.stretches);
         let (mut node, mut again) = (self.nodes.len(), Vec::new());
         while node > 0 {
-            if let Some(stretch) = stretches.iter().find(|stretch| stretch.end == node) {
+            if let Some(stretch) = stretches.pop_if(|stretch| stretch.end == node) {
                 node = stretch.start;
-                let second = self.again(stretch.clone());
+                let second = self.again(stretch);
                 second
                     .clone()
                     .rev()
