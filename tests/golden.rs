@@ -14,12 +14,16 @@ mod training;
 use common::Executor;
 use common::close::Report;
 use common::fixtures::Fixture;
-use forward::{autoregressive_forward, dit_forward, published_layout, weights_at_rest};
+use forward::{
+    autoregressive_forward, dit_forward, dit_forward_half, published_layout, weights_at_rest,
+};
 use mdlm::config::{LrSchedule, NoiseConfig, NoiseKind, OptimConfig};
 use mdlm::process::{Schedule, stratified};
 use mdlm::train::learning_rate;
 use sampling::{autoregressive_run, single_steps, whole_runs};
-use training::{autoregressive, losses_and_gradients, train_fast, train_ref};
+use training::{
+    autoregressive, losses_and_gradients, losses_and_gradients_half, train_fast, train_ref,
+};
 
 /// One test for each executor.
 macro_rules! executors {
@@ -44,6 +48,8 @@ macro_rules! executors {
 executors!(a_dit_forward, dit_forward);
 executors!(a_weights_at_rest, weights_at_rest);
 executors!(b_losses_and_gradients, losses_and_gradients);
+executors!(a_dit_forward_half, dit_forward_half);
+executors!(b_losses_and_gradients_half, losses_and_gradients_half);
 executors!(c_train_ref, train_ref);
 executors!(c_train_fast, train_fast);
 executors!(d_autoregressive, autoregressive);

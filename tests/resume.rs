@@ -10,7 +10,7 @@ use common::runs::{
     LENGTH, assert_same, checkpoint, config, contents, corpus, refused, resume, run, start,
 };
 use common::training::subs_batch;
-use mdlm::config::{ModelConfig, ModelKind, Recompute, TrainConfig};
+use mdlm::config::{ModelConfig, ModelKind, Precision, Recompute, TrainConfig};
 use mdlm::data::Corpus;
 use mdlm::model::{Backbone, Model, Options};
 use mdlm::progress::{Event, Flow, Silent};
@@ -25,6 +25,7 @@ use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 mod resume {
+    mod half;
     mod unbroken;
 }
 
@@ -64,11 +65,18 @@ fn a_longer_run_goes_on_as_if_it_had_been_planned() {
 /// Blocks that are computed again change no bit, from whichever step on.
 #[test]
 fn what_is_computed_again_is_the_same() {
-    for executor in [Executor::CpuF32, Executor::Gpu] {
+    use Precision::{F16, F32};
+    for (executor, precision) in [
+        (Executor::CpuF32, F32),
+        (Executor::CpuF32, F16),
+        (Executor::Gpu, F32),
+        (Executor::Gpu, F16),
+    ] {
         let device = executor.shared();
         let dir = tempfile::tempdir().unwrap();
         let [kept, again, later] = ["kept", "again", "later"].map(|name| dir.path().join(name));
         let mut config = config(4);
+        config.training.precision = precision;
         config.model.n_blocks = 3;
         let tensors = |dir: &std::path::Path| {
             let mut files = contents(&checkpoint(dir, 4));
@@ -84,7 +92,7 @@ fn what_is_computed_again_is_the_same() {
         let expected = tensors(&kept);
         assert!(
             tensors(&again) == expected && tensors(&later) == expected,
-            "{executor:?}"
+            "{executor:?}, {precision:?}"
         );
     }
 }
@@ -103,6 +111,7 @@ fn anything_else_that_differs_is_named() {
         ("training.ema=0.5", "0.9999"),
         ("training.val_every=7", "2"),
         ("training.keep=9", "3"),
+        ("training.precision=f16", "f32"),
         ("optim.lr=0.5", "0.01"),
         ("optim.schedule=cosine", "constant"),
         ("optim.warmup=9", "0"),
@@ -396,18 +405,19 @@ impl Padded {
         }
     }
 
+    fn weights(&self, storage: &mut Storage) {
+        let mut rng = Rng::new(4, Stream::Init, 0);
+        let mut some = |n: usize| (0..n).map(|_| 0.4 * rng.uniform() - 0.2).collect();
+        storage.write(PARAMS, |_, key| Ok(some(key.len()))).unwrap();
+    }
+
     /// Loss and gradient norm in micro-batches of `size`; `total` of each from its attention mask.
     fn step(&self, executor: Executor, size: usize, total: impl Fn(&[f64]) -> f64) -> [f64; 2] {
         let device = executor.shared();
         let model = &self.config.model;
         let backbone = Backbone::new(model, device.slab_limit()).unwrap();
         let mut storage = block_on(Storage::new(device, &backbone.layout, &TRAINING)).unwrap();
-        let mut rng = Rng::new(4, Stream::Init, 0);
-        storage
-            .write(PARAMS, |_, key| {
-                Ok((0..key.len()).map(|_| 0.4 * rng.uniform() - 0.2).collect())
-            })
-            .unwrap();
+        self.weights(&mut storage);
         let optim = &self.config.optim;
         let session = TrainSession::new(
             device,

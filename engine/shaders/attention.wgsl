@@ -26,12 +26,14 @@ const NOTHING_SEEN: f32 = 1e30;
 //#include grid
 //#include sight
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;
+alias Number = f32;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<Number>>;
+@group(0) @binding(1) var<storage, read> y: array<vec4<Number>>;
 //#if SLOPES
-@group(0) @binding(2) var<storage, read> u: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> u: array<vec4<Number>>;
 //#endif
-@group(0) @binding(3) var<storage, read> z: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> z: array<vec4<Number>>;
 //#if BY_SIGHT
 @group(0) @binding(4) var<storage, read> own_sights: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> other_sights: array<vec4<u32>>;
@@ -39,7 +41,7 @@ const NOTHING_SEEN: f32 = 1e30;
 //#if !FORWARD
 @group(0) @binding(6) var<storage, read> stats: array<vec2<f32>>; // (lse, delta) [batch, heads, queries]
 //#endif
-@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> out: array<vec4<Number>>;
 //#if FORWARD
 @group(0) @binding(8) var<storage, read_write> lse: array<f32>; // [batch, heads, queries]
 //#endif
@@ -54,23 +56,23 @@ fn met(s: vec4<f32>, mine: vec4<f32>, y0: vec4<f32>, y1: vec4<f32>, y2: vec4<f32
 }
 
 fn met_y(s: vec4<f32>, mine: vec4<f32>, at: vec4<u32>) -> vec4<f32> {
-  return met(s, mine, y[at.x], y[at.y], y[at.z], y[at.w]);
+  return met(s, mine, vec4<f32>(y[at.x]), vec4<f32>(y[at.y]), vec4<f32>(y[at.z]), vec4<f32>(y[at.w]));
 }
 
 //#if SLOPES
 fn met_z(s: vec4<f32>, mine: vec4<f32>, at: vec4<u32>) -> vec4<f32> {
-  return met(s, mine, z[at.x], z[at.y], z[at.z], z[at.w]);
+  return met(s, mine, vec4<f32>(z[at.x]), vec4<f32>(z[at.y]), vec4<f32>(z[at.z]), vec4<f32>(z[at.w]));
 }
 //#endif
 
 // r + four others' pieces, weighted.
 fn weighted(r: vec4<f32>, by: vec4<f32>, at: vec4<u32>) -> vec4<f32> {
   //#if SLOPES
-  let first = fma(vec4<f32>(by.y), y[at.y], fma(vec4<f32>(by.x), y[at.x], r));
-  return fma(vec4<f32>(by.w), y[at.w], fma(vec4<f32>(by.z), y[at.z], first));
+  let first = fma(vec4<f32>(by.y), vec4<f32>(y[at.y]), fma(vec4<f32>(by.x), vec4<f32>(y[at.x]), r));
+  return fma(vec4<f32>(by.w), vec4<f32>(y[at.w]), fma(vec4<f32>(by.z), vec4<f32>(y[at.z]), first));
   //#else
-  let first = fma(vec4<f32>(by.y), z[at.y], fma(vec4<f32>(by.x), z[at.x], r));
-  return fma(vec4<f32>(by.w), z[at.w], fma(vec4<f32>(by.z), z[at.z], first));
+  let first = fma(vec4<f32>(by.y), vec4<f32>(z[at.y]), fma(vec4<f32>(by.x), vec4<f32>(z[at.x]), r));
+  return fma(vec4<f32>(by.w), vec4<f32>(z[at.w]), fma(vec4<f32>(by.z), vec4<f32>(z[at.z]), first));
   //#endif
 }
 
@@ -111,14 +113,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let out0 = row * p.out_stride + p.out_column + own_head * VECTORS;
   //#if LOOPS
   let vectors = p.vectors; // a number that no compiler knows
-  for (var d = 0u; d < vectors; d++) {
-    if (stored) {
-      out[out0 + d] = vec4<f32>();
-    }
-  }
   //#else
   const vectors = VECTORS;
+  //#endif
+  //#if SUMS
   var sum: array<vec4<f32>, VECTORS>;
+  //#else
+  for (var d = 0u; d < vectors; d++) {
+    if (stored) {
+      out[out0 + d] = vec4<Number>();
+    }
+  }
   //#endif
   // parts of the own row; AHEAD: one is on its way while the other is multiplied
   var mine: array<array<vec4<f32>, PART>, PARTS>;
@@ -128,9 +133,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if AHEAD
   //#unroll d PART
   for (var d = 0u; d < PART; d++) {
-    mine[0][d] = x[x0 + d];
+    mine[0][d] = vec4<f32>(x[x0 + d]);
     //#if SLOPES
-    slope[0][d] = u[u0 + d];
+    slope[0][d] = vec4<f32>(u[u0 + d]);
     //#endif
   }
   //#end
@@ -205,9 +210,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             //#endif
             //#unroll d PART
             for (var d = 0u; d < PART; d++) {
-              mine[(turn + 1u) % PARTS][d] = x[x0 + next + d];
+              mine[(turn + 1u) % PARTS][d] = vec4<f32>(x[x0 + next + d]);
               //#if SLOPES
-              slope[(turn + 1u) % PARTS][d] = u[u0 + next + d];
+              slope[(turn + 1u) % PARTS][d] = vec4<f32>(u[u0 + next + d]);
               //#endif
             }
             //#end
@@ -236,9 +241,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         total = total * shrink + dot(e_a + e_b, vec4<f32>(1.0));
         //#if LOOPS
         for (var d = 0u; d < vectors; d++) {
+          //#if SUMS
+          sum[d] = weighted(weighted(sum[d] * shrink, e_a, z_a + d), e_b, z_b + d);
+          //#else
           if (stored) {
             out[out0 + d] = weighted(weighted(out[out0 + d] * shrink, e_a, z_a + d), e_b, z_b + d);
           }
+          //#endif
         }
         //#else
         //#unroll d VECTORS
@@ -274,9 +283,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         //#endif
         //#if LOOPS
         for (var d = 0u; d < vectors; d++) {
+          //#if SUMS
+          sum[d] = weighted(weighted(sum[d], by_a, from_a + d), by_b, from_b + d);
+          //#else
           if (stored) {
             out[out0 + d] = weighted(weighted(out[out0 + d], by_a, from_a + d), by_b, from_b + d);
           }
+          //#endif
         }
         //#else
         //#unroll d VECTORS
@@ -302,12 +315,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //#endif
     //#if LOOPS
     for (var d = 0u; d < vectors; d++) {
+      //#if SUMS
+      out[out0 + d] = vec4<Number>(sum[d] * share);
+      //#else
       out[out0 + d] *= share;
+      //#endif
     }
     //#else
     //#unroll d VECTORS
     for (var d = 0u; d < VECTORS; d++) {
-      out[out0 + d] = sum[d] * share;
+      out[out0 + d] = vec4<Number>(sum[d] * share);
     }
     //#end
     //#endif

@@ -17,14 +17,16 @@ const NOTHING_SEEN: f32 = 1e30;
 //#include reduce
 //#include sight
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
+alias Number = f32;
+
+@group(0) @binding(0) var<storage, read> q: array<Number>;
+@group(0) @binding(1) var<storage, read> k: array<Number>;
+@group(0) @binding(2) var<storage, read> v: array<Number>;
 //#if BY_SIGHT
 @group(0) @binding(3) var<storage, read> query_sights: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> key_sights: array<vec4<u32>>;
 //#endif
-@group(0) @binding(5) var<storage, read_write> o: array<f32>;
+@group(0) @binding(5) var<storage, read_write> o: array<Number>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(7) var<storage, read_write> scores: array<f32>; // [batch, heads, keys]
 @group(0) @binding(8) var<uniform> p: Params;
@@ -58,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let k0 = 4u * (first + j) * p.k_stride + k_head;
       score = 0.0;
       for (var d = 0u; d < HEAD_DIM; d++) {
-        score += q[q0 + d] * k[k0 + d];
+        score += f32(q[q0 + d]) * f32(k[k0 + d]);
       }
       score *= p.scale;
     }
@@ -81,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (lane < PARTS * HEAD_DIM && d < HEAD_DIM) {
       for (var j = lane / HEAD_DIM; j < p.keys; j += PARTS) {
-        value += scores[index * p.keys + j] * v[4u * (first + j) * p.v_stride + v_head + d];
+        value += scores[index * p.keys + j] * f32(v[4u * (first + j) * p.v_stride + v_head + d]);
       }
     }
     workgroupBarrier();
@@ -92,7 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var part = 0u; part < PARTS; part++) {
         total += partial[part * HEAD_DIM + lane];
       }
-      o[index * HEAD_DIM + d] = total * share;
+      o[index * HEAD_DIM + d] = Number(total * share);
     }
   }
   if (lane == 0u) {

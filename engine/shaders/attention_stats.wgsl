@@ -7,9 +7,11 @@ const VECTORS: u32 = 16u; // of 4 elements in a head
 
 //#include grid
 
-@group(0) @binding(0) var<storage, read> o: array<vec4<f32>>;
+alias Number = f32;
+
+@group(0) @binding(0) var<storage, read> o: array<vec4<Number>>;
 @group(0) @binding(1) var<storage, read> lse: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<vec4<f32>>; // gradient of o
+@group(0) @binding(2) var<storage, read> g: array<vec4<Number>>; // gradient of o
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>; // [batch, heads, queries]
 @group(0) @binding(4) var<uniform> p: Params;
 
@@ -22,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var delta = 0.0;
   //#unroll d VECTORS
   for (var d = 0u; d < VECTORS; d++) {
-    delta += dot(o[i * VECTORS + d], g[i * VECTORS + d]);
+    delta += dot(vec4<f32>(o[i * VECTORS + d]), vec4<f32>(g[i * VECTORS + d]));
   }
   //#end
   let row = i / p.heads;

@@ -10,8 +10,10 @@
 //#include activation
 //#endif
 
+alias Y = f32;
 //#if !ZERO
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+alias X = f32;
+@group(0) @binding(0) var<storage, read> x: array<X>;
 //#endif
 //#if SLOPE
 @group(0) @binding(1) var<storage, read> u: array<f32>;
@@ -19,7 +21,7 @@
 //#if SUM
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 //#endif
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<Y>;
 @group(0) @binding(3) var<uniform> p: Params;
 
 @compute @workgroup_size(256)
@@ -29,32 +31,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   //#if ACTIVATE
-  y[i] = activate(x[i]);
+  y[i] = Y(activate(f32(x[i])));
   //#endif
   //#if SLOPE
-  var dx = x[i] * activation_slope(u[i]);
+  var dx = f32(x[i]) * activation_slope(u[i]);
   //#if ACCUMULATE
-  dx += y[i];
+  dx += f32(y[i]);
   //#endif
-  y[i] = dx;
+  y[i] = Y(dx);
   //#endif
   //#if GELU_BACKWARD
-  y[i] *= gelu_backward(x[i]);
+  y[i] = Y(f32(y[i]) * gelu_backward(f32(x[i])));
   //#endif
   //#if SCALE
-  var scaled = p.factor * x[i];
+  var scaled = p.factor * f32(x[i]);
   //#if ACCUMULATE
-  scaled += y[i];
+  scaled += f32(y[i]);
   //#endif
-  y[i] = scaled;
+  y[i] = Y(scaled);
   //#endif
   //#if SUM
-  y[i] = x[i] + u[i];
+  y[i] = Y(f32(x[i]) + u[i]);
   //#endif
   //#if ADD
-  y[i] += x[i];
+  y[i] = Y(f32(y[i]) + f32(x[i]));
   //#endif
   //#if ZERO
-  y[i] = 0.0;
+  y[i] = Y(0.0);
   //#endif
 }

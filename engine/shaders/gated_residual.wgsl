@@ -35,12 +35,13 @@ fn finish(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
   dmod[g * p.mod_stride + p.gate_column + col] += sum;
 }
 //#else
+alias Branch = f32;
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> branch: array<f32>;
+@group(0) @binding(1) var<storage, read> branch: array<Branch>;
 //#if GATE
 @group(0) @binding(2) var<storage, read> modulation: array<f32>;
 //#endif
-@group(0) @binding(3) var<storage, read_write> dbranch: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dbranch: array<Branch>;
 //#if GATE
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
 //#endif
@@ -68,8 +69,8 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     //#if DROPOUT
     d *= dropout(now.dropout_key, p.site, at, p.threshold, p.keep_scale);
     //#endif
-    sum += d * branch[at];
-    dbranch[at] = d * gate;
+    sum += d * f32(branch[at]);
+    dbranch[at] = Branch(d * gate);
   }
   //#if GATE
   partials[block * p.width + col] = sum;

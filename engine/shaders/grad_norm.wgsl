@@ -2,7 +2,8 @@
 //
 // partial: workgroup i sums the squares of its contiguous share of a slab and notes whether any
 // element is not finite, told by its bits.
-// finish: one workgroup adds the partials of all slabs and writes (norm, clip factor, finite).
+// finish: one workgroup adds the partials of all slabs and writes (norm, factor, finite): gradients are loss_scale times
+// the true ones, and the factor undoes that and clips.
 
 const THREADS: u32 = 256u;
 
@@ -12,6 +13,8 @@ const THREADS: u32 = 256u;
 //#include reduce
 
 //#if FINISH
+//#include step
+
 @group(0) @binding(0) var<storage, read> partials: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(2) var<uniform> p: Params;
@@ -27,9 +30,9 @@ fn finish(@builtin(local_invocation_index) lane: u32) {
   sum = reduce_sum(lane, sum);
   bad = reduce_sum(lane, bad);
   if (lane == 0u) {
-    let norm = sqrt(sum);
+    let norm = sqrt(sum) / now.loss_scale;
     stats[0] = norm;
-    stats[1] = select(1.0, min(1.0, p.clip / (norm + 1e-6)), p.clip > 0.0);
+    stats[1] = select(1.0, min(1.0, p.clip / (norm + 1e-6)), p.clip > 0.0) / now.loss_scale;
     stats[2] = select(1.0, 0.0, bad > 0.0 || not_finite(bitcast<u32>(norm)));
     stats[3] = 0.0;
   }

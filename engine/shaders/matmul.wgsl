@@ -43,26 +43,35 @@ const QUADS_K: u32 = TILE_K / 4u;
 //#include threefry
 //#endif
 
+// numbers of a, b, c and the second output in memory; what is computed is f32
+alias A = f32;
+alias B = f32;
+alias C = f32;
+alias Second = f32;
 //#if VEC_A
-@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<A>>;
 //#else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<A>;
 //#endif
 //#if PACKED
 //#include at_rest
 @group(0) @binding(1) var<storage, read> b: array<u32>;
 //#else
 //#if VEC_B
-@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<B>>;
 //#else
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<B>;
 //#endif
 //#endif
 //#if VEC_C
 alias Value = vec4<f32>;
+alias Stored = vec4<C>;
+alias SecondStored = vec4<Second>;
 const WIDE = 4u;
 //#else
 alias Value = f32;
+alias Stored = C;
+alias SecondStored = Second;
 const WIDE = 1u;
 //#endif
 //#if BIAS
@@ -77,9 +86,9 @@ const WIDE = 1u;
 //#if GATE
 @group(0) @binding(4) var<storage, read> modulation: array<Value>;
 //#endif
-@group(0) @binding(5) var<storage, read_write> c: array<Value>; // [m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<Stored>; // [m, n]
 //#if SECOND
-@group(0) @binding(6) var<storage, read_write> second: array<Value>; // [m, n]
+@group(0) @binding(6) var<storage, read_write> second: array<SecondStored>; // [m, n]
 //#endif
 //#if COLUMN_SUM
 @group(0) @binding(7) var<storage, read_write> column_sum: array<f32>; // [m]
@@ -141,9 +150,9 @@ fn load_a(row: u32, k: u32) -> vec4<f32> {
   let step = p.k;
   //#endif
   //#if VEC_A
-  return a[at / 4u];
+  return vec4<f32>(a[at / 4u]);
   //#else
-  return vec4<f32>(a[at], a[at + step], a[at + 2u * step], a[at + 3u * step]);
+  return vec4<f32>(f32(a[at]), f32(a[at + step]), f32(a[at + 2u * step]), f32(a[at + 3u * step]));
   //#endif
 }
 
@@ -159,7 +168,7 @@ fn load_b(col: u32, k: u32) -> vec4<f32> {
   //#if PACKED
   return four_of(b[first_word(at)], b[second_word(at)], at);
   //#else
-  return b[at / 4u];
+  return vec4<f32>(b[at / 4u]);
   //#endif
   //#else
   return vec4<f32>(number_of_b(at), number_of_b(at + step), number_of_b(at + 2u * step), number_of_b(at + 3u * step));
@@ -172,7 +181,7 @@ fn number_of_b(at: u32) -> f32 {
   let four = at & 0xfffffffcu;
   return four_of(b[first_word(four)], b[second_word(four)], four)[at & 3u];
   //#else
-  return b[at];
+  return f32(b[at]);
   //#endif
 }
 //#endif
@@ -433,11 +442,11 @@ fn store(row: u32, col: u32, sum: Value) {
   value += bias[col / WIDE];
   //#endif
   //#if ACCUMULATE
-  value += c[at];
+  value += Value(c[at]);
   //#endif
-  c[at] = value;
+  c[at] = Stored(value);
   //#if GELU
-  second[at] = activated(value);
+  second[at] = SecondStored(activated(value));
   //#endif
   //#if RESIDUAL
   var branch = value;
@@ -447,6 +456,6 @@ fn store(row: u32, col: u32, sum: Value) {
   //#if GATE
   branch *= modulation[((row / p.sample_rows) * p.mod_stride + p.gate_column + col) / WIDE];
   //#endif
-  second[at] = residual[at] + branch;
+  second[at] = SecondStored(residual[at] + branch);
   //#endif
 }

@@ -6,6 +6,8 @@ const THREADS: u32 = 256u;
 
 //#params
 
+alias Y = f32;
+
 //#include grid
 //#include reduce
 
@@ -17,7 +19,7 @@ const THREADS: u32 = 256u;
 //#if BIAS
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 //#endif
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Y>;
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(5) var<uniform> p: Params;
 
@@ -52,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     //#if MODULATED
     value = value * (1.0 + modulation[m + p.scale_column + d]) + modulation[m + p.shift_column + d];
     //#endif
-    y[base + d] = value;
+    y[base + d] = Y(value);
   }
   if (lane == 0u) {
     stats[2u * row] = mean;

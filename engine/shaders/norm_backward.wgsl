@@ -16,7 +16,8 @@ const BLOCK: u32 = 64u;
 //#if ROWS
 //#include reduce
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+alias Dy = f32;
+@group(0) @binding(0) var<storage, read> dy: array<Dy>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read> stats: array<f32>;
@@ -27,7 +28,7 @@ const BLOCK: u32 = 64u;
 @group(0) @binding(6) var<uniform> p: Params;
 
 fn scaled(at: u32, m: u32, d: u32) -> f32 {
-  var dn = dy[at] * weight[d];
+  var dn = f32(dy[at]) * weight[d];
   //#if MODULATED
   dn *= 1.0 + modulation[m + p.scale_column + d];
   //#endif
@@ -68,7 +69,8 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }
 //#endif
 //#if COLUMNS
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+alias Dy = f32;
+@group(0) @binding(0) var<storage, read> dy: array<Dy>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> stats: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;
@@ -89,7 +91,7 @@ fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
   var s2 = 0.0;
   for (var r = first; r < last; r++) {
     let row = sample * p.sample_rows + r;
-    let d = dy[row * p.width + col];
+    let d = f32(dy[row * p.width + col]);
     s1 += d;
     s2 += d * (x[row * p.width + col] - stats[2u * row]) * stats[2u * row + 1u];
   }

@@ -5,9 +5,11 @@
 
 //#include grid
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+alias X = f32;
+
+@group(0) @binding(0) var<storage, read> x: array<X>;
 @group(0) @binding(1) var<storage, read> table: array<f32>; // [positions, pairs, (cos, sin)]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<X>;
 @group(0) @binding(3) var<uniform> p: Params;
 
 @compute @workgroup_size(256)
@@ -27,14 +29,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     y[at + 1u] = x[at + 1u];
     return;
   }
-  let x1 = x[begin + d];
-  let x2 = x[begin + d + p.pairs];
+  let x1 = f32(x[begin + d]);
+  let x2 = f32(x[begin + d + p.pairs]);
   let at = 2u * (row % p.positions * p.pairs + d);
   let c = table[at];
   var s = table[at + 1u];
   //#if INVERSE
   s = -s;
   //#endif
-  y[begin + d] = x1 * c - x2 * s;
-  y[begin + d + p.pairs] = x2 * c + x1 * s;
+  y[begin + d] = X(x1 * c - x2 * s);
+  y[begin + d + p.pairs] = X(x2 * c + x1 * s);
 }

@@ -91,7 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     nll[row] = loss;
   }
   //#if GRADIENT
-  let weight = weights[row];
+  let weight = weights[row] * now.loss_scale;
   for (var v = lane; v < p.vocab; v += THREADS) {
     var d = 0.0;
     if (counts(v)) {

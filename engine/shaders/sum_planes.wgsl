@@ -5,16 +5,19 @@
 
 //#include grid
 
+alias C = f32;
 //#if VEC
 alias Value = vec4<f32>;
+alias Stored = vec4<C>;
 //#else
 alias Value = f32;
+alias Stored = C;
 //#endif
 @group(0) @binding(0) var<storage, read> planes: array<Value>; // [planes, len]
 //#if COLUMN_SUM
 @group(0) @binding(1) var<storage, read> column_planes: array<f32>; // [planes, m]
 //#endif
-@group(0) @binding(2) var<storage, read_write> c: array<Value>; // [len]
+@group(0) @binding(2) var<storage, read_write> c: array<Stored>; // [len]
 //#if COLUMN_SUM
 @group(0) @binding(3) var<storage, read_write> column_sum: array<f32>; // [m]
 //#endif
@@ -40,12 +43,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   //#if ACCUMULATE
-  var sum = c[i];
+  var sum = Value(c[i]);
   //#else
   var sum = Value();
   //#endif
   for (var plane = 0u; plane < p.planes; plane++) {
     sum += planes[plane * p.len + i];
   }
-  c[i] = sum;
+  c[i] = Stored(sum);
 }

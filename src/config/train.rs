@@ -121,6 +121,8 @@ pub struct TrainingConfig {
     pub short_length: Option<usize>,
     /// What the backward pass computes again instead of keeping it in memory. Changes no bit of a run.
     pub recompute: Recompute,
+    /// What activations of blocks and their gradients are kept in.
+    pub precision: Precision,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -147,6 +149,7 @@ impl Default for TrainingConfig {
             short_share: None,
             short_length: None,
             recompute: Recompute::None,
+            precision: Precision::F32,
             save_every: 500,
             keep: 3,
             val_every: 0,
@@ -167,6 +170,20 @@ pub enum Recompute {
     /// The network's blocks: what stands between two of them is kept, the inside of one at a time. A third more work,
     /// for memory that hardly grows with the number of blocks.
     Blocks,
+}
+
+/// What activations of blocks, and their gradients, are kept in while training. Whatever it is, sums and statistics, the
+/// stream between blocks, loss, weights, moments and average are in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, half of the memory and of its traffic. The loss is scaled so that gradients stay within range; a step that
+    /// overflows is skipped. For networks of this crate, on devices with 16-bit floats in shaders.
+    F16,
 }
 
 /// What masked rows weigh in the training loss.

@@ -13,6 +13,7 @@ pub use super::json::{read_text, write_bytes};
 use super::manifest::{self, MANIFEST, entries};
 pub use super::manifest::{FileEntry, measure, verify};
 use crate::error::{Error, Result};
+use crate::process::LossScale;
 
 const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state.json";
@@ -54,6 +55,9 @@ pub struct TrainState {
     pub skipped: u64,
     /// How many of them were the last ones in a row.
     pub skipped_in_a_row: u64,
+    /// What gradients are scaled by, in runs in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// Seed of the run.
     pub seed: u64,
     /// Digest of the corpus, see [`crate::data::Corpus::digest`].
@@ -214,6 +218,7 @@ mod tests {
             tokens: 10 * step,
             skipped: 1,
             skipped_in_a_row: 0,
+            loss_scale: None,
             seed: 3,
             corpus_digest: "ab".to_owned(),
             device: "cpu".to_owned(),

@@ -9,6 +9,7 @@ use crate::model::params::Params;
 use crate::model::pass::Pass;
 use crate::ops::visibility::{Sight, padded};
 use crate::ops::{Attend, Heads, Seen, SegmentInputs, rotary_row};
+use crate::program::Element;
 
 /// A network from tokens to hidden states, and the head that makes logits of them.
 pub trait Trunk: Debug + Send + Sync {
@@ -48,6 +49,11 @@ pub trait Trunk: Debug + Send + Sync {
     /// The noise levels of a pass, embedded, for the input [`Call::time`]; nothing by default.
     fn time_rows(&self, _conditioning: &[f64]) -> Vec<f64> {
         Vec::new()
+    }
+
+    /// Whether it can keep the activations of its blocks in half precision.
+    fn rounds(&self) -> bool {
+        false
     }
 
     /// Whether its projections may have low-rank adapters, see [`LoraConfig`](crate::config::LoraConfig).
@@ -115,6 +121,8 @@ pub struct Options {
     pub sights: Sights,
     /// What the backward pass computes again.
     pub recompute: Recompute,
+    /// What activations of blocks are kept in: f32 or f16, see [`Trunk::rounds`].
+    pub precision: Element,
 }
 
 /// What a call needs besides its tokens if keys and values are kept.

@@ -1,10 +1,12 @@
-//! The noise process as plain functions of numbers: schedule, times, masking.
+//! Plain functions of numbers: the noise process (schedule, times, masking) and the loss scale.
 
+mod loss_scale;
 mod masking;
 mod noise;
 mod schedule;
 mod times;
 
+pub use loss_scale::LossScale;
 pub use masking::{mask_exactly, q_xt};
 pub use noise::{NoiseConfig, NoiseKind};
 pub use schedule::Schedule;

@@ -85,12 +85,14 @@ impl Trainer {
             tokens,
             skipped,
             skipped_in_a_row,
+            loss_scale,
         } = self.at;
         let state = TrainState {
             step,
             tokens,
             skipped,
             skipped_in_a_row,
+            loss_scale,
             seed: self.config.seed,
             corpus_digest: self.corpus.digest.clone(),
             device: self.device.info().name.clone(),
@@ -170,6 +172,7 @@ impl Trainer {
             tokens,
             skipped,
             skipped_in_a_row,
+            loss_scale,
             ..
         } = state;
         let at = Progress {
@@ -177,6 +180,7 @@ impl Trainer {
             tokens,
             skipped,
             skipped_in_a_row,
+            loss_scale,
         };
         let mut trainer = Self::assemble(device, config, corpus, at, Some(checkpoint)).await?;
         let (family, storage) = (&trainer.family, &mut trainer.storage);

@@ -7,7 +7,8 @@ use crate::data::Prefetch;
 use crate::error::{Error, Result};
 use crate::graph::{Running, Storage};
 use crate::model::Pass;
-use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
+use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LOSS_SCALE, LR};
+use crate::process::LossScale;
 use crate::program::Step;
 use crate::progress::StepStats;
 use crate::rng::{Stream, stream_key};
@@ -24,6 +25,8 @@ pub(super) struct Progress {
     pub tokens: u64,
     pub skipped: u64,
     pub skipped_in_a_row: u64,
+    /// In runs in half precision.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// A submitted micro-batch, and the tokens of its step if it is the last one of it.
@@ -38,6 +41,7 @@ struct Feeding {
     /// How many it began with.
     count: u64,
     tokens: u64,
+    loss_scale: f64,
 }
 
 /// The training graph, what feeds it, and what is on its way through it.
@@ -96,7 +100,7 @@ impl Steps {
         loop {
             let runs = self.session()?.runs();
             while self.flights.len() < runs && (self.feeding.is_some() || self.submitted < until) {
-                self.submit(storage, config).await?;
+                self.submit(storage, config, at).await?;
             }
             let Some(Flight { running, closes }) = self.flights.pop_front() else {
                 return Err(Error::Internal("no step was submitted".into()));
@@ -113,6 +117,9 @@ impl Steps {
                 false => at.skipped_in_a_row + 1,
             };
             at.skipped += u64::from(!outcome.finite);
+            if let Some(scale) = &mut at.loss_scale {
+                scale.note(outcome.finite);
+            }
             if at.skipped_in_a_row >= MOST_SKIPPED {
                 return Err(Error::NonFinite {
                     step: at.step,
@@ -132,7 +139,13 @@ impl Steps {
     }
 
     /// Submits the next micro-batch.
-    async fn submit(&mut self, storage: &mut Storage, config: &TrainConfig) -> Result<()> {
+    async fn submit(
+        &mut self,
+        storage: &mut Storage,
+        config: &TrainConfig,
+        at: &Progress,
+    ) -> Result<()> {
+        let k = self.submitted;
         let feeding = match &mut self.feeding {
             Some(begun) => begun,
             slot => {
@@ -141,10 +154,10 @@ impl Steps {
                     count: passes.len() as u64,
                     passes: passes.into_iter(),
                     tokens,
+                    loss_scale: at.loss_scale.map_or(1.0, |scale| scale.of(k - at.step)),
                 })
             }
         };
-        let k = self.submitted;
         let micro = (k + 1) * feeding.count - feeding.passes.len() as u64;
         let Some(pass) = feeding.passes.next() else {
             return Err(Error::Internal("a step without micro-batches".into()));
@@ -152,6 +165,7 @@ impl Steps {
         let tokens = feeding.tokens;
         let last = feeding.passes.len() == 0;
         let step = step_scalars(config, k)
+            .with(LOSS_SCALE, feeding.loss_scale)
             .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
         let session = self.session()?;
         let running = session.submit(storage, &pass, step, last).await?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::TrainConfig;
+use crate::config::{Precision, TrainConfig};
 use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -16,6 +16,8 @@ use crate::model::trunks::unmodulated;
 use crate::model::{Backbone, Family, Model, Network, Options};
 use crate::objective::{self, Objective};
 use crate::ops::{EMA, TRAINING};
+use crate::process::LossScale;
+use crate::program::Element;
 use crate::progress::StepStats;
 use crate::train::TrainSession;
 use crate::train::batches::batch_maker;
@@ -64,7 +66,11 @@ impl Trainer {
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
         config.resolve();
-        let mut trainer = Self::assemble(device, config, corpus, Progress::default(), None).await?;
+        let at = Progress {
+            loss_scale: (config.training.precision == Precision::F16).then(LossScale::default),
+            ..Progress::default()
+        };
+        let mut trainer = Self::assemble(device, config, corpus, at, None).await?;
         let (seed, storage) = (trainer.config.seed, &mut trainer.storage);
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(base) = &trainer.base {
@@ -146,6 +152,7 @@ impl Trainer {
             let problem = format!("the corpus is packed to blocks of {length}");
             return Err(Error::config("model.length", config.model.length, problem));
         }
+        check_precision(&config, device, network)?;
         let objective = objective::make(&config.model, &config.noise, &config.objective)?;
         let storage = Storage::new(device, &network.layout, &TRAINING).await?;
         let length = config.length_at(at.step);
@@ -351,6 +358,21 @@ fn own(config: &TrainConfig, device: &Device, _: Option<&Path>) -> Result<Family
     }
 }
 
+/// An error if half precision is asked for where there is none.
+fn check_precision(config: &TrainConfig, device: &Device, network: &Network) -> Result<()> {
+    let problem = match config.training.precision {
+        Precision::F32 => return Ok(()),
+        _ if !network.trunk.rounds() => {
+            "is for networks of this crate: train published models in f32"
+        }
+        _ if !device.has_f16() => {
+            "needs 16-bit floats in shaders, which the device has not: train in f32, or on another device"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::config("training.precision", "f16", problem))
+}
+
 /// The training graph over sequences of `length` tokens, as many tokens a micro-batch at every length.
 async fn session(
     device: &Device,
@@ -363,6 +385,10 @@ async fn session(
     let batch = config.training.batch * config.model.length / length;
     let options = Options {
         recompute: config.training.recompute,
+        precision: match config.training.precision {
+            Precision::F32 => Element::F32,
+            Precision::F16 => Element::F16,
+        },
         ..objective.options(batch, length)
     };
     let (optim, loss) = (&config.optim, objective.row_loss());

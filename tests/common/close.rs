@@ -25,6 +25,8 @@ pub enum Kernel {
     Softmax,
     /// The optimiser's chain of operations on one element.
     Optimiser,
+    /// A few operations whose results are kept in f16.
+    Half,
 }
 
 impl Kernel {
@@ -50,6 +52,8 @@ impl Kernel {
             Self::Softmax => 2.0 * sum + 24.0,
             // two moments, a root, two divisions, decay and average
             Self::Optimiser => sum + 16.0,
+            // every result is rounded to 11 bits, in a direction that WGSL leaves open, and passes through a few products
+            Self::Half => return 2.0 / 1024.0,
         };
         ulps * ULP
     }

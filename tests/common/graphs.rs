@@ -5,6 +5,7 @@ use mdlm::model::{Among, Backbone, DrawGraph, EvalGraph, LogitsGraph, Options, T
 use mdlm::train::rule;
 use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{AdamwConfig, RowLoss};
+use mdlm_engine::program::Element;
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
     beta1: 0.9,
@@ -19,6 +20,8 @@ pub enum Purpose {
     Train,
     /// As `Train`, what is inside of blocks computed again in the backward pass.
     TrainAgain,
+    /// As `Train`, what is inside of blocks kept in f16.
+    TrainHalf,
     Eval,
     Logits,
     Draw,
@@ -28,8 +31,8 @@ pub enum Purpose {
 
 /// What a model of this configuration has graphs for.
 pub fn purposes(config: &ModelConfig) -> Vec<Purpose> {
-    use Purpose::{Decode, Draw, Eval, Logits, Train, TrainAgain};
-    let mut all = vec![Train, TrainAgain, Eval, Logits, Draw];
+    use Purpose::{Decode, Draw, Eval, Logits, Train, TrainAgain, TrainHalf};
+    let mut all = vec![Train, TrainAgain, TrainHalf, Eval, Logits, Draw];
     if config.kind == ModelKind::Ar {
         all.push(Decode);
     }
@@ -57,10 +60,14 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
             Purpose::TrainAgain => Recompute::Blocks,
             _ => Recompute::None,
         },
+        precision: match purpose {
+            Purpose::TrainHalf => Element::F16,
+            _ => Element::F32,
+        },
         ..Options::default()
     };
     match purpose {
-        Purpose::Train | Purpose::TrainAgain => {
+        Purpose::Train | Purpose::TrainAgain | Purpose::TrainHalf => {
             let loss = row_loss(config);
             // both recipes, spread over the configurations too
             let recipe = match config.time_conditioning {

@@ -37,11 +37,13 @@ async fn forward(
     storage: Storage,
     xt: &[u32],
     sigma: &[f64],
+    precision: Element,
 ) -> Forward {
     let length = xt.len() / sigma.len();
     let options = Options {
         batch: sigma.len(),
         length,
+        precision,
         ..Options::default()
     };
     let network = &backbone.network;
@@ -122,6 +124,15 @@ async fn norm_alone(
 }
 
 pub async fn dit_forward(executor: Executor) {
+    dit_forward_in(executor, Element::F32, executor.bound(1e-5)).await;
+}
+
+/// What blocks compute, in f16: 11 bits a number, through two blocks: 1.6e-3 at most, as measured.
+pub async fn dit_forward_half(executor: Executor) {
+    dit_forward_in(executor, Element::F16, 3e-3).await;
+}
+
+async fn dit_forward_in(executor: Executor, precision: Element, bound: f64) {
     let (Some(fixture), Some(params)) =
         (Fixture::load("A_dit_forward"), Fixture::load("params_dit"))
     else {
@@ -133,14 +144,13 @@ pub async fn dit_forward(executor: Executor) {
         } else {
             "tc_false"
         };
-        let mut report = Report::new(&format!("A_dit_forward {prefix}"), executor);
+        let mut report = Report::new(&format!("A_dit_forward {prefix} {precision}"), executor);
         let (Some(xt), Some(sigma)) = (fixture.tokens("x"), fixture.get("sigma")) else {
             continue;
         };
         let device = executor.device();
         let (backbone, storage) = load(&device, &params, time_conditioning).await;
-        let mut run = forward(&device, &backbone, storage, &xt, sigma).await;
-        let bound = executor.bound(1e-5);
+        let mut run = forward(&device, &backbone, storage, &xt, sigma, precision).await;
         let (d, blocks) = (backbone.config.hidden_size, backbone.config.n_blocks);
         let adaln = run.named("adaLN").await;
         let mut keys: Vec<String> = fixture
@@ -214,7 +224,15 @@ pub async fn published_layout(executor: Executor) {
         .await
         .unwrap();
     let batch = fixture.size("batch");
-    let run = forward(&device, &backbone, storage, &x, &vec![0.0; batch]).await;
+    let run = forward(
+        &device,
+        &backbone,
+        storage,
+        &x,
+        &vec![0.0; batch],
+        Element::F32,
+    )
+    .await;
     let bound = executor.bound(1e-5);
     if let Some(golden) = fixture.get("logits") {
         report.relative_to_max("logits", &run.read(run.graph.logits).await, golden, bound);
@@ -252,7 +270,15 @@ pub async fn autoregressive_forward(executor: Executor) {
         .chunks_exact(length)
         .flat_map(|row| row[..length - 1].to_vec())
         .collect();
-    let run = forward(device, &backbone, storage, &xt, &vec![0.0; batch]).await;
+    let run = forward(
+        device,
+        &backbone,
+        storage,
+        &xt,
+        &vec![0.0; batch],
+        Element::F32,
+    )
+    .await;
     let bound = executor.bound(1e-5);
     for key in ["vocab_embed", "blocks.0.out", "blocks.1.out", "logits"] {
         if let Some(golden) = fixture.get(key) {
@@ -350,6 +376,6 @@ async fn at_rest(
         |key: &&mdlm_engine::graph::Key| backbone.layout.slabs()[key.slab].element == element;
     let matrices = backbone.layout.keys().iter().filter(half).count();
     let (xt, sigma) = (fixture.tokens("x").unwrap(), fixture.get("sigma").unwrap());
-    let run = forward(device, &backbone, storage, &xt, sigma).await;
+    let run = forward(device, &backbone, storage, &xt, sigma, Element::F32).await;
     (run.read(run.graph.logits).await, matrices)
 }

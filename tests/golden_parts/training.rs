@@ -13,9 +13,11 @@ use mdlm::objective::{Clean, Masked, Objective as _};
 use mdlm::train::{TrainSession, ema_decay, learning_rate};
 use mdlm_engine::graph::Storage;
 use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::ops::LOSS_SCALE;
 use mdlm_engine::ops::RowLoss;
 use mdlm_engine::ops::{ADAM_M, ADAM_V, EMA};
 use mdlm_engine::ops::{BIAS1, BIAS2, EMA_DECAY, LR};
+use mdlm_engine::program::Element;
 use mdlm_engine::program::Step;
 use serde_json::Value;
 
@@ -52,6 +54,23 @@ impl Variant {
 }
 
 pub async fn losses_and_gradients(executor: Executor) {
+    losses_and_gradients_in(executor, Element::F32).await;
+}
+
+/// With what blocks compute in f16, and a scaled loss.
+pub async fn losses_and_gradients_half(executor: Executor) {
+    losses_and_gradients_in(executor, Element::F16).await;
+}
+
+/// A bound for f32, or what 11 bits a number leave of it.
+fn bound(executor: Executor, precision: Element, f32: f64, f16: f64) -> f64 {
+    match precision {
+        Element::F16 => f16,
+        _ => executor.bound(f32),
+    }
+}
+
+async fn losses_and_gradients_in(executor: Executor, precision: Element) {
     let (Some(fixture), Some(params)) = (Fixture::load("B_losses"), Fixture::load("params_dit"))
     else {
         return;
@@ -61,12 +80,13 @@ pub async fn losses_and_gradients(executor: Executor) {
     assert!(!variants.is_empty() && (fixture.custom || variants.len() == 16));
     for (name, description) in variants {
         let variant = Variant::new(&description["overrides"]);
-        losses_of(executor, &fixture, &params, name, &variant).await;
+        losses_of(executor, precision, &fixture, &params, name, &variant).await;
     }
 }
 
 async fn losses_of(
     executor: Executor,
+    precision: Element,
     fixture: &Fixture,
     params: &Fixture,
     variant: &str,
@@ -81,7 +101,7 @@ async fn losses_of(
     let (Some(x0), Some(xt), Some(t)) = inputs else {
         return;
     };
-    let mut report = Report::new(&format!("B {variant}"), executor);
+    let mut report = Report::new(&format!("B {variant} {precision}"), executor);
     let device = executor.shared();
     let length = x0.len() / t.len();
     let (backbone, storage) = load(device, params, settings.time_conditioning).await;
@@ -116,7 +136,10 @@ async fn losses_of(
         &arrays,
         &optim,
         objective.row_loss(),
-        Options::of(t.len(), length),
+        Options {
+            precision,
+            ..Options::of(t.len(), length)
+        },
         Some(64),
     );
     let mut train = session.await.unwrap();
@@ -137,7 +160,11 @@ async fn losses_of(
             .unwrap();
         let (mut loss, mut per_token) = (0.0, vec![0.0; x0.len()]);
         for batch in &passes {
-            let outcome = train.run(&mut arrays, batch, Step::default(), false);
+            let step = match precision {
+                Element::F16 => Step::default().with(LOSS_SCALE, SCALE),
+                _ => Step::default(),
+            };
+            let outcome = train.run(&mut arrays, batch, step, false);
             loss += outcome.await.unwrap().loss;
             let (noised, nll) = (batch, train.graph.nll);
             let nll = train.session().read(&arrays, nll, noised.rows.len());
@@ -148,23 +175,27 @@ async fn losses_of(
         let name = if attended { "loss_att" } else { "loss" };
         if let Some(golden) = fixture.get(&key(name)) {
             let error = (loss / golden[0] - 1.0).abs();
-            report.note(name, error, executor.bound(1e-5));
+            report.note(name, error, bound(executor, precision, 1e-5, 1e-3));
         }
         if attended {
             continue;
         }
         if let Some(golden) = fixture.get(&key("nll_per_token")) {
-            report.relative_to_max("nll_per_token", &per_token, golden, executor.bound(2e-5));
+            let bound = bound(executor, precision, 2e-5, 2e-3);
+            report.relative_to_max("nll_per_token", &per_token, golden, bound);
         }
         let gradients = format!("B_grads_{variant}");
         if WITH_GRADIENTS.contains(&variant)
             && let Some(grads) = Fixture::load(&gradients)
         {
-            compare_gradients(&mut report, executor, &arrays, &grads).await;
+            compare_gradients(&mut report, executor, precision, &arrays, &grads).await;
         }
     }
     report.finish();
 }
+
+/// Of losses in half precision.
+const SCALE: f64 = 65536.0;
 
 /// Variants whose gradients are stored.
 const WITH_GRADIENTS: [&str; 4] = [
@@ -239,7 +270,7 @@ pub async fn autoregressive(executor: Executor) {
         report.relative_to_max("nll_per_token", &nll, golden, executor.bound(2e-5));
     }
     if let Some(grads) = Fixture::load("D_ar_grads") {
-        compare_gradients(&mut report, executor, &storage, &grads).await;
+        compare_gradients(&mut report, executor, Element::F32, &storage, &grads).await;
     }
     report.finish();
 }
@@ -247,6 +278,7 @@ pub async fn autoregressive(executor: Executor) {
 async fn compare_gradients(
     report: &mut Report,
     executor: Executor,
+    precision: Element,
     storage: &Storage,
     golden: &Fixture,
 ) {
@@ -256,19 +288,21 @@ async fn compare_gradients(
         let Some(golden) = golden.get(short(&key.key)) else {
             continue;
         };
-        report.relative_to_max(
-            &format!("d {}", key.key),
-            &got,
-            golden,
-            executor.bound(3e-5),
-        );
+        let scale = if precision == Element::F16 {
+            SCALE
+        } else {
+            1.0
+        };
+        let got: Vec<f64> = got.iter().map(|g| g / scale).collect();
+        let bound = bound(executor, precision, 3e-5, 1e-2);
+        report.relative_to_max(&format!("d {}", key.key), &got, golden, bound);
         all.extend(got);
         all_golden.extend_from_slice(golden);
     }
     report.note(
         "the whole gradient",
         rel_l2(&all, &all_golden),
-        executor.bound(1e-5),
+        bound(executor, precision, 1e-5, 3e-3),
     );
 }
 

@@ -11,6 +11,7 @@ mod elementwise;
 mod embedding;
 mod gated;
 mod gather_rows;
+mod half;
 mod head_loss;
 mod linear;
 mod norm;
@@ -30,6 +31,7 @@ pub fn collect(suite: &mut suite::Suite) {
         embedding::collect,
         gated::collect,
         gather_rows::collect,
+        half::collect,
         head_loss::collect,
         linear::collect,
         norm::collect,

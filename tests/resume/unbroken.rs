@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mdlm::config::{Recipe, TrainConfig};
+use mdlm::config::{Precision, Recipe, TrainConfig};
 use mdlm::train::{Trainer, read_log};
 use pollster::block_on;
 
@@ -74,6 +74,23 @@ fn the_fast_recipe_is_unbroken_cpu() {
 #[test]
 fn the_fast_recipe_is_unbroken_gpu() {
     resumed_is_unbroken(Executor::Gpu, &fast(6), &[2, 4]);
+}
+
+/// With activations in f16, whose loss is scaled by what earlier steps have met.
+fn half(steps: u64) -> TrainConfig {
+    let mut config = config(steps);
+    config.training.precision = Precision::F16;
+    config
+}
+
+#[test]
+fn half_precision_is_unbroken_cpu() {
+    resumed_is_unbroken(Executor::CpuF32, &half(9), &[1, 4, 7]);
+}
+
+#[test]
+fn half_precision_is_unbroken_gpu() {
+    resumed_is_unbroken(Executor::Gpu, &half(4), &[2]);
 }
 
 /// What is begun is finished, and what looks at the weights waits for it.

@@ -7,9 +7,9 @@ use arrayvec::ArrayVec;
 
 use super::io::{MAX_WRITES, Out, View};
 use super::memory::Buffer;
-use super::{Float, Io, Memory};
+use super::{Float, Io, Memory, for_rows};
 use crate::error::Result;
-use crate::program::{BufferId, BufferSpec, Extent, Phase, Slot, Step, selected};
+use crate::program::{BufferId, BufferSpec, Element, Extent, Phase, Slot, Step, selected};
 
 /// The CPU side of an operation: the same loop in both number types.
 pub trait Twin: Send + Sync {
@@ -132,7 +132,12 @@ impl<F: Float> Cpu<F> {
                 if let Some((_, Buffer::Number(data))) =
                     held.iter_mut().find(|(id, _)| *id == slot.buffer)
                 {
-                    F::round_to(slot.element, &mut data[slot.range()]);
+                    let element = slot.element;
+                    if element != Element::F32 {
+                        for_rows(&mut data[slot.range()], 1, |_, part| {
+                            F::round_to(element, part)
+                        });
+                    }
                 }
             }
             for (id, buffer) in held {

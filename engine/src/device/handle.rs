@@ -154,6 +154,12 @@ impl Device {
         }
     }
 
+    /// Whether what a graph computes can be kept in f16: on a GPU whose shaders have such numbers, and on the twin, which
+    /// rounds to them.
+    pub fn has_f16(&self) -> bool {
+        self.context().is_none_or(|context| context.f16)
+    }
+
     /// Device class whose kernels it runs; the twin's reports are those of a portable GPU.
     pub fn class(&self) -> DeviceClass {
         self.context()

@@ -95,7 +95,8 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("mdlm"),
         required_limits: adapter.limits(),
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_features: adapter.features()
+            & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16),
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()
     };

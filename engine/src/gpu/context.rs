@@ -59,6 +59,8 @@ pub struct Context {
     pub class: DeviceClass,
     /// Kernel constants of the class, see [`Tuning::of`].
     pub tuning: Tuning,
+    /// Whether shaders may have 16-bit floats.
+    pub f16: bool,
     /// Whether a system watchdog may kill long submissions, so that long runs are cut into several.
     pub watchdog: bool,
     /// What was created and submitted since the device was opened.
@@ -84,6 +86,7 @@ impl Context {
         });
         Self {
             limits: device.limits(),
+            f16: device.features().contains(wgpu::Features::SHADER_F16),
             device,
             queue,
             step_layout,

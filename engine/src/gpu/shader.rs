@@ -5,7 +5,7 @@
 //! parameters and of the step's scalars), `//#counter` (a function that reads the scalar that counts rows), `//#if FLAG` ... `//#else` ... `//#endif`,
 //! `//#unroll i COUNT` before a `for` loop over `i` and `//#end` behind it (its body is repeated with
 //! numbers for `i`, up to 32 times: then arrays in registers have constant indices, which bounds checks leave alone),
-//! and module-scope `const NAME: u32 = default;` lines whose values a [`Source`] may replace.
+//! and module-scope `const NAME: u32 = default;` and `alias Name = f32;` lines whose values a [`Source`] may replace.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -66,6 +66,8 @@ pub struct Source {
     pub flags: Vec<&'static str>,
     /// Values that replace the defaults of `const NAME: u32` lines.
     pub consts: Vec<(&'static str, u32)>,
+    /// Names of the `alias NAME = f32;` lines that stand for f16.
+    pub halves: Vec<&'static str>,
     /// WGSL that takes the place of `//#params`; empty without parameters.
     pub params: &'static str,
     /// The scalar that `counted()` reads; `None`: there is no such function.
@@ -82,6 +84,7 @@ impl Source {
             entry: "main",
             flags: Vec::new(),
             consts: Vec::new(),
+            halves: Vec::new(),
             params: "",
             counter: None,
             scalars: Scalars::default(),
@@ -108,6 +111,14 @@ impl Source {
         self
     }
 
+    /// Lets the numbers of an `alias NAME = f32;` line be f16, or leaves them f32.
+    pub fn half(mut self, name: &'static str, on: bool) -> Self {
+        if on {
+            self.halves.push(name);
+        }
+        self
+    }
+
     /// The source as part of a program with these scalars, if it reads any.
     pub(crate) fn with_scalars(mut self, scalars: &Scalars) -> Self {
         if self.expand().is_ok_and(|text| text.contains(NOW)) {
@@ -125,19 +136,26 @@ impl Source {
         for (name, value) in &self.consts {
             let _ = write!(label, " {name}={value}");
         }
+        for name in &self.halves {
+            let _ = write!(label, " {name}=f16");
+        }
         label
     }
 
     /// The final WGSL text. Errors name the line that is wrong.
     pub fn expand(&self) -> Result<String, String> {
         let mut out = String::with_capacity(self.shader.text.len() * 2);
-        let mut missing: Vec<&'static str> = self.consts.iter().map(|(name, _)| *name).collect();
+        let names = self.consts.iter().map(|(name, _)| *name);
+        let mut missing: Vec<&'static str> = names.chain(self.halves.iter().copied()).collect();
+        if !self.halves.is_empty() {
+            out.push_str("enable f16;\n");
+        }
         self.expand_file(self.shader, &mut out, &mut missing)?;
         if missing.is_empty() {
             Ok(out)
         } else {
             Err(format!(
-                "{}: no constant {}",
+                "{}: no constant or alias {}",
                 self.shader.name,
                 missing.join(", ")
             ))
@@ -274,6 +292,13 @@ impl Source {
         {
             let _ = writeln!(out, "const {name}: u32 = {value}u;");
             missing.retain(|n| *n != name);
+        } else if let Some(name) = line
+            .strip_prefix("alias ")
+            .and_then(|rest| rest.strip_suffix(" = f32;"))
+            && self.halves.contains(&name)
+        {
+            let _ = writeln!(out, "alias {name} = f16;");
+            missing.retain(|n| *n != name);
         } else {
             out.push_str(line);
             out.push('\n');
@@ -336,6 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_may_be_half() {
+        let text = "alias X = f32;\nalias Y = f32;\n";
+        let source = Source::new(Shader { name: "t", text });
+        let half = source.clone().half("X", true).half("Y", false);
+        assert_eq!(
+            half.expand().as_deref(),
+            Ok("enable f16;\nalias X = f16;\nalias Y = f32;\n")
+        );
+        assert_eq!(source.expand().as_deref(), Ok(text));
+        assert!(source.half("Z", true).expand().is_err());
+    }
+
+    #[test]
     fn loops_are_unrolled() {
         let text = "const N: u32 = 1u;\nconst M: u32 = 2u;\n//#unroll i M\nfor (i) {\nx[i] = pi + i;\n//#if A\ny;\n//#endif\n}\n//#end\nz\n";
         let expanded = expand(text, false).unwrap();
@@ -354,7 +392,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(expand("", true), Err("t: no constant N".into()));
+        assert_eq!(expand("", true), Err("t: no constant or alias N".into()));
         assert_eq!(
             expand("//#endif", true),
             Err("t.wgsl:1: #endif without #if".into())

@@ -98,7 +98,8 @@ impl Graph {
             _ => Origin::Pooled,
         };
         let name = format!("d {}", info.name);
-        let grad = self.tensor(name, &info.shape, Element::F32, origin);
+        let element = if in_arena { Element::F32 } else { info.element };
+        let grad = self.tensor(name, &info.shape, element, origin);
         self.grads[tensor.index()] = Some(grad);
         Some((grad, in_arena))
     }

@@ -17,6 +17,8 @@ use crate::program::{Arena, Declared, Element, Extent, Phase, Slab};
 pub enum Role {
     /// Numbers in f32 (f64 on the f64 twin).
     Number,
+    /// Numbers in f32 or f16.
+    Half,
     /// Numbers that may be stored in half precision, which the operation unpacks.
     Weight,
     /// Indices and other integers, u32.
@@ -32,6 +34,11 @@ pub trait Op: Twin + Debug {
     /// What input `i` holds; checked when a node is pushed.
     fn role(&self, _input: usize) -> Role {
         Role::Number
+    }
+
+    /// Whether its kernels can write output `i` in f16; checked when a node is pushed.
+    fn writes_half(&self, _output: usize) -> bool {
+        false
     }
 
     /// The scalars that its kernels and its twin read, besides what it counts rows by.
@@ -86,6 +93,11 @@ impl Lower<'_> {
     /// Elements of output `i`.
     pub fn write_len(&self, i: usize) -> usize {
         self.graph.len(self.node.writes[i])
+    }
+
+    /// Type of the elements of output `i`.
+    pub fn write_element(&self, i: usize) -> Element {
+        self.graph.info(self.node.writes[i]).element
     }
 
     /// The node's row count.
@@ -149,6 +161,8 @@ pub struct Graph {
     pub(super) checkpoint: Option<usize>,
     pub(super) stretches: Vec<Range<usize>>,
     keep_all: bool,
+    /// What [`Graph::rounded`] makes.
+    precision: Element,
 }
 
 impl Graph {
@@ -164,6 +178,7 @@ impl Graph {
             checkpoint: None,
             stretches: Vec::new(),
             keep_all: false,
+            precision: Element::F32,
         }
     }
 
@@ -291,6 +306,22 @@ impl Graph {
         self.tensor(name.to_owned(), shape, Element::F32, Origin::Pooled)
     }
 
+    /// What is computed from here on that may be rounded is kept as such elements: f32 or f16.
+    pub fn set_precision(&mut self, element: Element) {
+        self.precision = element;
+    }
+
+    /// As [`Graph::activation`], in the precision that is set.
+    pub fn rounded(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.tensor(name.to_owned(), shape, self.precision, Origin::Pooled)
+    }
+
+    /// As [`Graph::activation`], as elements of the type that `of` has: its gradient.
+    pub fn alike(&mut self, name: &str, of: Tensor, shape: &[usize]) -> Tensor {
+        let element = self.info(of).element;
+        self.tensor(name.to_owned(), shape, element, Origin::Pooled)
+    }
+
     /// As [`Graph::activation`], of integers.
     pub fn activation_uint(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.tensor(name.to_owned(), shape, Element::U32, Origin::Pooled)
@@ -343,14 +374,19 @@ impl Graph {
             let (role, element) = (op.role(i), self.info(t).element);
             let fits = match role {
                 Role::Number => element == Element::F32,
+                Role::Half => matches!(element, Element::F32 | Element::F16),
                 Role::Weight => element.is_number(),
                 Role::Index => element == Element::U32,
             };
             let expected = match role {
                 Role::Index => "indices".to_owned(),
-                Role::Number | Role::Weight => format!("numbers, not {element:?}"),
+                _ => format!("numbers, not {element:?}"),
             };
             self.require(op.name(), t, fits, &expected)?;
+        }
+        for (i, &t) in writes.iter().enumerate() {
+            let fits = self.info(t).element != Element::F16 || op.writes_half(i);
+            self.require(op.name(), t, fits, "numbers in f32")?;
         }
         let grad = reads.iter().any(|&t| self.info(t).requires_grad);
         for &t in writes {

@@ -57,6 +57,12 @@ impl Kernel {
         self
     }
 
+    /// Lets the numbers that a shader calls by that alias be f16, if the element is.
+    pub fn numbers(mut self, alias: &'static str, element: Element) -> Self {
+        self.source = self.source.half(alias, element == Element::F16);
+        self
+    }
+
     /// Lets the kernel read its weights as `lib/at_rest` unpacks them, if they are packed.
     pub fn at_rest(self, element: Element) -> Self {
         self.flag("PACKED", element.is_packed())

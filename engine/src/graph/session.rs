@@ -69,6 +69,17 @@ impl Session {
         let executor = match (device.backend(), &storage.arenas) {
             (Backend::Gpu(context), Arenas::Gpu(memory)) => {
                 let program = plan.lower_gpu(graph, &context.tuning)?;
+                let half = program
+                    .dispatches
+                    .iter()
+                    .any(|d| !d.source.halves.is_empty());
+                if half && !context.f16 {
+                    return Err(Error::Unsupported {
+                        what: "16-bit floats in shaders".into(),
+                        need: 1,
+                        have: 0,
+                    });
+                }
                 Executor::Gpu(Box::new(Gpu::new(context, &program, memory, &slots).await?))
             }
             (Backend::CpuF32, Arenas::F32(_)) => Executor::F32(Cpu::new(plan.lower_cpu(graph)?)?),

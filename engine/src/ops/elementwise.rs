@@ -2,10 +2,10 @@
 
 use crate::cpu::{Float, Io, for_rows, math};
 use crate::error::Result;
-use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::Activation;
 use crate::ops::activation::with_activation;
-use crate::program::Extent;
+use crate::program::{Element, Extent};
 use crate::{params, shader, twin};
 
 /// Reads x (and u), writes y.
@@ -175,6 +175,17 @@ impl Op for Elementwise {
         }
     }
 
+    fn role(&self, _: usize) -> Role {
+        match self {
+            Self::GeluBackward | Self::Add => Role::Half,
+            _ => Role::Number,
+        }
+    }
+
+    fn writes_half(&self, _: usize) -> bool {
+        matches!(self, Self::GeluBackward | Self::Add)
+    }
+
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
         let (dy, extent) = (b.dy(0)?, b.extent());
         match *self {
@@ -246,12 +257,18 @@ impl Op for Elementwise {
             n: n as u32,
             factor: factor as f32,
         };
+        let of_x = match self {
+            Self::Zero => Element::F32,
+            _ => lower.read_element(0),
+        };
         vec![
             Kernel::new(shader!("elementwise"))
                 .flag(flag, true)
                 .flag("ACTIVATION", activation.is_some())
                 .flag(activation.map_or("NONE", Activation::flag), true)
                 .flag("ACCUMULATE", accumulate)
+                .numbers("X", of_x)
+                .numbers("Y", lower.write_element(0))
                 .read_if(*self != Self::Zero, 0)
                 .read_if(matches!(self, Self::Slope { .. } | Self::Sum), 1)
                 .write(0)

@@ -3,7 +3,7 @@
 
 use crate::cpu::{Float, Io, for_rows2, sum_rows};
 use crate::error::Result;
-use crate::graph::{Backward, Kernel, Lower, Op, Tensor};
+use crate::graph::{Backward, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::DROPOUT_KEY;
 use crate::ops::epilogue::Residual;
 use crate::ops::modulation::{BLOCK, modulation_target};
@@ -51,7 +51,7 @@ impl GatedResidualBackward {
             rows,
             width,
         };
-        let dbranch = b.graph.activation("d branch", &[rows, width]);
+        let dbranch = b.graph.alike("d branch", branch, &[rows, width]);
         let (mut reads, mut writes, mut temps) = (vec![dy, branch], vec![dbranch], vec![]);
         if let Some(m) = &residual.modulation {
             reads.push(b.read(modulation));
@@ -120,11 +120,19 @@ impl Op for GatedResidualBackward {
         "gated_residual_backward"
     }
 
+    fn role(&self, input: usize) -> Role {
+        if input == 1 { Role::Half } else { Role::Number }
+    }
+
+    fn writes_half(&self, output: usize) -> bool {
+        output == 0
+    }
+
     fn scalars(&self) -> Vec<Declared> {
         vec![DROPOUT_KEY.declared]
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let (gate, dropout) = (self.residual.modulation.as_ref(), self.residual.dropout);
         let (group_rows, stride, column) =
             gate.map_or((self.rows, 0, 0), |g| (g.sample_rows, g.stride, g.column));
@@ -147,6 +155,7 @@ impl Op for GatedResidualBackward {
             Kernel::new(shader!("gated_residual"))
                 .entry("partial")
                 .flag("GATE", gated)
+                .numbers("Branch", lower.read_element(1))
                 .flag("DROPOUT", dropout.p > 0.0)
                 .constant("BLOCK", BLOCK as u32)
                 .read(0)

@@ -1,18 +1,22 @@
-//! Global L2 norm of the gradients, the clip factor `min(1, clip / (norm + 1e-6))`, and whether all
-//! gradients are finite; over whole slabs of the arena.
+//! Global L2 norm of the gradients, the factor that clips them, `min(1, clip / (norm + 1e-6))`, and whether all
+//! gradients are finite; over whole slabs of the arena. Gradients are [`LOSS_SCALE`] times what they should be: the norm is
+//! that of the true ones, and the factor makes them so.
 
 use crate::cpu::{Float, Io, for_rows, math};
 use crate::error::Result;
 use crate::graph::{GRADS, Graph, Kernel, Lower, Op, Tensor};
-use crate::program::Extent;
+use crate::program::{Declared, Extent, Scalar};
 use crate::{params, shader, twin};
+
+/// What the loss is multiplied by when its gradient is taken, so that small gradients are numbers in f16: a power of 2.
+pub const LOSS_SCALE: Scalar<f64> = Scalar::float("loss_scale", 1.0);
 
 /// Most workgroups of a slab.
 const GROUPS: usize = 256;
 /// Elements that the twin sums in one go; fixed, so the order does not depend on threads.
 const TWIN_SHARE: usize = 1 << 14;
 
-/// Reads the gradient slabs; writes stats [4]: norm, clip factor, finite (1 or 0), nothing.
+/// Reads the gradient slabs; writes stats [4]: norm, factor, finite (1 or 0), nothing.
 #[derive(Clone, Debug)]
 struct GradNorm {
     clip: f64,
@@ -32,7 +36,7 @@ params! {
 }
 
 impl Graph {
-    /// `[4]`: norm, clip factor, 1 if every gradient is finite, unused. `clip` 0: no clipping.
+    /// `[4]`: norm, factor of the gradients, 1 if every gradient is finite, unused. `clip` 0: no clipping.
     ///
     /// # Errors
     /// None that a caller can cause.
@@ -72,7 +76,8 @@ impl GradNorm {
             });
             sum = shares.iter().fold(sum, |sum, &share| sum + share);
         }
-        let norm = sum.sqrt();
+        let scale = F::of(io.step.get(LOSS_SCALE));
+        let norm = sum.sqrt() / scale;
         let clip = F::of(self.clip);
         let factor = if self.clip > 0.0 {
             F::ONE.min(clip / (norm + F::of(1e-6)))
@@ -81,7 +86,7 @@ impl GradNorm {
         };
         let finite = if norm.finite() { F::ONE } else { F::ZERO };
         io.write(0)
-            .copy_from_slice(&[norm, factor, finite, F::ZERO]);
+            .copy_from_slice(&[norm, factor / scale, finite, F::ZERO]);
     }
 }
 
@@ -90,6 +95,10 @@ twin!(GradNorm);
 impl Op for GradNorm {
     fn name(&self) -> &'static str {
         "grad_norm"
+    }
+
+    fn scalars(&self) -> Vec<Declared> {
+        vec![LOSS_SCALE.declared]
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {

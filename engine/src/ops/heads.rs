@@ -67,7 +67,7 @@ pub(super) fn gradients<const N: usize>(
             return Err(Error::Internal(format!("{name} {problem}")));
         }
         let name = format!("d {}", b.graph.name(tensor));
-        made.push(b.graph.activation(&name, &shape));
+        made.push(b.graph.alike(&name, tensor, &shape));
     }
     Ok((made, place))
 }

@@ -150,7 +150,7 @@ impl Graph {
             self.expect("linear", bias, &[n])?;
             reads.push(bias);
         }
-        let y = self.activation(name, &[rows, n]);
+        let y = self.rounded(name, &[rows, n]);
         let mut writes = vec![y];
         if let Some((residual, gate)) = rest {
             self.require(
@@ -165,8 +165,11 @@ impl Graph {
                 reads.push(gate);
             }
         }
-        if epilogue != Epilogue::None {
-            writes.push(self.activation(name, &[rows, n]));
+        match epilogue {
+            Epilogue::None => {}
+            Epilogue::Gelu => writes.push(self.rounded(name, &[rows, n])),
+            // what runs through all blocks is never rounded
+            Epilogue::Residual(_) => writes.push(self.activation(name, &[rows, n])),
         }
         let op = Linear(Matmul {
             bias: bias.is_some(),
@@ -193,6 +196,10 @@ impl Op for Linear {
 
     fn role(&self, input: usize) -> Role {
         self.0.role(input)
+    }
+
+    fn writes_half(&self, output: usize) -> bool {
+        self.0.writes_half(output)
     }
 
     fn scalars(&self) -> Vec<Declared> {

@@ -41,6 +41,7 @@ pub use drift::Last;
 pub use dropout::{DROPOUT_KEY, Dropout};
 pub use embedding::{PARTS, SEGMENTS, SegmentInputs, Segments, embedding_segments};
 pub use gather_rows::{NOT_LISTED, ROWS, RowList};
+pub use grad_norm::LOSS_SCALE;
 pub use head_loss::HeadLoss;
 pub use heads::Heads;
 pub use matmul::Form;

@@ -8,7 +8,7 @@
 
 use crate::cpu::{Float, Io, for_rows, for_rows2, math, sum_rows};
 use crate::error::{Error, Result};
-use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::Modulation;
 use crate::ops::modulation::{BLOCK, modulation_target};
 use crate::program::Extent;
@@ -116,7 +116,7 @@ impl Graph {
             }
             reads.push(t);
         }
-        let y = self.activation(name, &[rows * width / last, last]);
+        let y = self.rounded(name, &[rows * width / last, last]);
         let stats = self.activation(&format!("{name}.stats"), &[rows, 2]);
         let op = NormRows {
             rows,
@@ -205,6 +205,10 @@ impl Op for NormRows {
         "norm"
     }
 
+    fn writes_half(&self, output: usize) -> bool {
+        output == 0
+    }
+
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
         let (dy, x, weight, stats) = (b.dy(0)?, b.read(0), b.read(1), b.write(1));
         let mut reads = vec![dy, x, weight, stats];
@@ -246,6 +250,7 @@ impl Op for NormRows {
                 .flag("CENTRED", self.centred)
                 .flag("BIAS", self.bias)
                 .flag("MODULATED", modulated)
+                .numbers("Y", lower.write_element(0))
                 .constant("THREADS", lower.row_threads(self.width))
                 .read(0)
                 .read(1)
@@ -365,6 +370,10 @@ impl Op for NormBackward {
         "norm_backward"
     }
 
+    fn role(&self, input: usize) -> Role {
+        if input == 0 { Role::Half } else { Role::Number }
+    }
+
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let params = self.norm.params();
         let (modulated, bias) = (self.norm.modulation.is_some(), self.norm.bias);
@@ -376,6 +385,7 @@ impl Op for NormBackward {
         let samples = self.norm.rows / params.sample_rows as usize;
         let rows = kernel()
             .entry("rows")
+            .numbers("Dy", lower.read_element(0))
             .flag("ROWS", true)
             .flag("CENTRED", self.norm.centred)
             .flag("ACCUMULATE", self.accumulate)
@@ -390,6 +400,7 @@ impl Op for NormBackward {
             .groups(self.norm.rows);
         let columns = Kernel::new(shader!("norm_backward"))
             .entry("columns")
+            .numbers("Dy", lower.read_element(0))
             .flag("COLUMNS", true)
             .constant("BLOCK", BLOCK as u32)
             .read(0)

@@ -5,7 +5,7 @@
 
 use crate::cpu::{Float, Io, for_rows};
 use crate::error::Result;
-use crate::graph::{Backward, Graph, Kernel, Lower, Op, Tensor};
+use crate::graph::{Backward, Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::program::Extent;
 use crate::{params, shader, twin};
 
@@ -92,7 +92,7 @@ impl Graph {
         );
         self.require("rotary", x, fits, &expected)?;
         let (rows, width) = (self.shape(x)[0], self.shape(x)[1]);
-        let y = self.activation(name, &[rows, width]);
+        let y = self.alike(name, x, &[rows, width]);
         let op = Rotary {
             rows,
             width,
@@ -140,10 +140,18 @@ impl Op for Rotary {
         "rotary"
     }
 
+    fn role(&self, input: usize) -> Role {
+        if input == 0 { Role::Half } else { Role::Number }
+    }
+
+    fn writes_half(&self, _: usize) -> bool {
+        true
+    }
+
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
         let (dy, table, extent) = (b.dy(0)?, b.read(1), b.extent());
         let shape = b.graph.shape(dy).to_vec();
-        let dx = b.graph.activation("d rotated", &shape);
+        let dx = b.graph.alike("d rotated", dy, &shape);
         b.graph.push(
             Self {
                 inverse: !self.inverse,
@@ -158,7 +166,7 @@ impl Op for Rotary {
         Ok(())
     }
 
-    fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
         let total = self.rows * self.width / 2;
         let params = RotaryParams {
             total: total as u32,
@@ -171,6 +179,7 @@ impl Op for Rotary {
         vec![
             Kernel::new(shader!("rotary"))
                 .flag("INVERSE", self.inverse)
+                .numbers("X", lower.read_element(0))
                 .read(0)
                 .read(1)
                 .write(0)

@@ -1,6 +1,6 @@
 //! Losses of listed rows and their gradients with respect to the logits z, in place.
 //!
-//! With p = softmax(z) and w the row's weight:
+//! With p = softmax(z) and w the row's weight times [`LOSS_SCALE`]:
 //! - SUBS, discrete or continuous, and autoregressive: the mask, if its id is given, takes no part in the softmax,
 //!   `nll = -log p[x0]`, `dz = w (p - onehot(x0))`, 0 at the mask.
 //! - D3PM: the mask takes part with probability p_m, and with the row's c0, c1, c2
@@ -17,6 +17,8 @@
 use crate::cpu::{Float, Io, for_rows2, math};
 use crate::gpu::Grid;
 use crate::graph::{Kernel, Lower, Op, Role};
+use crate::ops::LOSS_SCALE;
+use crate::program::Declared;
 use crate::{params, shader, twin};
 
 /// A mask's id that no token has.
@@ -131,6 +133,7 @@ impl RowLosses {
             RowLoss::Subs => &[],
             _ => io.read(2),
         };
+        let scale = F::of(io.step.get(LOSS_SCALE));
         let logits = &mut io.write(0)[..io.rows * n];
         let nll = &mut io.write(1)[..io.rows];
         for_rows2(logits, n, nll, 1, |first, logits, nll| {
@@ -140,7 +143,7 @@ impl RowLosses {
                 let row = Row {
                     x0: targets[at] as usize,
                     mask: self.mask_index.map(|mask| mask as usize),
-                    weight: weights[at],
+                    weight: weights[at] * scale,
                     c: if let [a, b, c, ..] = *c {
                         [a, b, c]
                     } else {
@@ -170,6 +173,10 @@ impl Op for RowLosses {
         } else {
             Role::Number
         }
+    }
+
+    fn scalars(&self) -> Vec<Declared> {
+        vec![LOSS_SCALE.declared]
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {

@@ -111,6 +111,10 @@ impl Trunk for Dit {
         time_rows(&self.0, conditioning.iter().copied())
     }
 
+    fn rounds(&self) -> bool {
+        true
+    }
+
     fn ignored(&self) -> Vec<String> {
         BUFFERS.map(str::to_owned).into()
     }
@@ -155,6 +159,7 @@ impl Trunk for Dit {
             p: rate,
             site: site as u32,
         };
+        g.set_precision(options.precision);
         for i in 0..c.n_blocks {
             call.block(g);
             let name = |part: &str| format!("blocks.{i}.{part}");
@@ -197,6 +202,7 @@ impl Trunk for Dit {
             }
         }
         call.block(g);
+        g.set_precision(Element::F32);
         let norm = p.tensor(
             g,
             "backbone.output_layer.norm_final.weight",

@@ -1,8 +1,8 @@
 //! Kernels of attention.
 
 use super::sizes::{Attention, Lies, Rule};
-use crate::gpu::Tuning;
-use crate::graph::Kernel;
+use crate::graph::{Kernel, Lower};
+use crate::program::Element;
 use crate::{params, shader};
 
 /// Invocations that share a head where a sequence has one query.
@@ -95,7 +95,8 @@ fn sights(op: &Attention) -> [u32; 2] {
     }
 }
 
-fn walk(op: &Attention, tuning: &Tuning, walk: &Walk) -> Kernel {
+fn walk(op: &Attention, lower: &Lower<'_>, walk: &Walk) -> Kernel {
+    let (tuning, element) = (lower.tuning, lower.read_element(0));
     let (mut sides, mut sights) = ([op.queries, op.keys], sights(op));
     let mut own_heads = op.heads;
     if walk.of_keys {
@@ -119,6 +120,9 @@ fn walk(op: &Attention, tuning: &Tuning, walk: &Walk) -> Kernel {
     Kernel::new(shader!("attention"))
         .flag("AHEAD", ahead)
         .flag("LOOPS", tuning.attention_loops)
+        // a sum that lies in the output would be rounded every time
+        .flag("SUMS", !tuning.attention_loops || element == Element::F16)
+        .numbers("Number", element)
         .flag("OF_KEYS", walk.of_keys)
         .flag("CAUSAL", causal)
         .flag("BY_SIGHT", op.by_sight())
@@ -154,10 +158,10 @@ fn walk(op: &Attention, tuning: &Tuning, walk: &Walk) -> Kernel {
         .groups(total)
 }
 
-pub(super) fn forward(op: &Attention, tuning: &Tuning) -> Kernel {
+pub(super) fn forward(op: &Attention, lower: &Lower<'_>) -> Kernel {
     let flops = 2 * op.product_flops();
     if op.one_query() {
-        return row(op).flops(flops);
+        return row(op, lower).flops(flops);
     }
     let by_sight = op.by_sight();
     let lies = Walk {
@@ -168,7 +172,7 @@ pub(super) fn forward(op: &Attention, tuning: &Tuning) -> Kernel {
         z: op.v,
         out: op.output(),
     };
-    walk(op, tuning, &lies)
+    walk(op, lower, &lies)
         .flag("FORWARD", true)
         .read(0)
         .read(1)
@@ -183,13 +187,14 @@ pub(super) fn forward(op: &Attention, tuning: &Tuning) -> Kernel {
 }
 
 /// With one query a sequence its keys are shared out, not its queries.
-fn row(op: &Attention) -> Kernel {
+fn row(op: &Attention, lower: &Lower<'_>) -> Kernel {
     let total = op.batch * op.heads;
     let [q_stride, q_column] = vectors(op.q);
     let [k_stride, k_column] = vectors(op.k);
     let [v_stride, v_column] = vectors(op.v);
     let [sight_queries, sight_keys] = sights(op);
     Kernel::new(shader!("attention_row"))
+        .numbers("Number", lower.read_element(0))
         .flag("BY_SIGHT", op.by_sight())
         .constant("HEAD_DIM", op.head_dim as u32)
         .constant("THREADS", ROW_THREADS)
@@ -221,10 +226,11 @@ fn row(op: &Attention) -> Kernel {
 
 /// Operands are q, k, v, o, lse, do and the integers of [`Rule::By`]; `place`: which output the gradients of q, k and v
 /// lie in.
-pub(super) fn backward(op: &Attention, place: [usize; 3], tuning: &Tuning) -> Vec<Kernel> {
+pub(super) fn backward(op: &Attention, place: [usize; 3], lower: &Lower<'_>) -> Vec<Kernel> {
     let o = op.output();
     let rows = op.batch * op.queries * op.heads;
     let stats = Kernel::new(shader!("attention_stats"))
+        .numbers("Number", lower.read_element(0))
         .constant("VECTORS", op.head_dim as u32 / 4)
         .read(3)
         .read(4)
@@ -256,7 +262,7 @@ pub(super) fn backward(op: &Attention, place: [usize; 3], tuning: &Tuning) -> Ve
     let by_sight = op.by_sight();
     let pass = |lies: &Walk, slopes: bool, [x, y, u, z]: [usize; 4], write: usize| {
         let (own, other) = if lies.of_keys { (7, 6) } else { (6, 7) };
-        walk(op, tuning, lies)
+        walk(op, lower, lies)
             .flag("SLOPES", slopes)
             .read(x)
             .read(y)

@@ -129,7 +129,11 @@ impl Graph {
                 Rule::By(sights)
             }
         };
-        let o = self.activation(name, &[a.batch * queries, width]);
+        for other in [a.k.tensor, a.v.tensor] {
+            let alike = self.element(other) == self.element(a.q.tensor);
+            self.require(OP, other, alike, "numbers of the queries' type")?;
+        }
+        let o = self.alike(name, a.q.tensor, &[a.batch * queries, width]);
         let lse = self.activation(&format!("{name}.lse"), &[a.batch, a.heads, queries]);
         let lies = |h: &Heads, g: &Self| Lies {
             stride: g.shape(h.tensor).last().copied().unwrap_or(1),
@@ -185,7 +189,11 @@ impl Op for Attention {
     }
 
     fn role(&self, input: usize) -> Role {
-        if input < 3 { Role::Number } else { Role::Index }
+        if input < 3 { Role::Half } else { Role::Index }
+    }
+
+    fn writes_half(&self, output: usize) -> bool {
+        output == 0
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<()> {
@@ -209,7 +217,7 @@ impl Op for Attention {
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        vec![kernels::forward(self, lower.tuning)]
+        vec![kernels::forward(self, lower)]
     }
 }
 
@@ -236,10 +244,18 @@ impl Op for AttentionBackward {
     }
 
     fn role(&self, input: usize) -> Role {
-        if input < 6 { Role::Number } else { Role::Index }
+        match input {
+            4 => Role::Number,
+            0..6 => Role::Half,
+            _ => Role::Index,
+        }
+    }
+
+    fn writes_half(&self, _: usize) -> bool {
+        true
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        kernels::backward(&self.attention, self.place, lower.tuning)
+        kernels::backward(&self.attention, self.place, lower)
     }
 }

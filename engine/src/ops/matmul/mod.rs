@@ -5,7 +5,7 @@ use crate::gpu::{Grid, MatmulTile};
 use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
 use crate::ops::epilogue::Epilogue;
 use crate::ops::{DROPOUT_KEY, Modulation};
-use crate::program::{Declared, Extent};
+use crate::program::{Declared, Element, Extent};
 use crate::{params, shader, twin};
 
 mod twin;
@@ -188,6 +188,7 @@ impl Matmul {
             },
         };
         Kernel::new(shader!("sum_planes"))
+            .numbers("C", lower.write_element(0))
             .flag("VEC", wide == 4)
             .flag("ACCUMULATE", self.accumulate)
             .flag("COLUMN_SUM", self.column_sum)
@@ -227,8 +228,13 @@ impl Op for Matmul {
     fn role(&self, input: usize) -> Role {
         match (input, self.form) {
             (1, Form::Nt | Form::Nn) => Role::Weight,
+            (0 | 1, _) => Role::Half,
             _ => Role::Number,
         }
+    }
+
+    fn writes_half(&self, output: usize) -> bool {
+        output == 0 || self.epilogue == Epilogue::Gelu
     }
 
     fn scalars(&self) -> Vec<Declared> {
@@ -274,8 +280,27 @@ impl Op for Matmul {
         let vec_a = fours(&[side_a, many.strides[0]]);
         let vec_b = fours(&[side_b, many.strides[1]]);
         let guarded = dynamic.is_some() && tn || !self.k.is_multiple_of(tile.k as usize);
+        let of_b = lower.read_element(1);
         let kernel = Kernel::new(shader!("matmul"))
-            .at_rest(lower.read_element(1))
+            .at_rest(if tn { Element::F32 } else { of_b })
+            .numbers("A", lower.read_element(0))
+            .numbers("B", if tn { of_b } else { Element::F32 })
+            .numbers(
+                "C",
+                if split {
+                    Element::F32
+                } else {
+                    lower.write_element(0)
+                },
+            )
+            .numbers(
+                "Second",
+                if second {
+                    lower.write_element(1)
+                } else {
+                    Element::F32
+                },
+            )
             .flag("A_T", tn)
             .flag("VEC_A", vec_a)
             .flag("VEC_B", vec_b)
