@@ -46,6 +46,8 @@ pub enum Stream {
     Validation = 8,
     /// Which stratum of t, or of the number of masks, each draw of validation gets.
     Strata = 9,
+    /// Which way the optimiser's moments are rounded.
+    Rounding = 10,
 }
 
 /// Key of the block function for a purpose and a step.

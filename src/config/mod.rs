@@ -17,7 +17,7 @@ pub use crate::rules::SamplerKind;
 pub use base::{BaseConfig, LoraConfig};
 pub use model::{ModelConfig, ModelKind};
 pub use objective::{ObjectiveConfig, Parameterization};
-pub use optim::{HiddenUpdate, LrSchedule, OptimConfig, Recipe};
+pub use optim::{HiddenUpdate, LrSchedule, Moments, OptimConfig, Recipe};
 pub use sample::{Cache, SampleConfig};
 pub use train::{
     DataConfig, Detokenizer, LossWeights, Precision, Recompute, TrainConfig, TrainingConfig,

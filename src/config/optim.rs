@@ -47,6 +47,21 @@ pub struct OptimConfig {
     pub warmup: Option<u64>,
     /// Where the cosine schedule begins its warm-up and ends.
     pub min_lr: f64,
+    /// What moments are kept in.
+    pub moments: Moments,
+}
+
+/// What an optimiser's moments are kept in; the moving average of the weights is in f32 whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Moments {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, rounded up or down at random so that nothing is lost on average: half of the memory on a GPU; the twin
+    /// rounds alike and takes as much as before.
+    Bf16,
 }
 
 impl Default for OptimConfig {
@@ -69,6 +84,7 @@ impl Default for OptimConfig {
             schedule: LrSchedule::Constant,
             warmup: None,
             min_lr: 1e-6,
+            moments: Moments::F32,
         }
     }
 }

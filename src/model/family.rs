@@ -1,9 +1,13 @@
 //! What a model is beside its network: one of this crate's, or one that another program trained.
 
+use std::sync::Arc;
+
 use crate::config::{ModelConfig, ModelKind, ObjectiveConfig, SampleConfig};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
+use crate::program::Element;
 
 /// How a model's rows were trained to see each other: those of a block, and those of the blocks before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,25 @@ impl Family {
             Self::Own(backbone) => &backbone.network,
             Self::Other(foreign) => &foreign.network,
         }
+    }
+
+    /// The same with an optimiser's state of such elements, see [`Layout::with_state`](crate::graph::Layout::with_state).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if a tensor does not fit a slab.
+    pub(crate) fn with_state(mut self, device: &Device, state: Element) -> Result<Self> {
+        match &mut self {
+            Self::Own(backbone) => {
+                let layout = backbone.layout.with_state(device.slab_limit(), state)?;
+                backbone.layout = Arc::new(layout);
+                backbone.network.layout = backbone.layout.clone();
+            }
+            Self::Other(foreign) => {
+                let layout = foreign.network.layout.with_state(device.room(), state)?;
+                foreign.network.layout = Arc::new(layout);
+            }
+        }
+        Ok(self)
     }
 
     /// What objectives and evaluations know of it.

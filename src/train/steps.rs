@@ -7,7 +7,7 @@ use crate::data::Prefetch;
 use crate::error::{Error, Result};
 use crate::graph::{Running, Storage};
 use crate::model::Pass;
-use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LOSS_SCALE, LR};
+use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LOSS_SCALE, LR, ROUNDING_KEY};
 use crate::process::LossScale;
 use crate::program::Step;
 use crate::progress::StepStats;
@@ -190,4 +190,5 @@ fn step_scalars(config: &TrainConfig, k: u64) -> Step {
         .with(BIAS1, 1.0 - optim.beta1.powf(n))
         .with(BIAS2, 1.0 - optim.beta2.powf(n))
         .with(EMA_DECAY, ema_decay(training.ema, k + 1))
+        .with(ROUNDING_KEY, stream_key(config.seed, Stream::Rounding, k))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Precision, TrainConfig};
+use crate::config::{Moments, Precision, TrainConfig};
 use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -145,6 +145,10 @@ impl Trainer {
         let family = match &base {
             Some(base) => base.family.clone(),
             None => Family::Own(Backbone::new(&config.model, device.slab_limit())?),
+        };
+        let family = match config.optim.moments {
+            Moments::F32 => family,
+            Moments::Bf16 => family.with_state(device, Element::Bf16)?,
         };
         let network = family.network();
         let length = corpus.train.length();

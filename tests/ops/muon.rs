@@ -6,7 +6,7 @@ use crate::common::case::random;
 use crate::optimiser::{ADAMW, Moments, Optimiser, Update, adamw};
 use mdlm_engine::graph::{Graph, Layout};
 use mdlm_engine::ops::{MuonConfig, NORM_EPS, QUINTIC, Rule, STEPS};
-use mdlm_engine::program::Step;
+use mdlm_engine::program::{Element, Step};
 
 const MUON: MuonConfig = MuonConfig {
     momentum: 0.95,
@@ -36,6 +36,7 @@ const MIXED: Optimiser = Optimiser {
     shapes: &SHAPES,
     limit: 20_000,
     clip: 20.0,
+    state: Element::F32,
     rule,
     exact,
 };
@@ -119,6 +120,17 @@ fn exact(i: usize, g: &[f64], moments: Moments<'_>, s: &Step) -> Update {
 #[test]
 fn four_steps() {
     MIXED.check_steps();
+}
+
+#[test]
+fn the_momentum_is_rounded_to_both_sides() {
+    let rounded = Optimiser {
+        name: "muon, bf16",
+        state: Element::Bf16,
+        ..MIXED
+    };
+    rounded.check_rounded();
+    rounded.check_not_finite();
 }
 
 #[test]

@@ -7,9 +7,9 @@ use crate::common::case::random;
 use crate::common::close::{Kernel, Report};
 use crate::common::{EXECUTORS, Executor};
 use mdlm_engine::graph::{FORWARD, GRADS, Graph, Layout, PARAMS, Session, Storage, UPDATE};
-use mdlm_engine::ops::{ADAM_M, ADAM_V, BIAS1, BIAS2, EMA, EMA_DECAY, LR, TRAINING};
+use mdlm_engine::ops::{ADAM_M, ADAM_V, BIAS1, BIAS2, EMA, EMA_DECAY, LR, ROUNDING_KEY, TRAINING};
 use mdlm_engine::ops::{AdamwConfig, Rule};
-use mdlm_engine::program::{Arena, Step};
+use mdlm_engine::program::{Arena, Element, Step};
 use pollster::block_on;
 
 pub const ADAMW: AdamwConfig = AdamwConfig {
@@ -36,6 +36,8 @@ pub struct Optimiser {
     /// Elements of a slab, so that there are two.
     pub limit: usize,
     pub clip: f64,
+    /// What moments are kept in.
+    pub state: Element,
     pub rule: fn(usize) -> Rule,
     /// The same rule in f64: of a parameter, its clipped gradient and its moments.
     pub exact: fn(usize, &[f64], Moments<'_>, &Step) -> Update,
@@ -47,6 +49,7 @@ fn step(k: i32) -> Step {
         .with(BIAS1, 1.0 - ADAMW.beta1.powi(k))
         .with(BIAS2, 1.0 - ADAMW.beta2.powi(k))
         .with(EMA_DECAY, 0.7)
+        .with(ROUNDING_KEY, [k as u32, 9])
 }
 
 /// AdamW's update as the papers write it.
@@ -104,7 +107,8 @@ impl Optimiser {
         for (i, shape) in self.shapes.iter().enumerate() {
             layout.tensor(&i.to_string(), shape).unwrap();
         }
-        let layout = Arc::new(layout.finish(|name| name.parse().unwrap()));
+        let layout = layout.finish(|name| name.parse().unwrap());
+        let layout = Arc::new(layout.with_state(self.limit, self.state).unwrap());
         assert_eq!(layout.slabs().len(), 2);
         let mut g = Graph::new(layout.clone());
         g.begin_phase(UPDATE);
@@ -179,6 +183,44 @@ impl Optimiser {
             assert!(grads.iter().flatten().all(|&g| g == 0.0), "cleared");
             report.finish();
         }
+    }
+
+    /// Moments in bf16 are such numbers, near what they should be, above as often as below.
+    pub fn check_rounded(&self) {
+        let exact = self.reference(4);
+        for executor in [Executor::Gpu, Executor::CpuF32] {
+            let mut report = Report::new(self.name, executor);
+            let mut running = self.on(executor);
+            (1..=4).for_each(|k| running.update(k, |_, _| {}));
+            let mut sides = [0_usize; 2];
+            for (arena, exact) in [ADAM_M, ADAM_V].into_iter().zip(&exact[1..]) {
+                for (i, (got, exact)) in running.read(arena).iter().zip(exact).enumerate() {
+                    // four roundings, each by less than the last place of 8 bits
+                    let name = format!("{arena:?}.{i}");
+                    report.relative_to_max(&name, got, exact, 4.0 / 128.0);
+                    for (&got, exact) in got.iter().zip(exact) {
+                        assert_eq!((got as f32).to_bits() & 0xffff, 0, "{executor:?}: {got}");
+                        sides[usize::from(got > *exact)] += usize::from(got != *exact);
+                    }
+                }
+            }
+            let [below, above] = sides;
+            assert!(
+                above.abs_diff(below) * 8 < above + below,
+                "{executor:?}: {sides:?}"
+            );
+            report.finish();
+        }
+    }
+
+    /// The mean of the second moments after many steps with gradients of 1, as a share of what it should be.
+    pub fn mean_of_v(&self, executor: Executor, steps: i32) -> f64 {
+        let mut running = self.on(executor);
+        (1..=steps).for_each(|k| running.update(k, |_, grads| grads.fill(1.0)));
+        let v = running.read(ADAM_V).concat();
+        let clip = self.clip / (v.len() as f64).sqrt();
+        let exact = clip * clip * (1.0 - ADAMW.beta2.powi(steps));
+        v.iter().sum::<f64>() / v.len() as f64 / exact
     }
 
     /// A gradient that is not finite changes nothing, and the next good step goes on as if nothing had been.

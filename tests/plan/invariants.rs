@@ -86,7 +86,11 @@ fn check(name: &str, shared: &Program, apart: &Program) {
     for (i, step) in shared.steps.iter().enumerate() {
         for (n, (a, a_writes)) in step.iter().enumerate() {
             let inside = match a.buffer {
-                BufferId::Local(id) => a.range().end <= shared.buffers[id].len,
+                BufferId::Local(id) => {
+                    let spec = &shared.buffers[id];
+                    let (end, bytes) = (a.range().end, spec.element.bytes(spec.len));
+                    a.element.bytes(end) <= bytes && end <= spec.longest
+                }
                 BufferId::Arena(..) => true,
             };
             assert!(inside, "{name}, step {i}: operand {n} leaves its buffer");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mdlm::config::{Precision, Recipe, TrainConfig};
+use mdlm::config::{Moments, Precision, Recipe, TrainConfig};
 use mdlm::train::{Trainer, read_log};
 use pollster::block_on;
 
@@ -76,10 +76,11 @@ fn the_fast_recipe_is_unbroken_gpu() {
     resumed_is_unbroken(Executor::Gpu, &fast(6), &[2, 4]);
 }
 
-/// With activations in f16, whose loss is scaled by what earlier steps have met.
+/// With activations in f16, whose loss is scaled by what earlier steps have met, and moments that are rounded at random.
 fn half(steps: u64) -> TrainConfig {
     let mut config = config(steps);
     config.training.precision = Precision::F16;
+    config.optim.moments = Moments::Bf16;
     config
 }
 

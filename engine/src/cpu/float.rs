@@ -55,6 +55,9 @@ pub trait Float:
     fn finite(self) -> bool;
     /// Rounds numbers as an element of that type keeps them; f64, the oracle, keeps all.
     fn round_to(element: Element, data: &mut [Self]);
+    /// The neighbour in bf16, below or above as 16 random bits say, so that what is lost on the way is nothing on average;
+    /// f64, the oracle, keeps all.
+    fn rounded_by(self, bits: u32) -> Self;
     /// The larger of two; `other` if either is NaN.
     fn max(self, other: Self) -> Self;
     /// The smaller of two; `other` if either is NaN.
@@ -129,6 +132,9 @@ macro_rules! common {
 impl Float for f64 {
     common!(f64, super::gemm::call);
     fn round_to(_: Element, _: &mut [Self]) {}
+    fn rounded_by(self, _: u32) -> Self {
+        self
+    }
     fn erf(self) -> Self {
         libm::erf(self)
     }
@@ -155,6 +161,10 @@ impl Float for f32 {
         } else if element == Element::Bf16 {
             data.iter_mut().for_each(|x| *x = element.round(*x));
         }
+    }
+    #[inline(always)]
+    fn rounded_by(self, bits: u32) -> Self {
+        Self::from_bits(self.to_bits().wrapping_add(bits & 0xffff) & 0xffff_0000)
     }
     /// Range reduction by ln 2 and a degree-6 polynomial: within 2 ULP, without a branch, so that
     /// loops over it become SIMD code.

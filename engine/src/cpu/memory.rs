@@ -3,7 +3,7 @@
 use super::Float;
 use super::io::{Packed, View};
 use crate::error::{Error, ON_CPU, Result};
-use crate::program::{Arena, BufferSpec, Element, Slab, Slot};
+use crate::program::{Arena, BufferSpec, Element, Elements, Slab, Slot};
 
 /// A buffer: numbers in the executor's own type, indices, or packed numbers at rest.
 pub(super) enum Buffer<F> {
@@ -13,13 +13,14 @@ pub(super) enum Buffer<F> {
 }
 
 impl<F: Float> Buffer<F> {
-    /// A buffer of a program. What a program computes is kept as numbers, rounded to their element.
+    /// A buffer of a program. What a program computes is kept as numbers, rounded to their element, so room is counted in
+    /// them.
     pub(super) fn new(spec: &BufferSpec) -> Result<Self> {
         let constant = spec.constant.as_ref();
         Ok(match (spec.element, constant) {
-            (Element::U32, None) => Self::Uint(zeroed(&spec.name, spec.len)?),
+            (Element::U32, None) => Self::Uint(zeroed(&spec.name, spec.longest)?),
             (Element::U32, Some(data)) => Self::Uint(data.iter().map(|&x| x as u32).collect()),
-            (_, None) => Self::Number(zeroed(&spec.name, spec.len)?),
+            (_, None) => Self::Number(zeroed(&spec.name, spec.longest)?),
             (_, Some(data)) => Self::Number(data.iter().map(|&x| F::of(x)).collect()),
         })
     }
@@ -101,7 +102,12 @@ impl<F: Float> Memory<F> {
     pub fn new(slabs: &[Slab], arenas: &[Arena]) -> Result<Self> {
         let make = |&arena: &Arena| {
             let name = format!("arena {}", arena.name);
-            let slab = |s: &Slab| Buffer::at_rest(&name, s.element_in(arena), s.len_in(arena));
+            // nodes write an optimiser's state, and they write numbers
+            let element = |s: &Slab| match arena.elements {
+                Elements::State => Element::F32,
+                _ => s.element_in(arena),
+            };
+            let slab = |s: &Slab| Buffer::at_rest(&name, element(s), s.len_in(arena));
             Ok((arena, slabs.iter().map(slab).collect::<Result<_>>()?))
         };
         let arenas = arenas.iter().map(make).collect::<Result<_>>()?;
@@ -187,6 +193,7 @@ mod tests {
             len: 1 << 60,
             element: Element::F32,
             frozen: false,
+            state: Element::F32,
         };
         let error = Memory::<f32>::new(&[slab], &[Arena::f32("ema")])
             .err()

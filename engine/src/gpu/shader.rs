@@ -38,9 +38,10 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 8] = [
+const LIBRARY: [Shader; 9] = [
     shader!("lib/activation"),
     shader!("lib/at_rest"),
+    shader!("lib/bf16"),
     shader!("lib/grid"),
     shader!("lib/math"),
     shader!("lib/reduce"),

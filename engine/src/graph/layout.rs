@@ -74,11 +74,37 @@ impl Layout {
         LayoutBuilder {
             buffer: room.buffer,
             frozen: false,
+            state: Element::F32,
             layout: Self {
                 binding: Some(4 * room.binding as u64),
                 ..Self::default()
             },
         }
+    }
+
+    /// The same parameters laid out anew for an optimiser's state of such elements: f32 or bf16, which needs more room
+    /// between tensors.
+    ///
+    /// # Errors
+    /// As [`LayoutBuilder::stacked`].
+    pub fn with_state(&self, room: impl Into<Room>, state: Element) -> Result<Self> {
+        let mut builder = Self::builder(room);
+        builder.state = state;
+        for entry in &self.entries {
+            let Slab {
+                element, frozen, ..
+            } = self.slabs[entry.slab];
+            let range = entry.offset..entry.offset + entry.shape.iter().product::<usize>();
+            let within = |key: &&Key| key.slab == entry.slab && range.contains(&key.offset);
+            let mut parts: Vec<&Key> = self.keys.iter().filter(within).collect();
+            parts.sort_by_key(|key| key.offset);
+            let parts = parts.into_iter().map(|k| (k.key.clone(), k.shape.clone()));
+            let parts: Vec<_> = parts.collect();
+            builder.freeze(frozen);
+            builder.stacked(&entry.name, &entry.shape, element, &parts)?;
+        }
+        let place = |name: &str| self.keys.iter().position(|key| key.key == name);
+        Ok(builder.finish(|name| place(name).unwrap_or_default()))
     }
 
     /// Bytes of a binding; `None`: no bound.
@@ -146,6 +172,7 @@ pub struct LayoutBuilder {
     /// Words of 32 bits that a buffer holds.
     buffer: usize,
     frozen: bool,
+    state: Element,
     layout: Layout,
 }
 
@@ -197,7 +224,7 @@ impl LayoutBuilder {
         let binding = self.layout.binding.unwrap_or(u64::MAX);
         let slabs = &mut self.layout.slabs;
         // whole blocks that take a multiple of that many bytes, whatever the words of a block
-        let align = ALIGN / 4 * block;
+        let align = ALIGN / 4 * block.max(self.state.block().0);
         let split = parts.split_last().map_or(&[][..], |(_, before)| before);
         let cut = |(_, shape): &&(String, Vec<usize>)| {
             !shape.iter().product::<usize>().is_multiple_of(block)
@@ -217,6 +244,7 @@ impl LayoutBuilder {
                     len: 0,
                     element,
                     frozen: self.frozen,
+                    state: self.state,
                 });
                 slabs.len() - 1
             }

@@ -82,7 +82,7 @@ impl Plan {
                 && !slabs[*slab].frozen
             {
                 *arena = weights;
-                slot.element = weights.element.unwrap_or(slot.element);
+                slot.element = slabs[*slab].element_in(weights);
             }
         }
         self
@@ -99,6 +99,7 @@ impl Plan {
             name: info.name.clone(),
             len,
             element,
+            longest: len,
             constant,
         });
         Slot {
@@ -131,20 +132,21 @@ impl Plan {
     }
 
     /// Greedy by size: the largest tensor first, each into the first buffer that is free for the
-    /// whole of its life (arXiv 2001.03288). Whole buffers are the unit, so an input and an output
-    /// of one node never meet.
+    /// whole of its life (arXiv 2001.03288), whatever numbers it was made for. Whole buffers are the unit, so an
+    /// input and an output of one node never meet.
     fn place_pooled(&mut self, graph: &Graph, lives: &[Option<Life>]) {
         let mut order: Vec<usize> = (0..graph.tensors.len())
             .filter(|&i| matches!(graph.tensors[i].origin, Origin::Pooled) && lives[i].is_some())
             .collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(graph.tensors[i].len()));
+        let bytes = |info: &Info| info.element.bytes(info.len());
+        order.sort_by_key(|&i| std::cmp::Reverse(bytes(&graph.tensors[i])));
         let mut pool: Vec<(Slot, Vec<Life>)> = Vec::new();
         for i in order {
             let info = &graph.tensors[i];
             let Some(life) = lives[i] else { continue };
-            self.unshared += info.element.bytes(info.len());
+            self.unshared += bytes(info);
             let free = |(slot, taken): &&mut (Slot, Vec<Life>)| {
-                slot.element == info.element
+                slot.element.is_number() == info.element.is_number()
                     && taken
                         .iter()
                         .all(|&(first, last)| life.1 < first || last < life.0)
@@ -157,11 +159,15 @@ impl Plan {
             let slot = match found {
                 Some((slot, taken)) => {
                     taken.push(life);
+                    if let BufferId::Local(i) = slot.buffer {
+                        let longest = &mut self.buffers[i].longest;
+                        *longest = info.len().max(*longest);
+                    }
                     *slot
                 }
                 None => {
                     let slot = self.local(info, None);
-                    self.shared += info.element.bytes(info.len());
+                    self.shared += bytes(info);
                     // a kept tensor's buffer is taken for good
                     let life = if info.keep { (0, usize::MAX) } else { life };
                     pool.push((slot, vec![life]));
@@ -170,6 +176,7 @@ impl Plan {
             };
             self.slots[i] = Some(Slot {
                 len: info.len(),
+                element: info.element,
                 ..slot
             });
         }

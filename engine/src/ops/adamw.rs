@@ -1,12 +1,14 @@
 //! AdamW with decoupled weight decay, and the exponential moving average of the weights, over
-//! whole slabs of the arenas.
+//! whole slabs of the arenas. Moments may be kept in bf16: they are rounded up or down at random, by [`ROUNDING_KEY`], as
+//! steps smaller than half of a number's last place would be lost otherwise.
 
 use std::ops::Range;
 
 use crate::cpu::{Float, Io};
 use crate::error::Result;
 use crate::graph::{GRADS, Graph, Kernel, Lower, Op, PARAMS, Tensor};
-use crate::program::{Arena, Declared, Extent, Scalar};
+use crate::program::{Arena, Declared, Element, Extent, Scalar};
+use crate::rng::threefry2x32;
 use crate::{params, shader, twin};
 
 /// Constants of the optimiser; learning rate and bias corrections come with the step.
@@ -27,6 +29,33 @@ pub struct AdamwConfig {
 struct Adamw {
     config: AdamwConfig,
     rate: f64,
+    rounding: Option<Rounding>,
+}
+
+/// How numbers of an arena in bf16 are rounded: two of them by each draw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounding {
+    /// The arena and the slab, so that no two numbers of a step have one draw.
+    pub(super) site: u32,
+    /// Pairs in front of the first one.
+    pub(super) first: u32,
+}
+
+impl Rounding {
+    /// Of a range of a slab that begins at element `first`; `None` for elements of f32.
+    pub(super) fn of(state: Element, slab: usize, first: usize) -> Option<Self> {
+        (state == Element::Bf16).then_some(Self {
+            site: slab as u32,
+            first: (first / 2) as u32,
+        })
+    }
+
+    /// 16 random bits for each of element `i`'s two moments, in the words' lower halves.
+    #[inline(always)]
+    pub(super) fn bits(self, key: [u32; 2], i: usize) -> [u32; 2] {
+        let words = threefry2x32(key, [self.first + (i / 2) as u32, self.site]);
+        words.map(|word| word >> (i % 2 * 16))
+    }
 }
 
 params! {
@@ -38,13 +67,16 @@ params! {
         weight_decay: f32,
         /// Times the learning rate.
         rate: f32,
+        site: u32,
+        /// Pairs of the slab in front.
+        first: u32,
     }
 }
 
 /// AdamW's first moment.
-pub const ADAM_M: Arena = Arena::f32("adam_m");
+pub const ADAM_M: Arena = Arena::state("adam_m");
 /// AdamW's second moment.
-pub const ADAM_V: Arena = Arena::f32("adam_v");
+pub const ADAM_V: Arena = Arena::state("adam_v");
 /// Exponential moving average of the weights.
 pub const EMA: Arena = Arena::f32("ema");
 /// The arenas of a model in training, in storage order.
@@ -56,6 +88,8 @@ pub const LR: Scalar<f64> = Scalar::float("lr", 0.0);
 pub const BIAS1: Scalar<f64> = Scalar::float("bias1", 0.0);
 /// `1 - beta2^k`.
 pub const BIAS2: Scalar<f64> = Scalar::float("bias2", 0.0);
+/// Key of the draws by which moments in bf16 are rounded.
+pub const ROUNDING_KEY: Scalar<[u32; 2]> = Scalar::key("rounding_key");
 /// Decay of the weights' moving average: `ema += (1 - decay) (w - ema)`.
 pub const EMA_DECAY: Scalar<f64> = Scalar::float("ema_decay", 0.0);
 
@@ -75,7 +109,12 @@ impl Graph {
         };
         let grads = part(GRADS)?;
         let updated = [part(PARAMS)?, part(ADAM_M)?, part(ADAM_V)?, part(EMA)?];
-        let op = Adamw { config, rate };
+        let state = self.layout().slabs()[slab].state;
+        let op = Adamw {
+            config,
+            rate,
+            rounding: Rounding::of(state, slab, range.start),
+        };
         let n = Extent::Fixed(range.len());
         self.push(op, &[grads, stats], &updated, &[], n)
     }
@@ -100,6 +139,7 @@ impl Adamw {
             F::of(c.eps),
             F::of(1.0 - io.step.get(EMA_DECAY)),
         );
+        let (rounding, key) = (self.rounding, io.step.get(ROUNDING_KEY));
         let (params, m) = (io.write(0), io.write(1));
         let (v, ema) = (io.write(2), io.write(3));
         crate::cpu::for_rows4([params, m, v, ema], |first, [params, m, v, ema]| {
@@ -114,6 +154,13 @@ impl Adamw {
                 params[i] = x;
                 ema[i] = ema[i] - keep * (ema[i] - x);
             }
+            if let Some(rounding) = rounding {
+                for i in 0..m.len() {
+                    let [bits_m, bits_v] = rounding.bits(key, first + i);
+                    m[i] = m[i].rounded_by(bits_m);
+                    v[i] = v[i].rounded_by(bits_v);
+                }
+            }
         });
     }
 }
@@ -126,7 +173,9 @@ impl Op for Adamw {
     }
 
     fn scalars(&self) -> Vec<Declared> {
-        [LR, BIAS1, BIAS2, EMA_DECAY].map(|s| s.declared).to_vec()
+        let mut scalars = [LR, BIAS1, BIAS2, EMA_DECAY].map(|s| s.declared).to_vec();
+        scalars.extend(self.rounding.map(|_| ROUNDING_KEY.declared));
+        scalars
     }
 
     fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
@@ -137,7 +186,8 @@ impl Op for Adamw {
             eps,
             weight_decay,
         } = self.config;
-        let kernel = Kernel::new(shader!("adamw")).read(0).read(1);
+        let kernel = Kernel::new(shader!("adamw")).flag("BF16", self.rounding.is_some());
+        let kernel = kernel.read(0).read(1);
         let kernel = (0..4).fold(kernel, Kernel::write);
         let params = AdamwParams {
             n: n as u32,
@@ -146,7 +196,14 @@ impl Op for Adamw {
             eps: eps as f32,
             weight_decay: weight_decay as f32,
             rate: self.rate as f32,
+            site: self.rounding.map_or(0, |r| r.site),
+            first: self.rounding.map_or(0, |r| r.first),
         };
-        vec![kernel.params(params).items(n, 256)]
+        let items = if self.rounding.is_some() {
+            n.div_ceil(2)
+        } else {
+            n
+        };
+        vec![kernel.params(params).items(items, 256)]
     }
 }

@@ -34,7 +34,9 @@ pub mod visibility;
 mod weighted_sum;
 
 pub use activation::Activation;
-pub use adamw::{ADAM_M, ADAM_V, AdamwConfig, BIAS1, BIAS2, EMA, EMA_DECAY, LR, TRAINING};
+pub use adamw::{
+    ADAM_M, ADAM_V, AdamwConfig, BIAS1, BIAS2, EMA, EMA_DECAY, LR, ROUNDING_KEY, TRAINING,
+};
 pub use attention::{Attend, Seen};
 pub use categorical::{Draws, INVERSE_TEMPERATURE, KEY_WORDS, Never, OPEN, Race, TOP_K, TOP_P};
 pub use drift::Last;

@@ -2,12 +2,12 @@
 //! the momentum: `m = mu m + (1 - mu) g;  u = mu m + (1 - mu) g` (Nesterov), `w -= lr rate sqrt(max(1, rows / columns))
 //! orthogonalise(u)`, after weights have shrunk by `lr rate weight_decay` of themselves. The moving average follows.
 //!
-//! The momentum lies in the arena of AdamW's first moment.
+//! The momentum lies in the arena of AdamW's first moment, rounded as that is.
 
 use crate::cpu::{Float, Io, for_rows, for_rows2};
 use crate::error::Result;
 use crate::graph::{GRADS, Graph, Kernel, Lower, Op, PARAMS, ParamId, Tensor};
-use crate::ops::adamw::{ADAM_M, EMA, EMA_DECAY, LR};
+use crate::ops::adamw::{ADAM_M, EMA, EMA_DECAY, LR, ROUNDING_KEY, Rounding};
 use crate::ops::orthogonalise::Matrices;
 use crate::program::{Declared, Extent};
 use crate::{params, shader, twin};
@@ -94,6 +94,9 @@ params! {
         /// Times the learning rate: of the update, and of the decay.
         rate: f32,
         decay: f32,
+        /// Of the rounding.
+        site: u32,
+        pairs_before: u32,
     }
 }
 
@@ -102,6 +105,7 @@ params! {
 struct Momentum {
     place: Place,
     momentum: f64,
+    rounding: Option<Rounding>,
 }
 
 /// Reads the orthogonal matrices and the stats; updates the parameter and its average.
@@ -117,9 +121,15 @@ impl Graph {
     /// Puts the momentum of a parameter among the matrices `x`.
     pub(super) fn muon_momentum(&mut self, of: &Matrix, stats: Tensor, x: Tensor) -> Result<()> {
         let [grad, m] = [GRADS, ADAM_M].map(|arena| self.param_in(of.id, arena));
+        let rounding = self.layout().params().find(|param| param.id == of.id);
+        let rounding = rounding.and_then(|param| {
+            let state = self.layout().slabs()[param.slab].state;
+            Rounding::of(state, param.slab, param.offset)
+        });
         let op = Momentum {
             place: of.place,
             momentum: of.config.momentum,
+            rounding,
         };
         let n = Extent::Fixed(of.place.len());
         self.push(op, &[grad, stats], &[m, x], &[], n)
@@ -155,13 +165,13 @@ impl Momentum {
             return;
         }
         let (keep, take) = (F::of(self.momentum), F::of(1.0 - self.momentum));
+        let key = io.step.get(ROUNDING_KEY);
         let m = io.write(0);
         for_rows(m, cols, |row, m| {
             for (m, &g) in m.iter_mut().zip(&grad[row * cols..]) {
                 *m = keep * *m + take * (g * stats[1]);
             }
         });
-        let m = &*m;
         let size = rows * cols;
         let update = |i: usize| keep * m[i] + take * (grad[i] * stats[1]);
         for (part, x) in x.chunks_mut(stride).take(self.place.parts).enumerate() {
@@ -179,6 +189,13 @@ impl Momentum {
                 }),
             }
         }
+        if let Some(rounding) = self.rounding {
+            for_rows(m, 1, |first, m| {
+                for (i, m) in m.iter_mut().enumerate() {
+                    *m = m.rounded_by(rounding.bits(key, first + i)[0]);
+                }
+            });
+        }
     }
 }
 
@@ -189,14 +206,26 @@ impl Op for Momentum {
         "muon_momentum"
     }
 
+    fn scalars(&self) -> Vec<Declared> {
+        self.rounding
+            .map(|_| ROUNDING_KEY.declared)
+            .into_iter()
+            .collect()
+    }
+
     fn kernels(&self, _: &Lower<'_>) -> Vec<Kernel> {
         let params = MuonParams {
             momentum: self.momentum as f32,
+            site: self.rounding.map_or(0, |r| r.site),
+            pairs_before: self.rounding.map_or(0, |r| r.first),
             ..self.place.params()
         };
+        let rounded = self.rounding.is_some();
         let kernel = kernel(self.place).entry("momentum").flag("MOMENTUM", true);
+        let kernel = kernel.flag("BF16", rounded).flag("STEP", rounded);
         let kernel = kernel.read(0).read(1).write(0).write(1);
-        vec![kernel.params(params).items(self.place.len(), 256)]
+        let items = self.place.len().div_ceil(if rounded { 2 } else { 1 });
+        vec![kernel.params(params).items(items, 256)]
     }
 }
 

@@ -18,21 +18,38 @@ pub use scalars::{Declared, Kind, Scalar, Scalars, Step, Value};
 pub struct Arena {
     /// Name, as in labels and errors.
     pub name: &'static str,
-    /// Type of its elements; `None`: what the layout says of each parameter.
-    pub element: Option<Element>,
+    /// Type of its elements.
+    pub elements: Elements,
+}
+
+/// Where the type of an arena's elements is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elements {
+    /// What the layout says of each parameter.
+    Layout,
+    /// f32, whatever the parameters are.
+    F32,
+    /// What the layout says of an optimiser's state.
+    State,
 }
 
 impl Arena {
     /// An arena whose elements are those of the layout.
     pub const fn of_layout(name: &'static str) -> Self {
-        let element = None;
-        Self { name, element }
+        let elements = Elements::Layout;
+        Self { name, elements }
     }
 
     /// An arena of f32, whatever the parameters are.
     pub const fn f32(name: &'static str) -> Self {
-        let element = Some(Element::F32);
-        Self { name, element }
+        let elements = Elements::F32;
+        Self { name, elements }
+    }
+
+    /// An arena of an optimiser's state, see [`Slab::state`].
+    pub const fn state(name: &'static str) -> Self {
+        let elements = Elements::State;
+        Self { name, elements }
     }
 }
 
@@ -104,20 +121,26 @@ pub struct Slab {
     pub element: Element,
     /// Whether its tensors are never trained: arenas beside the weights' have no room for them.
     pub frozen: bool,
+    /// Type of the elements of an optimiser's state: f32, or bf16 where room counts. The twin keeps it as numbers.
+    pub state: Element,
 }
 
 impl Slab {
     /// Elements that it has in an arena.
     pub fn len_in(&self, arena: Arena) -> usize {
-        match arena.element {
-            Some(_) if self.frozen => 0,
+        match arena.elements {
+            Elements::F32 | Elements::State if self.frozen => 0,
             _ => self.len,
         }
     }
 
     /// Type of its elements in an arena.
     pub fn element_in(&self, arena: Arena) -> Element {
-        arena.element.unwrap_or(self.element)
+        match arena.elements {
+            Elements::Layout => self.element,
+            Elements::F32 => Element::F32,
+            Elements::State => self.state,
+        }
     }
 
     /// Bytes that it takes in an arena.
@@ -135,6 +158,8 @@ pub struct BufferSpec {
     pub len: usize,
     /// Type of the elements.
     pub element: Element,
+    /// Elements of the longest tensor in it, which are smaller ones if they are more than `len`.
+    pub longest: usize,
     /// Contents set once, for tables made on the host.
     pub constant: Option<Vec<f64>>,
 }
