@@ -73,6 +73,12 @@ struct Args {
     /// Any setting, as section.key=value, for example optim.lr=1e-3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Only say what the run, and a run of each preset, would take in memory and time.
+    #[arg(long)]
+    dry_run: bool,
+    /// Memory of the device in GiB, for --dry-run; default on the CPU: what is free.
+    #[arg(long, value_name = "GIB", requires = "dry_run")]
+    memory: Option<f64>,
     #[command(flatten)]
     device: support::DeviceArgs,
 }
@@ -267,6 +273,13 @@ fn run() -> anyhow::Result<()> {
     let config = args.resolve(&device, saved.transpose()?)?;
     let files = support::found(&config.data);
     let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
+    if args.dry_run {
+        print!(
+            "{}",
+            support::dry_run::table(&device, &config, &corpus, args.memory)?
+        );
+        return Ok(());
+    }
     let mut trainer = match &found {
         Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
         None => wait(Trainer::new(&device, &config, corpus))?,

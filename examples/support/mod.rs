@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod chart;
+pub mod dry_run;
 pub mod lines;
 pub mod samples;
 pub mod screen;

@@ -377,6 +377,19 @@ fn check_precision(config: &TrainConfig, device: &Device, network: &Network) -> 
     Err(Error::config("training.precision", "f16", problem))
 }
 
+/// How the training graph over sequences of `length` tokens is built.
+pub(super) fn options(config: &TrainConfig, objective: &dyn Objective, length: usize) -> Options {
+    let batch = config.training.batch * config.model.length / length;
+    Options {
+        recompute: config.training.recompute,
+        precision: match config.training.precision {
+            Precision::F32 => Element::F32,
+            Precision::F16 => Element::F16,
+        },
+        ..objective.options(batch, length)
+    }
+}
+
 /// The training graph over sequences of `length` tokens, as many tokens a micro-batch at every length.
 async fn session(
     device: &Device,
@@ -386,15 +399,7 @@ async fn session(
     objective: &Arc<dyn Objective>,
     length: usize,
 ) -> Result<TrainSession> {
-    let batch = config.training.batch * config.model.length / length;
-    let options = Options {
-        recompute: config.training.recompute,
-        precision: match config.training.precision {
-            Precision::F32 => Element::F32,
-            Precision::F16 => Element::F16,
-        },
-        ..objective.options(batch, length)
-    };
+    let options = options(config, &**objective, length);
     let (optim, loss) = (&config.optim, objective.row_loss());
     TrainSession::new(device, network, storage, optim, loss, options, None).await
 }

@@ -14,6 +14,22 @@ use crate::common::examples::{example, fails, ok, printed, with};
 use crate::common::runs::{checkpoint, contents};
 
 #[test]
+fn a_dry_run_says_what_runs_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = with(&["--dry-run", "--memory", "0.5", "--out", "run"]);
+    let text = ok("train", dir.path(), &flags).stdout;
+    let largest = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().last().unwrap().parse().unwrap()
+    };
+    assert!(largest("this") > largest("nano") && largest("nano") > largest("mini"));
+    assert_eq!((largest("small"), largest("medium")), (0, 0));
+    assert!(text.contains("GFLOP/s"), "{text}");
+    assert!(!dir.path().join("run").exists());
+    fails("train", dir.path(), &["--memory", "8"], &["--dry-run"]);
+}
+
+#[test]
 fn train_then_resume_then_sample() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();

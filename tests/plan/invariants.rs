@@ -166,7 +166,7 @@ fn sharing_saves_memory() {
             let share = plan.shared as f64 / plan.unshared as f64;
             // a training step keeps what its backward pass reads; a forward pass almost nothing
             let most = match purpose {
-                Purpose::Train => 0.75,
+                Purpose::Train | Purpose::TrainHalf => 0.75,
                 _ => 0.5,
             };
             println!("{purpose:?}: {:.0} % of the memory", 100.0 * share);
@@ -202,6 +202,10 @@ fn blocks_that_are_computed_again_take_no_memory() {
     assert!(again < between * 5 / 4);
     assert_eq!(twice - once, 6 * 8);
     assert!(kept > 10 * between);
+    // in f16 all but the stream between blocks, and the gradients of weights, takes half
+    let (half, _) = more(Purpose::TrainHalf);
+    println!("{half} bytes in f16");
+    assert!(half * 5 < kept * 3);
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn report_adds_up() {
     for config in configs() {
         for purpose in purposes(&config) {
             let arenas = match purpose {
-                Purpose::Train | Purpose::TrainAgain => &TRAINING[..],
+                Purpose::Train | Purpose::TrainAgain | Purpose::TrainHalf => &TRAINING[..],
                 _ => &[PARAMS],
             };
             let graph = build(&config, purpose, 3, 50);

@@ -164,8 +164,8 @@ fn zeroed<T: Clone + Default>(what: &str, len: usize) -> Result<Vec<T>> {
     Ok(data)
 }
 
-/// Bytes that the system can still give, where it says so.
-fn available() -> Option<u64> {
+/// Bytes of memory that the system can still give, where it says so.
+pub fn available() -> Option<u64> {
     if !cfg!(target_os = "linux") {
         return None;
     }

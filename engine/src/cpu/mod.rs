@@ -16,6 +16,6 @@ pub use executor::{Call, Cpu, Program, Twin};
 pub use float::{Float, gemm};
 pub use gemm::{MatMut, MatRef};
 pub use io::{Io, Weights};
-pub use memory::Memory;
+pub use memory::{Memory, available};
 pub use par::{for_blocks, for_each_row, for_rows, for_rows2, for_rows4, sum_rows, threads};
 pub use thin::{MOST_ROWS, thin, thin_rows, thin_scratch, thin_suits};
