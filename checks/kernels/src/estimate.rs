@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use mdlm_engine::gpu::Dispatch;
-use mdlm_engine::program::Step;
+use mdlm_engine::program::{Element, Step};
 
 use crate::graphs::SIZES;
 use crate::table::{Chip, Kernel, constant};
@@ -71,10 +71,10 @@ multiply-adds takes the longest of three times on its busiest SIMD: that of its 
 instructions x 2 clocks; 4 on GCN), that of its reads from workgroup memory (128 bytes a clock and unit), and that of one
 wave after the other as they fit (a turn's instructions + 300 clocks a stop + 160 for workgroup memory). Other kernels
 move their operands at 0.8 of the bandwidth. A launch is 4 microseconds. Caches, contention, epilogues and dual issue are
-left out; the peak is that of single-issue f32.
+left out; the peak is that of single-issue f32. Products are computed in f32 also where blocks are kept in f16.
 
-| chip | hidden | launches | bytes moved | ms | share of peak | where it goes |
-| --- | --- | --- | --- | --- | --- | --- |
+| chip | hidden | blocks in | launches | bytes moved | ms | share of peak | where it goes |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 ";
 
 impl Machine {
@@ -162,8 +162,9 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
     for chip in chips {
         let machine = MACHINES.iter().find(|m| m.name == chip.name);
         let machine = machine.with_context(|| format!("{} is not described", chip.name))?;
-        for size in &SIZES {
-            let (launches, step) = size.training()?;
+        let precisions = [Element::F32, Element::F16];
+        for (size, precision) in SIZES.iter().flat_map(|size| precisions.map(|p| (size, p))) {
+            let (launches, step) = size.training(precision)?;
             let (mut families, mut moved, mut flops, mut count) =
                 (BTreeMap::<String, f64>::new(), 0.0, 0.0, 0);
             for launch in &launches {
@@ -186,7 +187,7 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
                 .collect();
             writeln!(
                 text,
-                "| {} | {} | {count} | {:.1} GB | {:.1} | {:.2} | {} |",
+                "| {} | {} | {precision} | {count} | {:.1} GB | {:.1} | {:.2} | {} |",
                 chip.name,
                 size.hidden_size,
                 moved / 1e9,

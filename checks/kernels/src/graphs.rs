@@ -9,7 +9,7 @@ use mdlm::train::rule;
 use mdlm_engine::gpu::{DeviceClass, Dispatch, Tuning};
 use mdlm_engine::graph::{Graph, Plan};
 use mdlm_engine::ops::{ROWS, RowLoss};
-use mdlm_engine::program::Step;
+use mdlm_engine::program::{Element, Step};
 
 /// A kernel to compile.
 pub struct Source {
@@ -58,9 +58,15 @@ const WIDE: Size = Size {
 };
 
 impl Size {
-    /// What a step of training launches on a discrete GPU, and its scalars: half of the tokens are masked.
-    pub fn training(&self) -> Result<(Vec<Dispatch>, Step)> {
-        let [graph, _] = self.graphs()?;
+    /// What a step of training with blocks in `precision` launches on a discrete GPU, and its scalars: half of the tokens
+    /// are masked.
+    pub fn training(&self, precision: Element) -> Result<(Vec<Dispatch>, Step)> {
+        let [full, half, _] = self.graphs()?;
+        let graph = if precision == Element::F16 {
+            half
+        } else {
+            full
+        };
         let tuning = Tuning::of(DeviceClass::Desktop);
         let program = Plan::new(&graph, true)?.lower_gpu(&graph, &tuning)?;
         let mut step = Step::default();
@@ -68,8 +74,8 @@ impl Size {
         Ok((program.dispatches, step))
     }
 
-    /// The graphs of training and of sampling.
-    fn graphs(&self) -> Result<[Graph; 2]> {
+    /// The graphs of training, in f32 and with blocks in f16, and of sampling.
+    fn graphs(&self) -> Result<[Graph; 3]> {
         let config = ModelConfig {
             kind: ModelKind::Dit,
             vocab_size: self.vocab_size,
@@ -86,11 +92,19 @@ impl Size {
         let mut settings = TrainConfig::default();
         settings.resolve();
         let rule = |name: &str, _: &[usize]| rule(&settings.optim, network.group(name));
-        let training = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, &rule)?;
-        let (mut train, kept) = (training.graph, [training.loss, training.stats]);
-        kept.into_iter().for_each(|tensor| train.keep(tensor));
+        let train = |precision| {
+            let options = Options {
+                precision,
+                ..options
+            };
+            let made = TrainGraph::new(&network, options, RowLoss::Subs, None, 1.0, &rule)?;
+            let (mut graph, kept) = (made.graph, [made.loss, made.stats]);
+            kept.into_iter().for_each(|tensor| graph.keep(tensor));
+            Ok::<_, mdlm::Error>(graph)
+        };
         Ok([
-            train,
+            train(Element::F32)?,
+            train(Element::F16)?,
             DrawGraph::new(&network, options, Among::all(&*network.trunk))?.graph,
         ])
     }
