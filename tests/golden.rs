@@ -19,7 +19,7 @@ use mdlm::config::{LrSchedule, NoiseConfig, NoiseKind, OptimConfig};
 use mdlm::process::{Schedule, stratified};
 use mdlm::train::learning_rate;
 use sampling::{autoregressive_run, single_steps, whole_runs};
-use training::{autoregressive, losses_and_gradients, train_fast, train_ref};
+use training::{autoregressive, losses_and_gradients, train_fast, train_ref, train_shared};
 
 /// One test for each executor.
 macro_rules! executors {
@@ -51,6 +51,13 @@ executors!(d_autoregressive_forward, autoregressive_forward);
 executors!(d_autoregressive_run, autoregressive_run);
 executors!(f_whole_runs, whole_runs);
 executors!(g_published_layout, published_layout);
+
+#[test]
+fn c_train_shared() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        train_shared(executor);
+    }
+}
 
 #[test]
 fn f_single_steps() {

@@ -67,6 +67,15 @@ impl TrainConfig {
     /// may change: its length, the distance between checkpoints, patience, what is computed again, and where blocks are
     /// cached.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        self.difference_but(other, &FREE_ON_RESUME)
+    }
+
+    /// The first dotted key in which the settings of two ranks differ, apart from where blocks are cached.
+    pub(crate) fn difference_among_ranks(&self, other: &Self) -> Option<String> {
+        self.difference_but(other, &["data.cache"])
+    }
+
+    fn difference_but(&self, other: &Self, free: &[&str]) -> Option<String> {
         let tables = (Table::try_from(self), Table::try_from(other));
         let (Ok(ours), Ok(theirs)) = tables else {
             return Some("seed".to_owned());
@@ -74,7 +83,7 @@ impl TrainConfig {
         let nothing = Table::new();
         let (ours, theirs) = (leaves(&ours, &nothing), leaves(&theirs, &nothing));
         let differs = |(key, value): &&(String, Value), side: &[(String, Value)]| {
-            !FREE_ON_RESUME.contains(&key.as_str())
+            !free.contains(&key.as_str())
                 && !side.iter().any(|(k, v)| k == key && v == value)
         };
         let left = ours.iter().find(|leaf| differs(leaf, &theirs));

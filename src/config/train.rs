@@ -100,7 +100,7 @@ pub struct TrainingConfig {
     pub steps: u64,
     /// Sequences per micro-batch.
     pub batch: usize,
-    /// Micro-batches per optimiser step; the global batch is `batch * accumulation`.
+    /// Micro-batches per optimiser step; the global batch is `batch * accumulation`, of as many ranks as train together.
     pub accumulation: usize,
     /// Decay of the exponential moving average of the weights.
     pub ema: f64,

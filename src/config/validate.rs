@@ -63,7 +63,7 @@ impl DataConfig {
 }
 
 impl TrainingConfig {
-    /// Sequences per optimiser step.
+    /// Sequences per optimiser step, of each rank.
     pub fn global_batch(&self) -> usize {
         self.batch * self.accumulation
     }

@@ -1,5 +1,7 @@
 //! Training: batches, the optimiser step, schedules, checkpoints and logs.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod agree;
 mod batches;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
@@ -9,6 +11,7 @@ mod picture;
 mod run;
 mod schedule;
 mod session;
+mod shared;
 #[cfg(not(target_arch = "wasm32"))]
 mod snapshot;
 mod steps;

@@ -1,6 +1,7 @@
 //! Optimiser steps: micro-batches are submitted while the ones before them are still computed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::config::TrainConfig;
 use crate::data::Prefetch;
@@ -10,9 +11,11 @@ use crate::model::Pass;
 use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use crate::program::Step;
 use crate::progress::StepStats;
+use crate::ranks::Ranks;
 use crate::rng::{Stream, stream_key};
 use crate::train::batches::Prepared;
-use crate::train::{TrainSession, ema_decay, learning_rate};
+use crate::train::shared::sum_gradients;
+use crate::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 
 /// Steps in a row that may be skipped before training gives up.
 const MOST_SKIPPED: u64 = 10;
@@ -45,6 +48,7 @@ pub(super) struct Steps {
     /// None while another length's is made, so that the two are not in memory at once.
     pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
+    ranks: Arc<dyn Ranks>,
     feeding: Option<Feeding>,
     flights: VecDeque<Flight>,
     /// Steps that are wholly submitted.
@@ -55,10 +59,16 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Goes on after `done` steps; `batches` begins with that step.
-    pub fn new(session: TrainSession, batches: Prefetch<Result<Prepared>>, done: u64) -> Self {
+    pub fn new(
+        session: TrainSession,
+        batches: Prefetch<Result<Prepared>>,
+        ranks: Arc<dyn Ranks>,
+        done: u64,
+    ) -> Self {
         Self {
             session: Some(session),
             batches,
+            ranks,
             feeding: None,
             flights: VecDeque::new(),
             submitted: done,
@@ -92,7 +102,11 @@ impl Steps {
         at: &mut Progress,
         until: u64,
     ) -> Result<StepStats> {
-        let until = until.max(at.step + 1);
+        let until = match self.shared() {
+            // the update waits for the others' gradients
+            true => at.step + 1,
+            false => until.max(at.step + 1),
+        };
         loop {
             let runs = self.session()?.runs();
             while self.flights.len() < runs && (self.feeding.is_some() || self.submitted < until) {
@@ -104,7 +118,11 @@ impl Steps {
             let outcome = self.session()?.finish(running).await?;
             self.loss += outcome.loss;
             let Some(tokens) = closes else { continue };
-            let loss = std::mem::take(&mut self.loss);
+            let mut loss = std::mem::take(&mut self.loss);
+            let outcome = match self.shared() {
+                true => self.update(storage, config, at.step, &mut loss).await?,
+                false => outcome,
+            };
             let lr = learning_rate(&config.optim, config.training.steps, at.step);
             at.step += 1;
             at.tokens += tokens;
@@ -131,6 +149,25 @@ impl Steps {
         }
     }
 
+    /// Whether gradients of others belong to a step.
+    fn shared(&self) -> bool {
+        self.ranks.size() > 1
+    }
+
+    /// Sums gradients and loss of step `k` over the ranks, and updates.
+    async fn update(
+        &mut self,
+        storage: &mut Storage,
+        config: &TrainConfig,
+        k: u64,
+        loss: &mut f64,
+    ) -> Result<StepOutcome> {
+        sum_gradients(&*self.ranks, storage).await?;
+        self.ranks.sum_few(std::slice::from_mut(loss))?;
+        let step = step_scalars(config, k);
+        self.session()?.update(storage, &step).await
+    }
+
     /// Submits the next micro-batch.
     async fn submit(&mut self, storage: &mut Storage, config: &TrainConfig) -> Result<()> {
         let feeding = match &mut self.feeding {
@@ -145,7 +182,9 @@ impl Steps {
             }
         };
         let k = self.submitted;
-        let micro = (k + 1) * feeding.count - feeding.passes.len() as u64;
+        // the number of the pass among those of all ranks in all steps
+        let turn = k * self.ranks.size() as u64 + self.ranks.rank() as u64;
+        let micro = (turn + 1) * feeding.count - feeding.passes.len() as u64;
         let Some(pass) = feeding.passes.next() else {
             return Err(Error::Internal("a step without micro-batches".into()));
         };
@@ -153,8 +192,9 @@ impl Steps {
         let last = feeding.passes.len() == 0;
         let step = step_scalars(config, k)
             .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
+        let update = last && !self.shared();
         let session = self.session()?;
-        let running = session.submit(storage, &pass, step, last).await?;
+        let running = session.submit(storage, &pass, step, update).await?;
         self.flights.push_back(Flight {
             running,
             closes: last.then_some(tokens),

@@ -17,7 +17,10 @@ use crate::model::{Backbone, Family, Model, Network, Options};
 use crate::objective::{self, Objective};
 use crate::ops::{EMA, TRAINING};
 use crate::progress::StepStats;
+use crate::ranks::{Alone, Ranks};
 use crate::train::TrainSession;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
 use crate::train::steps::{Progress, Steps};
 
@@ -49,6 +52,7 @@ pub struct Trainer {
     pub(super) base: Option<Base>,
     pub(super) storage: Storage,
     pub(super) at: Progress,
+    pub(super) ranks: Arc<dyn Ranks>,
     steps: Steps,
     evaluator: Option<Evaluator>,
 }
@@ -60,11 +64,37 @@ impl Trainer {
     /// [`Error::Config`] that names the key, [`Error::Unsupported`] or [`Error::OutOfMemory`] if the
     /// device cannot hold the run.
     pub async fn new(device: &Device, config: &TrainConfig, corpus: Corpus) -> Result<Self> {
+        Self::new_among(Arc::new(Alone), device, config, corpus).await
+    }
+
+    /// One of several trainers of a fresh run, see [`Ranks`]: each has its share of the micro-batches of a step, whose
+    /// global batch is `batch * accumulation` times the number of ranks. All ranks make the same calls.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`Error::RanksDiffer`] if their programs, settings, corpora or tokenizers do,
+    /// [`Error::RankLost`] if one does not come.
+    pub async fn new_among(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+    ) -> Result<Self> {
+        let made = Self::begin(ranks.clone(), device, config, corpus).await;
+        told(&*ranks, made)
+    }
+
+    async fn begin(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+    ) -> Result<Self> {
         let mut config = config.clone();
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
         config.resolve();
-        let mut trainer = Self::assemble(device, config, corpus, Progress::default(), None).await?;
+        let at = Progress::default();
+        let mut trainer = Self::assemble(ranks, device, config, corpus, at, None).await?;
         let (seed, storage) = (trainer.config.seed, &mut trainer.storage);
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(base) = &trainer.base {
@@ -124,6 +154,7 @@ impl Trainer {
     /// Everything but the weights, which are 0. `described`: the folder that describes a published model, if it is not
     /// the configuration's.
     pub(super) async fn assemble(
+        ranks: Arc<dyn Ranks>,
         device: &Device,
         config: TrainConfig,
         corpus: Corpus,
@@ -140,6 +171,10 @@ impl Trainer {
             Some(base) => base.family.clone(),
             None => Family::Own(Backbone::new(&config.model, device.slab_limit())?),
         };
+        #[cfg(not(target_arch = "wasm32"))]
+        if ranks.size() > 1 {
+            Card::new(&config, &corpus, described)?.compare(&*ranks)?;
+        }
         let network = family.network();
         let length = corpus.train.length();
         if length != config.model.length {
@@ -157,6 +192,7 @@ impl Trainer {
                 objective.clone(),
                 corpus.train.clone(),
                 network.trunk.frozen_token(),
+                (ranks.rank(), ranks.size()),
             ),
         )?;
         Ok(Self {
@@ -169,7 +205,8 @@ impl Trainer {
             base,
             storage,
             at,
-            steps: Steps::new(session, batches, at.step),
+            steps: Steps::new(session, batches, ranks.clone(), at.step),
+            ranks,
             evaluator: None,
         })
     }
@@ -309,7 +346,14 @@ impl Trainer {
         };
         let blocks = &self.corpus.valid;
         evaluator
-            .perplexity(&mut self.storage, model, blocks, &eval, progress)
+            .perplexity(
+                &*self.ranks,
+                &mut self.storage,
+                model,
+                blocks,
+                &eval,
+                progress,
+            )
             .await
     }
 
@@ -334,6 +378,16 @@ impl Trainer {
         model.objective = self.config.objective.clone();
         Ok(model)
     }
+}
+
+/// A result, of which the other ranks are told if it ends this one's part.
+pub(super) fn told<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
+    match &result {
+        // the others know as much
+        Ok(_) | Err(Error::RankLost { .. } | Error::RanksDiffer { .. }) => {}
+        Err(error) => ranks.fail(&format!("has failed: {error}")),
+    }
+    result
 }
 
 /// The network of a configuration: there are no folders to read another from.

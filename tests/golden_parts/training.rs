@@ -1,5 +1,7 @@
 //! Losses, gradients and ten optimiser steps.
 
+use std::time::Duration;
+
 use crate::common::Executor;
 use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::{Fixture, load, load_as, short};
@@ -10,6 +12,7 @@ use mdlm::config::{
 use mdlm::model::Options;
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
+use mdlm::ranks::{Alone, Ranks, each};
 use mdlm::train::{TrainSession, ema_decay, learning_rate};
 use mdlm_engine::graph::Storage;
 use mdlm_engine::graph::{GRADS, PARAMS};
@@ -273,14 +276,26 @@ async fn compare_gradients(
 }
 
 pub async fn train_ref(executor: Executor) {
-    train(executor, "C_train_ref").await;
+    train(&Alone, executor, "C_train_ref").await;
 }
 
 pub async fn train_fast(executor: Executor) {
-    train(executor, "C_train_fast").await;
+    train(&Alone, executor, "C_train_fast").await;
 }
 
-async fn train(executor: Executor, name: &str) {
+/// The same steps with the batch split over ranks.
+pub fn train_shared(executor: Executor) {
+    for name in ["C_train_ref", "C_train_fast"] {
+        for size in [2, 4] {
+            let ended = each(size, Duration::from_secs(600), |ranks| {
+                pollster::block_on(train(&*ranks, executor, name));
+            });
+            ended.into_iter().for_each(Result::unwrap);
+        }
+    }
+}
+
+async fn train(ranks: &dyn Ranks, executor: Executor, name: &str) {
     let (Some(fixture), Some(params)) = (Fixture::load(name), Fixture::load("params_dit")) else {
         return;
     };
@@ -303,13 +318,15 @@ async fn train(executor: Executor, name: &str) {
     let (Some(x0), Some(xt), Some(t)) = inputs else {
         return;
     };
+    let share = batch / ranks.size();
+    assert!(share > 0 && share * ranks.size() == batch);
     let mut session = TrainSession::new(
         &device,
         &backbone.network,
         &storage,
         &optim,
         RowLoss::Subs,
-        Options::of(batch, length),
+        Options::of(share, length),
         Some(64),
     )
     .await
@@ -317,8 +334,9 @@ async fn train(executor: Executor, name: &str) {
     let mut report = Report::new(name, executor);
     let tokens = batch * length;
     for k in 0..t.len() / batch {
-        let part = k * tokens..(k + 1) * tokens;
-        let t = &t[k * batch..(k + 1) * batch];
+        let first = k * batch + ranks.rank() * share;
+        let part = first * length..(first + share) * length;
+        let t = &t[first..first + share];
         let b = subs_batch(
             &backbone.config,
             &x0[part.clone()],
@@ -334,10 +352,20 @@ async fn train(executor: Executor, name: &str) {
             .with(BIAS1, 1.0 - optim.beta1.powi(n))
             .with(BIAS2, 1.0 - optim.beta2.powi(n))
             .with(EMA_DECAY, ema_decay(hyper("ema_decay"), n as u64));
-        let outcome = session
-            .run(&mut storage, &b, step.clone(), true)
-            .await
-            .unwrap();
+        let alone = ranks.size() == 1;
+        let run = session.run(&mut storage, &b, step.clone(), alone);
+        let mut outcome = run.await.unwrap();
+        if !alone {
+            for slab in storage.layout().clone().trained() {
+                let mut grads = storage.read_slab(GRADS, slab).await.unwrap();
+                ranks.sum(&mut grads).unwrap();
+                storage.write_slab(GRADS, slab, &grads).unwrap();
+            }
+            let mut loss = [outcome.loss];
+            ranks.sum_few(&mut loss).unwrap();
+            outcome = session.update(&mut storage, &step).await.unwrap();
+            outcome.loss = loss[0];
+        }
         assert!(outcome.finite);
         let loss = |run: &str| fixture.json[run][k].as_f64().unwrap();
         let own_loss = (loss("loss_f32") / loss("loss_f64") - 1.0).abs();
