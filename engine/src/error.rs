@@ -216,9 +216,7 @@ impl Error {
             Self::RankLost { .. } => {
                 "the run's last checkpoint is whole: start all ranks again with --resume, as many as there are devices left"
             }
-            Self::RanksDiffer { .. } => {
-                "start all ranks with the same program, settings and files"
-            }
+            Self::RanksDiffer { .. } => "start all ranks with the same program, settings and files",
             Self::Hub { .. } => {
                 "check the network (HF_ENDPOINT names a mirror of the hub, HF_HOME its cache), or bring the repository's \
                  config.json, model.safetensors and tokenizer.json into one folder by other means and name that folder"

@@ -121,6 +121,9 @@ pub struct TrainingConfig {
     pub short_length: Option<usize>,
     /// What the backward pass computes again instead of keeping it in memory. Changes no bit of a run.
     pub recompute: Recompute,
+    /// Whether each of several ranks keeps the moments and the moving average of a part of the weights alone, which it
+    /// updates for all (ZeRO-1), instead of all of them.
+    pub shard: bool,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -147,6 +150,7 @@ impl Default for TrainingConfig {
             short_share: None,
             short_length: None,
             recompute: Recompute::None,
+            shard: false,
             save_every: 500,
             keep: 3,
             val_every: 0,

@@ -68,11 +68,39 @@ pub trait Ranks: Send + Sync {
         if self.size() > 1 {
             for part in data.chunks_mut(PART) {
                 let shares = shares(part.len(), self.size());
-                let mine = reduce(self, part, &shares)?;
-                spread(self, part, &shares, &mine)?;
+                let parts: Vec<&[f32]> = shares.iter().map(|s| &part[s.clone()]).collect();
+                let sums = self.sum_each(&parts)?;
+                for (sums, share) in self.gather_floats(&sums)?.iter().zip(shares) {
+                    part[share].copy_from_slice(sums);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Gives `parts[i]` to rank i, and returns the sum of what all have given to this one, in the order of ranks.
+    ///
+    /// # Errors
+    /// As [`Ranks::sum`].
+    fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
+        let mut sums = vec![0.0; parts[self.rank()].len()];
+        let given = self.exchange(parts.iter().map(|part| of_floats(part)).collect())?;
+        for (rank, bytes) in given.iter().enumerate() {
+            check(rank, bytes.len(), 4 * sums.len())?;
+            for (sum, x) in sums.iter_mut().zip(floats(bytes)) {
+                *sum = if rank == 0 { x } else { *sum + x };
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The numbers that every rank gives to all, in the order of ranks.
+    ///
+    /// # Errors
+    /// As [`Ranks::exchange`].
+    fn gather_floats(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let given = self.gather(&of_floats(mine))?;
+        Ok(given.iter().map(|bytes| floats(bytes).collect()).collect())
     }
 
     /// [`Ranks::sum`] of a few numbers in double precision.
@@ -98,41 +126,6 @@ pub trait Ranks: Send + Sync {
 pub(super) fn shares(count: usize, size: usize) -> Vec<Range<usize>> {
     let cut = |i: usize| i * count / size;
     (0..size).map(|i| cut(i)..cut(i + 1)).collect()
-}
-
-/// This rank's share of the sums.
-fn reduce<R: Ranks + ?Sized>(
-    ranks: &R,
-    data: &[f32],
-    shares: &[Range<usize>],
-) -> Result<Vec<f32>> {
-    let parts = shares.iter().map(|share| of_floats(&data[share.clone()]));
-    let given = ranks.exchange(parts.collect())?;
-    let mut sums = vec![0.0; shares[ranks.rank()].len()];
-    for (rank, bytes) in given.iter().enumerate() {
-        check(rank, bytes.len(), 4 * sums.len())?;
-        for (sum, x) in sums.iter_mut().zip(floats(bytes)) {
-            *sum = if rank == 0 { x } else { *sum + x };
-        }
-    }
-    Ok(sums)
-}
-
-/// Everybody's share, at everybody.
-fn spread<R: Ranks + ?Sized>(
-    ranks: &R,
-    data: &mut [f32],
-    shares: &[Range<usize>],
-    mine: &[f32],
-) -> Result<()> {
-    let given = ranks.gather(&of_floats(mine))?;
-    for (rank, (bytes, share)) in given.iter().zip(shares).enumerate() {
-        check(rank, bytes.len(), 4 * share.len())?;
-        for (to, x) in data[share.clone()].iter_mut().zip(floats(bytes)) {
-            *to = x;
-        }
-    }
-    Ok(())
 }
 
 /// An error unless a rank has given what it should.

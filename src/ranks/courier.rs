@@ -1,5 +1,6 @@
 //! The thread that speaks MPI.
 
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ const RESCUE: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_millis(2);
 
 struct Courier {
-    world: SimpleCommunicator,
+    world: Rc<SimpleCommunicator>,
     rank: usize,
     size: usize,
     patience: Duration,
@@ -59,7 +60,7 @@ pub(super) fn carry(
     let world = universe.world();
     let (rank, size) = (world.rank() as usize, world.size() as usize);
     let mut courier = Courier {
-        world,
+        world: Rc::new(world),
         rank,
         size,
         patience,
@@ -108,12 +109,11 @@ impl Courier {
         given[self.rank].clone_from(&parts[self.rank]);
         let world = self.world.clone();
         scope(|scope| {
-            let to_others = parts.iter().enumerate().filter(|&(to, _)| to != self.rank);
-            let send = |(to, part): (usize, &'_ Vec<u8>)| {
+            let mut sends = Vec::new();
+            for (to, part) in parts.iter().enumerate().filter(|&(to, _)| to != self.rank) {
                 let to = world.process_at_rank(to as i32);
-                to.immediate_send_with_tag(scope, &part[..], DATA)
-            };
-            let mut sends: Vec<_> = to_others.map(send).collect();
+                sends.push(to.immediate_send_with_tag(scope, &part[..], DATA));
+            }
             let mut open: Vec<_> = given.iter_mut().enumerate().collect();
             open.retain(|(from, _)| *from != self.rank);
             let mut receives = Vec::new();
@@ -136,7 +136,10 @@ impl Courier {
                 }
                 open = still_open;
                 sends = sends.into_iter().filter_map(|r| r.test().err()).collect();
-                receives = receives.into_iter().filter_map(|r| r.test().err()).collect();
+                receives = receives
+                    .into_iter()
+                    .filter_map(|r| r.test().err())
+                    .collect();
                 if open.is_empty() && sends.is_empty() && receives.is_empty() {
                     break;
                 }
@@ -175,8 +178,9 @@ impl Courier {
 
     /// Reads what is no part of an exchange; `waiting`: whether this rank is in one.
     fn listen(&mut self, waiting: bool) {
-        for other in (0..self.size).filter(|&other| other != self.rank) {
-            let process = self.world.process_at_rank(other as i32);
+        let (world, me) = (self.world.clone(), self.rank);
+        for other in (0..self.size).filter(|&other| other != me) {
+            let process = world.process_at_rank(other as i32);
             for tag in [ASK, HERE, LOST, LEAVE] {
                 let Some((message, status)) = process.immediate_matched_probe_with_tag(tag) else {
                     continue;
@@ -262,7 +266,9 @@ impl Late {
             }
             Some(asked) if asked.elapsed() >= GRACE => {
                 // one that waits itself waits for the one that is lost
-                let lost = missing.iter().find(|&&rank| courier.heard[rank] != Some(true));
+                let lost = missing
+                    .iter()
+                    .find(|&&rank| courier.heard[rank] != Some(true));
                 let seconds = self.patience.as_secs_f64();
                 match lost {
                     Some(&rank) => {

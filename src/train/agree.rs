@@ -1,4 +1,4 @@
-//! Ranks that train together must be about the same run.
+//! What ranks must agree on: that they are about the same run, and what to do next.
 
 use std::path::Path;
 
@@ -103,6 +103,32 @@ pub(super) async fn compare_weights(ranks: &dyn Ranks, storage: &Storage) -> Res
     }
 }
 
+/// What is decided for all ranks, by the log that rank 0 keeps.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    pub best: Option<u64>,
+    /// Whether the best validation is the last one.
+    pub improved: bool,
+    pub exhausted: bool,
+    /// Whether an observer wants to stop.
+    pub stop: bool,
+}
+
+impl Verdict {
+    /// What all do: rank 0's verdict, and a stop if any wants one.
+    pub fn agreed(self, ranks: &dyn Ranks) -> Result<Self> {
+        if ranks.size() == 1 {
+            return Ok(self);
+        }
+        let internal = |e: serde_json::Error| Error::Internal(format!("verdict: {e}"));
+        let all = ranks.gather(&serde_json::to_vec(&self).map_err(internal)?)?;
+        let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(internal);
+        let all: Vec<Self> = all.iter().map(read).collect::<Result<_>>()?;
+        let stop = all.iter().any(|verdict| verdict.stop);
+        Ok(Self { stop, ..all[0] })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,14 +153,20 @@ mod tests {
             let problem = other.difference(&first).unwrap();
             assert!(problem.contains(part), "{problem}");
         };
-        refused(&|c| c.version = "2".into(), "version is 2, that of rank 0 is 1");
+        refused(
+            &|c| c.version = "2".into(),
+            "version is 2, that of rank 0 is 1",
+        );
         refused(&|c| c.corpus = "d".into(), "corpus is d");
         refused(&|c| c.tokenizer = "u".into(), "tokenizer is u");
         refused(&|c| c.checkpoint = "e".into(), "checkpoint is e");
         let mut config = TrainConfig::default();
         config.training.steps = 7;
         let text = config.to_toml().unwrap();
-        refused(&|c| c.config = text.clone(), "training.steps is 7, that of rank 0 is 1000");
+        refused(
+            &|c| c.config = text.clone(),
+            "training.steps is 7, that of rank 0 is 1000",
+        );
         // where blocks are kept is each machine's own affair
         config = TrainConfig::default();
         config.data.cache = "elsewhere".to_owned();

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::{TrainConfig, TrainingConfig};
 use crate::data::Unigram;
 use crate::error::{Error, Result};
@@ -11,9 +9,8 @@ use crate::eval::Perplexity;
 use crate::io::atomic;
 use crate::io::checkpoint::{self, CONFIG};
 use crate::progress::{Event, Flow, Observer};
-use crate::ranks::Ranks;
 use crate::train::Trainer;
-use crate::train::agree::compare_weights;
+use crate::train::agree::{Verdict, compare_weights};
 use crate::train::log::{Log, Row};
 use crate::train::picture::loss_curve;
 use crate::train::trainer::told;
@@ -81,29 +78,11 @@ fn check_folder(run_dir: &Path) -> Result<()> {
     }
 }
 
-/// What is decided for all ranks, by the log that rank 0 keeps.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Verdict {
-    best: Option<u64>,
-    /// Whether the best validation is the last one.
-    improved: bool,
-    exhausted: bool,
-    /// Whether an observer wants to stop.
-    stop: bool,
-}
-
-impl Verdict {
-    fn agreed(self, ranks: &dyn Ranks) -> Result<Self> {
-        if ranks.size() == 1 {
-            return Ok(self);
-        }
-        let internal = |e: serde_json::Error| Error::Internal(format!("verdict: {e}"));
-        let all = ranks.gather(&serde_json::to_vec(&self).map_err(internal)?)?;
-        let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(internal);
-        let all: Vec<Self> = all.iter().map(read).collect::<Result<_>>()?;
-        let stop = all.iter().any(|verdict| verdict.stop);
-        Ok(Self { stop, ..all[0] })
-    }
+/// What rank 0 keeps of a run: its log, and the rows in it. The others have none.
+#[derive(Default)]
+struct Books {
+    log: Option<Log>,
+    rows: Vec<Row>,
 }
 
 /// An observer, and whether it has asked to stop.
@@ -131,12 +110,19 @@ impl Trainer {
     /// Of several ranks, rank 0 keeps the folder, and what any of their observers asks for is done by all. When a rank
     /// is lost between two checkpoints, rank 0 saves where the others stand.
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
-        let ended = self.run_all(run_dir, observer).await;
+        let mut books = match self.ranks.rank() {
+            0 => told(&*self.ranks, self.open(run_dir))?,
+            _ => Books::default(),
+        };
+        let ended = self.run_all(run_dir, &mut books, observer).await;
+        if let Err(Error::RankLost { .. }) = &ended {
+            self.rescue(run_dir, &books).await;
+        }
         told(&*self.ranks, ended)
     }
 
     /// Looks at the folder of the run, and opens its log with the rows so far.
-    fn open(&self, run_dir: &Path) -> Result<(Log, Vec<Row>)> {
+    fn open(&self, run_dir: &Path) -> Result<Books> {
         checkpoint::refuse_inside(run_dir)?;
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
             let problem = "already holds checkpoints; resume them, or take another folder if they are damaged";
@@ -145,28 +131,34 @@ impl Trainer {
         std::fs::create_dir_all(run_dir).map_err(Error::io(run_dir, "create"))?;
         check_folder(run_dir)?;
         atomic::write_file(&run_dir.join(CONFIG), self.config.to_toml()?.as_bytes())?;
-        Log::open(&run_dir.join("log.jsonl"), self.at.step)
+        let (log, rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
+        let log = Some(log);
+        Ok(Books { log, rows })
     }
 
-    /// Saves where the others stand when a rank is lost, unless that is saved already.
-    async fn rescue(&self, run_dir: &Path, best: Option<u64>) {
+    /// Saves where all stand when a rank is lost: the last step that was logged, unless it is saved already.
+    async fn rescue(&self, run_dir: &Path, books: &Books) {
+        let logged = books.rows.last().map(|row| row.stats.step);
         let there = run_dir.join(checkpoint::name(self.at.step)).is_dir();
-        if self.ranks.rank() == 0 && self.at.step > 0 && !there {
-            if let Err(e) = self.save_beside(run_dir, best).await {
+        // a lost rank's part is lost with it
+        if logged == Some(self.at.step) && !there && !self.is_shared() {
+            let patient = self.config.training.patience > 0;
+            let best = best(&books.rows).filter(|_| patient);
+            let saved = self.save_beside(run_dir, best.map(|(step, _)| step));
+            if let Err(e) = saved.await {
                 log::warn!("step {} is not saved: {e}", self.at.step);
             }
         }
     }
 
-    async fn run_all(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
+    async fn run_all(
+        &mut self,
+        run_dir: &Path,
+        books: &mut Books,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary> {
+        let Books { log, rows } = books;
         let ranks = self.ranks.clone();
-        let (mut log, mut rows) = match ranks.rank() {
-            0 => {
-                let (log, rows) = self.open(run_dir)?;
-                (Some(log), rows)
-            }
-            _ => (None, Vec::new()),
-        };
         if ranks.size() > 1 {
             compare_weights(&*ranks, &self.storage).await?;
         }
@@ -183,7 +175,7 @@ impl Trainer {
             };
             mine.agreed(&*ranks)
         };
-        let mut so_far = best(&rows);
+        let mut so_far = best(rows);
         let mut verdict = judge(so_far, false)?;
         let mut validation = None;
         let steps = self.config.training.steps;
@@ -206,14 +198,7 @@ impl Trainer {
                 true => self.at.step,
                 false => steps.min(next(val_every)).min(next(save_every)),
             };
-            let keep = verdict.best.filter(|_| patience > 0);
-            let stats = match self.step_ahead(until).await {
-                Err(lost @ Error::RankLost { .. }) => {
-                    self.rescue(run_dir, keep).await;
-                    return Err(lost);
-                }
-                done => done?,
-            };
+            let stats = self.step_ahead(until).await?;
             let due = |every: u64| every > 0 && stats.step.is_multiple_of(every);
             let last = stats.step == steps;
             listener.tell(Event::Step(stats));
@@ -239,12 +224,12 @@ impl Trainer {
                     std_err: p.std_err(),
                 });
             }
-            if let Some(log) = &mut log {
+            if let Some(log) = log {
                 log.push(&row)?;
                 rows.push(row);
             }
             if row.val_ppl.is_some() {
-                so_far = best(&rows);
+                so_far = best(rows);
             }
             verdict = judge(so_far, listener.stop)?;
             let keep = verdict.best.filter(|_| patience > 0);
@@ -261,7 +246,7 @@ impl Trainer {
             }
         }
         if ranks.rank() == 0 {
-            loss_curve(&run_dir.join("loss.svg"), &rows, unigram_ppl.ln())?;
+            loss_curve(&run_dir.join("loss.svg"), rows, unigram_ppl.ln())?;
         }
         Ok(Summary {
             step: self.at.step,

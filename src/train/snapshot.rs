@@ -19,6 +19,7 @@ use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::program::Arena;
 use crate::ranks::{Alone, Ranks};
 use crate::train::Trainer;
+use crate::train::shared::owned_by_key;
 use crate::train::steps::Progress;
 use crate::train::trainer::told;
 
@@ -79,12 +80,19 @@ impl Trainer {
     /// [`Trainer::save`], which spares the checkpoint of step `best`.
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         self.check_settled()?;
-        if self.ranks.rank() > 0 {
+        let first = self.ranks.rank() == 0;
+        if !first && !self.is_shared() {
             return Ok(run_dir.join(checkpoint::name(self.at.step)));
         }
         // everything is read from the device before a file is touched
+        let ema = self.kept(ops::EMA).await?;
+        let mut moments = self.kept(ADAM_M).await?;
+        moments.extend(self.kept(ADAM_V).await?);
+        moments.retain(|values| !values.is_empty());
+        if !first {
+            return Ok(run_dir.join(checkpoint::name(self.at.step)));
+        }
         let params = self.storage.read_trained(PARAMS).await?;
-        let ema = self.storage.read_trained(ops::EMA).await?;
         let config = self.config.to_toml()?;
         let Progress {
             step,
@@ -105,9 +113,6 @@ impl Trainer {
             best,
         };
         let (family, layout) = (&self.family, &self.network().layout);
-        let mut moments = self.storage.read(ADAM_M).await?;
-        moments.extend(self.storage.read(ADAM_V).await?);
-        moments.retain(|values| !values.is_empty());
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
@@ -128,6 +133,14 @@ impl Trainer {
         })?;
         checkpoint::prune(run_dir, self.config.training.keep, step, best)?;
         Ok(path)
+    }
+
+    /// What is kept beside the weights, all of it at rank 0: of what is trained, by key.
+    async fn kept(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
+        match self.is_shared() {
+            true => owned_by_key(&*self.ranks, &self.storage, arena).await,
+            false => self.storage.read_trained(arena).await,
+        }
     }
 
     /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only
@@ -173,7 +186,12 @@ impl Trainer {
         let mut saved = settings::read(&checkpoint.join(CONFIG))?;
         let state = TrainState::read(checkpoint)?;
         let mut config = config.clone();
-        keep_global_batch(&mut config.training, &mut saved.training, ranks.size(), state.ranks)?;
+        keep_global_batch(
+            &mut config.training,
+            &mut saved.training,
+            ranks.size(),
+            state.ranks,
+        )?;
         match config.base.path.is_empty() {
             true => {
                 config.model.vocab_size = corpus.tokenizer.vocab_size();
@@ -214,7 +232,8 @@ impl Trainer {
             skipped_in_a_row,
         };
         let first = ranks.rank() == 0;
-        let mut trainer = Self::assemble(ranks, device, config, corpus, at, Some(checkpoint)).await?;
+        let mut trainer =
+            Self::assemble(ranks, device, config, corpus, at, Some(checkpoint)).await?;
         let (family, storage) = (&trainer.family, &mut trainer.storage);
         if let Some(base) = &trainer.base {
             base.resume(storage).await?;
@@ -227,7 +246,11 @@ impl Trainer {
         for arena in [ADAM_M, ADAM_V] {
             for (index, _) in layout.trained_keys() {
                 let missing = || Error::Internal("a moment is missing".into());
-                storage.set(arena, index, moments.next().ok_or_else(missing)?)?;
+                let values = moments.next().ok_or_else(missing)?;
+                // another rank's are not kept here
+                if storage.is_here(arena, index)? {
+                    storage.set(arena, index, values)?;
+                }
             }
         }
         let here = (device.info().name.clone(), mdlm_engine::cpu::threads());

@@ -14,7 +14,7 @@ use crate::progress::StepStats;
 use crate::ranks::Ranks;
 use crate::rng::{Stream, stream_key};
 use crate::train::batches::Prepared;
-use crate::train::shared::sum_gradients;
+use crate::train::shared::{spread_weights, sum_gradients, sum_owned_gradients};
 use crate::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 
 /// Steps in a row that may be skipped before training gives up.
@@ -162,10 +162,18 @@ impl Steps {
         k: u64,
         loss: &mut f64,
     ) -> Result<StepOutcome> {
-        sum_gradients(&*self.ranks, storage).await?;
-        self.ranks.sum_few(std::slice::from_mut(loss))?;
+        let (ranks, shard) = (self.ranks.clone(), config.training.shard);
+        match shard {
+            true => sum_owned_gradients(&*ranks, storage).await?,
+            false => sum_gradients(&*ranks, storage).await?,
+        }
+        ranks.sum_few(std::slice::from_mut(loss))?;
         let step = step_scalars(config, k);
-        self.session()?.update(storage, &step).await
+        let outcome = self.session()?.update(storage, &step).await?;
+        if shard {
+            spread_weights(&*ranks, storage).await?;
+        }
+        Ok(outcome)
     }
 
     /// Submits the next micro-batch.

@@ -22,6 +22,7 @@ use crate::train::TrainSession;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
+use crate::train::shared::gather_owned;
 use crate::train::steps::{Progress, Steps};
 
 /// Trains a model on a corpus.
@@ -175,6 +176,7 @@ impl Trainer {
         if ranks.size() > 1 {
             Card::new(&config, &corpus, described)?.compare(&*ranks)?;
         }
+        let family = shared(family, &config, &*ranks)?;
         let network = family.network();
         let length = corpus.train.length();
         if length != config.model.length {
@@ -320,6 +322,43 @@ impl Trainer {
     /// [`Error::Busy`] while a step is on its way, [`Error::DeviceLost`] and its kin.
     pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
         self.check_settled()?;
+        let weights = match self.is_shared() {
+            true => Some(self.stand_in().await?),
+            false => None,
+        };
+        let found = self.evaluate(progress).await;
+        for (slab, data) in weights.into_iter().flatten() {
+            self.storage.write_slab(PARAMS, slab, &data)?;
+        }
+        found
+    }
+
+    /// Whether moments and moving average are shared out among ranks.
+    pub(super) fn is_shared(&self) -> bool {
+        self.config.training.shard && self.ranks.size() > 1
+    }
+
+    /// Lets the moving average take the weights' place, and returns those.
+    async fn stand_in(&mut self) -> Result<Vec<(usize, Vec<f32>)>> {
+        let layout = self.network().layout.clone();
+        let mut weights = Vec::new();
+        for slab in layout.trained() {
+            weights.push((slab, self.storage.read_slab(PARAMS, slab).await?));
+        }
+        let mut average = Vec::new();
+        let keep = |slab, data| {
+            average.push((slab, data));
+            Ok(())
+        };
+        gather_owned(&*self.ranks, &self.storage, EMA, keep).await?;
+        for (slab, data) in average {
+            self.storage.write_slab(PARAMS, slab, &data)?;
+        }
+        Ok(weights)
+    }
+
+    async fn evaluate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
+        let arena = if self.is_shared() { PARAMS } else { EMA };
         let (training, model) = (&self.config.training, &self.config.model);
         let evaluator = match &mut self.evaluator {
             Some(made) => made,
@@ -330,7 +369,7 @@ impl Trainer {
                     self.family.network(),
                     &self.objective,
                     &self.storage,
-                    EMA,
+                    arena,
                     batch,
                     model.length,
                 );
@@ -357,7 +396,8 @@ impl Trainer {
             .await
     }
 
-    /// The moving average as a model of its own, for sampling.
+    /// The moving average as a model of its own, for sampling. Of ranks that share it out (`training.shard`), all make
+    /// this call.
     ///
     /// # Errors
     /// [`Error::Busy`] while a step is on its way, and what the device refuses.
@@ -365,7 +405,14 @@ impl Trainer {
         self.check_settled()?;
         let layout = &self.network().layout;
         let mut storage = Storage::new(&self.device, layout, &[PARAMS]).await?;
+        if self.is_shared() {
+            let keep = |slab, data: Vec<f32>| storage.write_slab(PARAMS, slab, &data);
+            gather_owned(&*self.ranks, &self.storage, EMA, keep).await?;
+        }
         for (index, slab) in layout.slabs().iter().enumerate() {
+            if self.is_shared() && !slab.frozen {
+                continue;
+            }
             // what is not trained has no average
             let arena = if slab.frozen { PARAMS } else { EMA };
             storage
@@ -377,6 +424,23 @@ impl Trainer {
         model.noise = self.config.noise.clone();
         model.objective = self.config.objective.clone();
         Ok(model)
+    }
+}
+
+/// The network with its slabs shared out, if they are to be.
+fn shared(family: Family, config: &TrainConfig, ranks: &dyn Ranks) -> Result<Family> {
+    match family {
+        family if !config.training.shard || ranks.size() == 1 => Ok(family),
+        Family::Own(mut backbone) => {
+            let layout = backbone.layout.shared(ranks.rank(), ranks.size());
+            backbone.layout = Arc::new(layout);
+            backbone.network.layout = backbone.layout.clone();
+            Ok(Family::Own(backbone))
+        }
+        Family::Other(_) => {
+            let problem = "is for networks of this crate's own, not for published models";
+            Err(Error::config("training.shard", true, problem))
+        }
     }
 }
 

@@ -1,47 +1,34 @@
 //! One, two and four ranks do the same steps, whatever they share.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use mdlm::config::TrainConfig;
+use mdlm::Error;
+use mdlm::config::{Recipe, TrainConfig};
 use mdlm::device::Device;
-use mdlm::io::checkpoint::newest_whole;
 use mdlm::progress::{Event, Flow};
-use mdlm::ranks::{Ranks, each};
+use mdlm::ranks::each;
 use mdlm::train::{Row, Summary, Trainer, read_log};
-use mdlm::{Error, Result};
 use pollster::block_on;
 
 use crate::common::close::rel_l2;
 use crate::common::runs::{assert_same, checkpoint, config, corpus};
+use crate::common::shared::part;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A rank's part of a run in `dir` up to step `until`, fresh or continued.
-fn part(ranks: Arc<dyn Ranks>, config: &TrainConfig, dir: &Path, until: u64) -> Result<Summary> {
-    let device = Device::cpu();
-    let found = newest_whole(dir)?;
-    ranks.barrier()?;
-    let mut trainer = match found {
-        Some(saved) => {
-            let made = Trainer::resume_among(ranks.clone(), &device, config, corpus(), &saved);
-            block_on(made)?
-        }
-        None => block_on(Trainer::new_among(ranks.clone(), &device, config, corpus()))?,
-    };
-    block_on(trainer.run(dir, &mut |event: &Event| match event {
-        // one of them asks, all stop
-        Event::Step(s) if s.step >= until && ranks.rank() == ranks.size() - 1 => Flow::Stop,
-        _ => Flow::Continue,
-    }))
-}
 
 /// A run by `size` ranks, of four micro-batches a step in all.
 fn run(size: usize, config: &TrainConfig, dir: &Path, until: u64) -> Summary {
     let mut config = config.clone();
     config.training.accumulation = 4 / size;
-    let ended = each(size, PATIENCE, |ranks| part(ranks, &config, dir, until));
+    let ended = each(size, PATIENCE, |ranks| {
+        // one of them asks, all stop
+        let asks = ranks.rank() == size - 1;
+        part(&ranks, &config, dir, &mut |event: &Event| match event {
+            Event::Step(s) if s.step >= until && asks => Flow::Stop,
+            _ => Flow::Continue,
+        })
+    });
     let all: Vec<Summary> = ended.into_iter().map(|s| s.unwrap().unwrap()).collect();
     assert!(all.iter().all(|summary| *summary == all[0]));
     all[0]
@@ -51,62 +38,77 @@ fn rows(dir: &Path) -> Vec<Row> {
     read_log(&dir.join("log.jsonl")).unwrap()
 }
 
+/// All numbers of a file of the last checkpoint.
+fn numbers(dir: &Path, step: u64, file: &str) -> Vec<f64> {
+    let path = checkpoint(dir, step).join(file);
+    let bytes = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<f64> = Vec::new();
+    let mut names = file.names();
+    names.sort_unstable();
+    for name in names {
+        let data = file.tensor(name).unwrap().data();
+        let (numbers, _) = data.as_chunks::<4>();
+        all.extend(numbers.iter().map(|&b| f64::from(f32::from_le_bytes(b))));
+    }
+    all
+}
+
+/// Checks that two runs of six steps differ by rounding alone.
+fn agree(whole: &Path, shared: &Path) {
+    let (a, b) = (rows(whole), rows(shared));
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(&b) {
+        assert_eq!((a.stats.tokens, a.stats.lr), (b.stats.tokens, b.stats.lr));
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 2e-5;
+        assert!(close(a.stats.loss, b.stats.loss), "{a:?} {b:?}");
+        assert!(close(a.stats.grad_norm, b.stats.grad_norm), "{a:?} {b:?}");
+        assert_eq!(a.val_ppl.is_some(), b.val_ppl.is_some());
+        if let (Some(a), Some(b)) = (a.val_ppl, b.val_ppl) {
+            assert!(close(a, b), "{a} {b}");
+        }
+    }
+    for (file, bound) in [("model", 1e-5), ("ema", 1e-5), ("optimizer", 1e-4)] {
+        let of = |dir: &Path| numbers(dir, 6, &format!("{file}.safetensors"));
+        let error = rel_l2(&of(shared), &of(whole));
+        assert!(error < bound, "{file} of {}: {error}", shared.display());
+    }
+}
+
+/// By the reference's recipe and by Muon; replicated and shared out.
 #[test]
 fn ranks_agree_within_rounding() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = |size: usize| dir.path().join(size.to_string());
-    // dropout, noise, order and validation are those of one process
-    let mut config = config(6);
-    config.optim.lr = Some(1e-3);
-    for size in [1, 2, 4] {
-        assert_eq!(run(size, &config, &folder(size), u64::MAX).step, 6);
-    }
-    let weights = |size: usize| {
-        let path = checkpoint(&folder(size), 6).join("model.safetensors");
-        let bytes = std::fs::read(path).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let mut all: Vec<f64> = Vec::new();
-        let mut names = file.names();
-        names.sort_unstable();
-        for name in names {
-            let data = file.tensor(name).unwrap().data();
-            let (numbers, _) = data.as_chunks::<4>();
-            all.extend(numbers.iter().map(|&b| f64::from(f32::from_le_bytes(b))));
+    for recipe in [Recipe::Reference, Recipe::Fast] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str| dir.path().join(name);
+        // dropout, noise, order and validation are those of one process
+        let mut config = config(6);
+        (config.optim.recipe, config.optim.lr) = (recipe, Some(1e-3));
+        assert_eq!(run(1, &config, &folder("1"), u64::MAX).step, 6);
+        for (size, shard) in [(2, false), (4, false), (2, true), (4, true)] {
+            config.training.shard = shard;
+            let shared = folder(&format!("{size}-{shard}"));
+            assert_eq!(run(size, &config, &shared, u64::MAX).step, 6);
+            agree(&folder("1"), &shared);
         }
-        all
-    };
-    let whole = rows(&folder(1));
-    for size in [2, 4] {
-        let shared = rows(&folder(size));
-        assert_eq!(shared.len(), whole.len());
-        for (a, b) in whole.iter().zip(&shared) {
-            assert_eq!((a.stats.tokens, a.stats.lr), (b.stats.tokens, b.stats.lr));
-            let close = |a: f64, b: f64| (a / b - 1.0).abs() < 2e-5;
-            assert!(close(a.stats.loss, b.stats.loss), "{a:?} {b:?}");
-            assert!(close(a.stats.grad_norm, b.stats.grad_norm), "{a:?} {b:?}");
-            assert_eq!(a.val_ppl.is_some(), b.val_ppl.is_some());
-            if let (Some(a), Some(b)) = (a.val_ppl, b.val_ppl) {
-                assert!(close(a, b), "{a} {b}");
-            }
-        }
-        let error = rel_l2(&weights(size), &weights(1));
-        assert!(error < 1e-5, "{size} ranks: {error}");
     }
 }
 
 #[test]
 fn bits_repeat_and_survive_a_break() {
-    let dir = tempfile::tempdir().unwrap();
-    let [whole, again, broken] = ["whole", "again", "broken"].map(|name| dir.path().join(name));
-    let mut config = config(6);
-    config.training.save_every = 3;
-    run(2, &config, &whole, u64::MAX);
-    run(2, &config, &again, u64::MAX);
-    assert_same(&whole, &again);
-    let stopped = run(2, &config, &broken, 3);
-    assert_eq!((stopped.step, stopped.stopped), (3, true));
-    run(2, &config, &broken, u64::MAX);
-    assert_same(&whole, &broken);
+    for shard in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let [whole, again, broken] = ["whole", "again", "broken"].map(|name| dir.path().join(name));
+        let mut config = config(6);
+        (config.training.save_every, config.training.shard) = (3, shard);
+        run(2, &config, &whole, u64::MAX);
+        run(2, &config, &again, u64::MAX);
+        assert_same(&whole, &again);
+        let stopped = run(2, &config, &broken, 3);
+        assert_eq!((stopped.step, stopped.stopped), (3, true));
+        run(2, &config, &broken, u64::MAX);
+        assert_same(&whole, &broken);
+    }
 }
 
 #[test]
@@ -121,7 +123,10 @@ fn a_run_goes_on_with_other_ranks() {
     }
     for (a, b) in rows(&whole).iter().zip(&rows(&moved)) {
         assert_eq!(a.stats.tokens, b.stats.tokens);
-        assert!((a.stats.loss / b.stats.loss - 1.0).abs() < 2e-5, "{a:?} {b:?}");
+        assert!(
+            (a.stats.loss / b.stats.loss - 1.0).abs() < 2e-5,
+            "{a:?} {b:?}"
+        );
     }
     // what was saved by four with one micro-batch each is four micro-batches of one
     let mut alone = config.clone();
@@ -140,6 +145,30 @@ fn a_run_goes_on_with_other_ranks() {
         let error = error.unwrap();
         let text = error.to_string();
         assert!(text.contains("the run has 8 sequences a step"), "{text}");
+    }
+}
+
+/// What a rank keeps beside weights and gradients is its part of moments and average.
+#[test]
+fn shards_take_less_memory() {
+    let arenas = |size: usize, shard: bool| {
+        let mut config = config(1);
+        config.training.shard = shard;
+        (config.model.hidden_size, config.model.n_blocks) = (64, 4);
+        let bytes = each(size, PATIENCE, |ranks| {
+            let made = block_on(Trainer::new_among(ranks, &Device::cpu(), &config, corpus()));
+            made.unwrap().report().unwrap().arena_bytes
+        });
+        let bytes: Vec<u64> = bytes.into_iter().map(Result::unwrap).collect();
+        *bytes.iter().max().unwrap() as f64
+    };
+    let whole = arenas(1, true);
+    assert_eq!(arenas(4, false), whole);
+    // 2 of 5 arenas, and a share of the other 3
+    for size in [2, 4] {
+        let ideal = (2.0 + 3.0 / size as f64) / 5.0;
+        let share = arenas(size, true) / whole;
+        assert!((ideal..1.08 * ideal).contains(&share), "{size} ranks: {share}, {ideal}");
     }
 }
 

@@ -40,16 +40,28 @@ fn what_differs_is_said() {
     let expected = "rank 2 cannot take part: its seed is 2, that of rank 0 is 1";
     assert_eq!(said, expected);
     let said = refused(&config(4), corpus);
-    assert!(said.contains("training.steps is 4, that of rank 0 is 3"), "{said}");
+    assert!(
+        said.contains("training.steps is 4, that of rank 0 is 3"),
+        "{said}"
+    );
 
     let text = std::fs::read_to_string(crate::common::runs::repository_file("corpora/names.txt"));
     let all = text.unwrap();
     let made = |tokenizer: Tokenizer, train: &str, valid: &str| {
         Corpus::from_texts(tokenizer, &[train], &[valid], LENGTH, &mut Silent).unwrap()
     };
-    let other = || made(Tokenizer::characters(&all), &all[..18_100], &all[18_100..20_000]);
+    let other = || {
+        made(
+            Tokenizer::characters(&all),
+            &all[..18_100],
+            &all[18_100..20_000],
+        )
+    };
     let said = refused(&config(3), other);
-    assert!(said.contains("rank 2 cannot take part: its corpus is"), "{said}");
+    assert!(
+        said.contains("rank 2 cannot take part: its corpus is"),
+        "{said}"
+    );
     // as many tokens, named otherwise
     let swapped: String = all.replace('a', "\u{e4}");
     let other = || {
@@ -67,7 +79,8 @@ fn other_weights_are_noticed() {
     let said = each(2, PATIENCE, |ranks: Arc<dyn Ranks>| {
         let rank = ranks.rank();
         let device = Device::cpu();
-        let mut trainer = block_on(Trainer::new_among(ranks, &device, &config(3), corpus())).unwrap();
+        let mut trainer =
+            block_on(Trainer::new_among(ranks, &device, &config(3), corpus())).unwrap();
         if rank == 1 {
             let mut other = config(3);
             other.seed = 2;

@@ -37,7 +37,10 @@ fn a_sum_is_added_in_the_order_of_ranks() {
                 // 2 (n - 1) / n times the numbers, but for shares that differ by one
                 let least = 2 * (size - 1) * 4 * count / size;
                 let most = least + 2 * (size - 1) * 4 * (1 + count / (1 << 22));
-                assert!((sent as usize).abs_diff(least) <= most - least, "{sent} {least}");
+                assert!(
+                    (sent as usize).abs_diff(least) <= most - least,
+                    "{sent} {least}"
+                );
             }
         }
     }

@@ -187,6 +187,7 @@ mod tests {
             len: 1 << 60,
             element: Element::F32,
             frozen: false,
+            owned: true,
         };
         let error = Memory::<f32>::new(&[slab], &[Arena::f32("ema")])
             .err()

@@ -20,19 +20,33 @@ pub struct Arena {
     pub name: &'static str,
     /// Type of its elements; `None`: what the layout says of each parameter.
     pub element: Option<Element>,
+    /// Whether a rank keeps only the slabs that it owns.
+    pub shared: bool,
 }
 
 impl Arena {
     /// An arena whose elements are those of the layout.
     pub const fn of_layout(name: &'static str) -> Self {
-        let element = None;
-        Self { name, element }
+        Self {
+            name,
+            element: None,
+            shared: false,
+        }
     }
 
     /// An arena of f32, whatever the parameters are.
     pub const fn f32(name: &'static str) -> Self {
-        let element = Some(Element::F32);
-        Self { name, element }
+        Self {
+            name,
+            element: Some(Element::F32),
+            shared: false,
+        }
+    }
+
+    /// The same arena, of which a rank keeps only the slabs that it owns.
+    pub const fn shared(self) -> Self {
+        let shared = true;
+        Self { shared, ..self }
     }
 }
 
@@ -104,6 +118,8 @@ pub struct Slab {
     pub element: Element,
     /// Whether its tensors are never trained: arenas beside the weights' have no room for them.
     pub frozen: bool,
+    /// Whether this rank updates it: arenas that are shared among ranks have room for no other.
+    pub owned: bool,
 }
 
 impl Slab {
@@ -111,6 +127,7 @@ impl Slab {
     pub fn len_in(&self, arena: Arena) -> usize {
         match arena.element {
             Some(_) if self.frozen => 0,
+            _ if arena.shared && !self.owned => 0,
             _ => self.len,
         }
     }

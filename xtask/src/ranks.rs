@@ -1,0 +1,232 @@
+//! Training over MPI on this machine: as many ranks give the bits of threads, others the same up to rounding, and
+//! neither other numbers of ranks nor kills change where a run ends.
+
+use crate::apt;
+use crate::shell::{Consent, cargo, command, on_path, run, target_dir};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// OpenMPI, its compiler wrapper and what reads its header.
+const PACKAGES: [&str; 3] = ["openmpi-bin", "libopenmpi-dev", "libclang-dev"];
+/// Optimiser steps of a run.
+const STEPS: u64 = 24;
+
+/// Installs MPI where apt can; whether it is there.
+pub fn set_up(consent: Consent) -> Result<bool> {
+    if !(on_path("mpirun") && on_path("mpicc")) {
+        if !apt::available() {
+            return Ok(false);
+        }
+        apt::install(&PACKAGES, consent)?;
+    }
+    Ok(true)
+}
+
+/// Compares runs, and kills a rank `kills` times.
+pub fn test(kills: u32) -> Result<()> {
+    let work = target_dir().join("ranks");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    run(&mut cargo("build --release --features mpi --example train"))?;
+    let folder = |name: &str| work.join(name);
+
+    run(&mut train(&mut command_of_one(), 1, &folder("one")))?;
+    for size in [2, 4] {
+        let [threads, mpi] = ["threads", "mpi"].map(|name| folder(&format!("{name}-{size}")));
+        let mut one = command_of_one();
+        run(train(&mut one, size, &threads).arg(format!("--ranks=threads:{size}")))?;
+        run(&mut over_mpi(size, &mpi))?;
+        same(&threads, &mpi)?;
+        close(&folder("one"), &mpi)?;
+    }
+
+    // twelve steps by four, twelve by two
+    let moved = folder("moved");
+    run(over_mpi(4, &moved).args(["--steps", "12"]))?;
+    run(over_mpi(2, &moved).arg("--resume"))?;
+    close(&folder("one"), &moved)?;
+
+    differing(&folder("refused"))?;
+    killed(kills, &folder("mpi-2"), &folder("killed"))
+}
+
+fn command_of_one() -> Command {
+    command(&program().to_string_lossy(), [] as [&str; 0])
+}
+
+fn program() -> PathBuf {
+    target_dir().join("release/examples/train")
+}
+
+/// The run that all share: eight sequences a step, however many ranks.
+fn train<'a>(command: &'a mut Command, size: usize, out: &Path) -> &'a mut Command {
+    command.env("RAYON_NUM_THREADS", "1").args(["--device", "cpu"]);
+    command.args(["--data", "corpora/names.txt", "--tokenizer", "char"]);
+    command.args(["--length", "32", "--batch", "2", "--steps", &STEPS.to_string()]);
+    for set in [
+        "model.hidden_size=64",
+        "model.n_heads=2",
+        "model.n_blocks=2",
+        "optim.warmup=4",
+        "training.save_every=4",
+        "training.val_every=8",
+        "training.val_blocks=16",
+        "sampling.steps=4",
+    ] {
+        command.args(["--set", set]);
+    }
+    command.arg(format!("--set=training.accumulation={}", 4 / size));
+    command.arg("--out").arg(out)
+}
+
+/// The same by processes, also for root.
+fn over_mpi(size: usize, out: &Path) -> Command {
+    let count = size.to_string();
+    let mut command = command("mpirun", ["--oversubscribe", "-n", &count]);
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
+    command.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command.arg(program());
+    train(&mut command, size, out).args(["--ranks", "mpi"]);
+    command
+}
+
+/// Checks that two runs ended with the same bits.
+fn same(a: &Path, b: &Path) -> Result<()> {
+    let last = format!("checkpoint-{STEPS:08}");
+    for file in ["model", "ema", "optimizer"] {
+        let read = |dir: &Path| {
+            let path = dir.join(&last).join(format!("{file}.safetensors"));
+            fs::read(&path).with_context(|| format!("{} is missing", path.display()))
+        };
+        ensure!(read(a)? == read(b)?, "{}: {file} has other bits than {}", b.display(), a.display());
+    }
+    let log = |dir: &Path| fs::read(dir.join("log.jsonl"));
+    ensure!(log(a)? == log(b)?, "{}: another log than {}", b.display(), a.display());
+    Ok(())
+}
+
+/// Checks that two runs have the same losses up to rounding.
+fn close(a: &Path, b: &Path) -> Result<()> {
+    let (a, b) = (losses(a)?, losses(b)?);
+    ensure!(a.len() as u64 == STEPS && b.len() == a.len(), "steps are missing");
+    let error = a.iter().zip(&b).map(|(a, b)| (a / b - 1.0).abs());
+    let worst = error.fold(0.0, f64::max);
+    println!("losses differ by {worst:.1e}");
+    ensure!(worst < 1e-4, "losses differ by {worst}");
+    Ok(())
+}
+
+fn losses(dir: &Path) -> Result<Vec<f64>> {
+    let log = fs::read_to_string(dir.join("log.jsonl"))?;
+    let loss = |line: &str| {
+        let (_, rest) = line.split_once("\"loss\":")?;
+        rest.split([',', '}']).next()?.trim().parse().ok()
+    };
+    let all: Option<Vec<f64>> = log.lines().map(loss).collect();
+    all.context("a row of the log has no loss")
+}
+
+/// Ranks with different settings end by themselves, and say what differs.
+fn differing(out: &Path) -> Result<()> {
+    let mut two = over_mpi(1, out);
+    two.args([":", "-n", "1"]).arg(program());
+    train(&mut two, 1, out).args(["--ranks", "mpi", "--seed", "7"]);
+    let ended = two.output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let expected = "rank 1 cannot take part: its seed is 7, that of rank 0 is 1";
+    ensure!(!ended.status.success() && said.contains(expected), "said instead: {said}");
+    Ok(())
+}
+
+/// Kills a rank at moments spread over a run, again and again, and lets the run go on.
+fn killed(kills: u32, whole: &Path, broken: &Path) -> Result<()> {
+    let begin = Instant::now();
+    let again = target_dir().join("ranks/timed");
+    run(&mut over_mpi(2, &again))?;
+    let length = begin.elapsed();
+    // a generator of moments that needs no dependency: the golden ratio's multiples are spread evenly
+    let part = |kill: u32| (f64::from(kill) * 0.618_033_988_749_895).fract();
+    let (mut named, mut fresh) = (0, 0);
+    for kill in 1..=kills {
+        if newest(broken)? == STEPS {
+            // the run was over before it was killed often enough
+            fs::remove_dir_all(broken)?;
+            fresh += 1;
+        }
+        let mut ranks = over_mpi(2, broken);
+        ranks.arg("--resume").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut mpirun = ranks.spawn()?;
+        let wait = length.mul_f64(part(kill) * 0.8);
+        let victim = victim(&mut mpirun, wait, kill as usize % 2)?;
+        if let Some(victim) = &victim {
+            command("kill", ["-9", victim]).status()?;
+        }
+        let ended = mpirun.wait_with_output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(victim.is_none() || !ended.status.success(), "nobody noticed kill {kill}");
+        named += u32::from(said.contains(&format!("process rank {}", kill % 2)) || said.contains("error: rank"));
+        println!("kill {kill} after {:.2} s: saved {}", wait.as_secs_f64(), newest(broken)?);
+    }
+    run(over_mpi(2, broken).arg("--resume"))?;
+    same(whole, broken)?;
+    println!("{kills} kills in {} runs, {named} of them named by their rank: the unbroken run's bits", fresh + 1);
+    Ok(())
+}
+
+/// The number of the `rank`-th process of `mpirun` after a while; none if all is over by then.
+fn victim(mpirun: &mut Child, wait: Duration, rank: usize) -> Result<Option<String>> {
+    std::thread::sleep(wait);
+    loop {
+        if mpirun.try_wait()?.is_some() {
+            return Ok(None);
+        }
+        let mut found = children(mpirun.id())?;
+        found.sort_unstable();
+        if let Some(pid) = found.get(rank) {
+            return Ok(Some(pid.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Processes whose parent is `parent`.
+fn children(parent: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(pid) = name.and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // a process may be gone by now
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Step of a run's newest checkpoint, 0 if there is none.
+fn newest(dir: &Path) -> Result<u64> {
+    if !dir.exists() {
+        return Ok(0);
+    }
+    let mut newest = 0;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(step) = name.strip_prefix("checkpoint-") {
+            match step.parse() {
+                Ok(step) => newest = newest.max(step),
+                Err(e) => bail!("{name} in {}: {e}", dir.display()),
+            }
+        }
+    }
+    Ok(newest)
+}
