@@ -368,12 +368,16 @@ fn run(args: &Args, ranks: &Arc<dyn Ranks>, device: &Device) -> anyhow::Result<(
         trainer.corpus().train.count(),
         trainer.corpus().valid.count(),
     );
+    let together = match ranks.size() {
+        1 => String::new(),
+        size => format!("{size} ranks, each: "),
+    };
     let trained = match trainer.trained_parameters() {
         all if all == trainer.parameters() => String::new(),
         some => format!(", {some} of them trained"),
     };
     println!(
-        "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{}\nwriting to {}",
+        "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{together}{}\nwriting to {}",
         trainer.parameters(),
         resolved.model.length,
         trainer.report()?,

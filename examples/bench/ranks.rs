@@ -41,9 +41,21 @@ struct Contender {
 }
 
 const CONTENDERS: [Contender; 3] = [
-    Contender { name: "one process, two cores", cores: 2, ranks: 1 },
-    Contender { name: "one rank, one core", cores: 1, ranks: 1 },
-    Contender { name: "two ranks, one core each", cores: 2, ranks: 2 },
+    Contender {
+        name: "one process, two cores",
+        cores: 2,
+        ranks: 1,
+    },
+    Contender {
+        name: "one rank, one core",
+        cores: 1,
+        ranks: 1,
+    },
+    Contender {
+        name: "two ranks, one core each",
+        cores: 2,
+        ranks: 2,
+    },
 ];
 
 /// What a turn has shown.
@@ -55,11 +67,18 @@ struct Turn {
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     anyhow::ensure!(options.turns > 0, "--turns must be at least 1");
-    anyhow::ensure!(options.batch > 0 && options.batch.is_multiple_of(2), "--batch must be even");
+    anyhow::ensure!(
+        options.batch > 0 && options.batch.is_multiple_of(2),
+        "--batch must be even"
+    );
     let mut config = TrainConfig::from_toml(include_str!("../configs/stories.toml"))?;
     // short sequences would be steps of another kind
     config.set("training.short_share=0")?;
-    let corpus = Corpus::load(&support::found(&config.data), config.model.length, &mut Silent)?;
+    let corpus = Corpus::load(
+        &support::found(&config.data),
+        config.model.length,
+        &mut Silent,
+    )?;
     let mut times = [const { Vec::new() }; CONTENDERS.len()];
     let mut last = Vec::new();
     for _ in 0..options.turns {
@@ -87,7 +106,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         println!("{line}");
     }
     let sums = sums()?;
-    println!("{}", json!({"name": "sum by two threads", "bytes_a_second": sums}));
+    println!(
+        "{}",
+        json!({"name": "sum by two threads", "bytes_a_second": sums})
+    );
     let work = Work::small(1e12 * options.tflops, sums);
     for line in scaling::lines(&work) {
         println!("{line}");
@@ -100,7 +122,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 impl Contender {
     fn turn(&self, config: &TrainConfig, corpus: &Corpus) -> anyhow::Result<Turn> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.cores).build()?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.cores)
+            .build()?;
         let steps = |ranks: Arc<dyn Ranks>| steps(&ranks, config, corpus.clone());
         pool.install(|| match self.ranks {
             1 => steps(Arc::new(Alone)),
@@ -140,6 +164,9 @@ fn sums() -> anyhow::Result<f64> {
         ranks.sum(&mut data)?;
         Ok::<_, mdlm::Error>(begin.elapsed().as_secs_f64())
     });
-    let seconds = seconds.into_iter().next().ok_or_else(|| anyhow::anyhow!("no rank"))???;
+    let seconds = seconds
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("no rank"))???;
     Ok(4.0 * COUNT as f64 / seconds)
 }

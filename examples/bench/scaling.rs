@@ -96,7 +96,10 @@ fn chart(svg: &mut String, work: &Work) -> Result<(), Box<dyn std::error::Error>
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(16)
-        .caption("small, 512 sequences a step: speed-up, modelled", ("sans-serif", 20))
+        .caption(
+            "small, 512 sequences a step: speed-up, modelled",
+            ("sans-serif", 20),
+        )
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..6.0, 0.0..6.0)?;

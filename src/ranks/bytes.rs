@@ -2,7 +2,8 @@
 
 /// The bytes of numbers.
 pub(super) fn of_floats(data: &[f32]) -> Vec<u8> {
-    data.iter().flat_map(|x| x.to_le_bytes()).collect()
+    let bytes: Vec<_> = data.iter().map(|x| x.to_le_bytes()).collect();
+    bytes.into_flattened()
 }
 
 /// The numbers of bytes.
@@ -13,7 +14,8 @@ pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 /// The bytes of numbers in double precision.
 pub(super) fn of_doubles(data: &[f64]) -> Vec<u8> {
-    data.iter().flat_map(|x| x.to_le_bytes()).collect()
+    let bytes: Vec<_> = data.iter().map(|x| x.to_le_bytes()).collect();
+    bytes.into_flattened()
 }
 
 /// The numbers of bytes, in double precision.

@@ -113,7 +113,11 @@ pub(super) async fn owned_by_key(
         for (key, values) in keys.filter(|(key, _)| first && key.slab == slab) {
             let part = data.get(key.offset..key.offset + key.len());
             let missing = || Error::Internal(format!("{} is cut short", key.key));
-            *values = part.ok_or_else(missing)?.iter().map(|&x| x.into()).collect();
+            *values = part
+                .ok_or_else(missing)?
+                .iter()
+                .map(|&x| x.into())
+                .collect();
         }
         Ok(())
     };

@@ -167,6 +167,7 @@ impl Steps {
             true => sum_owned_gradients(&*ranks, storage).await?,
             false => sum_gradients(&*ranks, storage).await?,
         }
+        // also tells that all ranks have all gradients: what a dying one has sent may be cut short
         ranks.sum_few(std::slice::from_mut(loss))?;
         let step = step_scalars(config, k);
         let outcome = self.session()?.update(storage, &step).await?;

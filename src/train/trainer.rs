@@ -330,6 +330,8 @@ impl Trainer {
         for (slab, data) in weights.into_iter().flatten() {
             self.storage.write_slab(PARAMS, slab, &data)?;
         }
+        // what came from a rank that died meanwhile may be cut short, so nothing counts before all have it
+        self.ranks.barrier()?;
         found
     }
 

@@ -168,7 +168,10 @@ fn shards_take_less_memory() {
     for size in [2, 4] {
         let ideal = (2.0 + 3.0 / size as f64) / 5.0;
         let share = arenas(size, true) / whole;
-        assert!((ideal..1.08 * ideal).contains(&share), "{size} ranks: {share}, {ideal}");
+        assert!(
+            (ideal..1.08 * ideal).contains(&share),
+            "{size} ranks: {share}, {ideal}"
+        );
     }
 }
 

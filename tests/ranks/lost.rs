@@ -174,7 +174,11 @@ fn a_rank_that_hangs_is_given_up() {
     let waited = ended[1].0.duration_since(ended[2].0);
     assert!(waited > patience, "{waited:?}");
     // the last step that all have done
-    let saved: Vec<u64> = list(&broken).unwrap().into_iter().map(|(step, _)| step).collect();
+    let saved: Vec<u64> = list(&broken)
+        .unwrap()
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
     assert_eq!(saved, [3]);
     let again = |dir: &Path| {
         for summary in each(3, PATIENCE, |ranks| part(&ranks, &config, dir, &mut Silent)) {

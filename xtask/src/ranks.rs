@@ -65,9 +65,18 @@ fn program() -> PathBuf {
 
 /// The run that all share: eight sequences a step, however many ranks.
 fn train<'a>(command: &'a mut Command, size: usize, out: &Path) -> &'a mut Command {
-    command.env("RAYON_NUM_THREADS", "1").args(["--device", "cpu"]);
+    command
+        .env("RAYON_NUM_THREADS", "1")
+        .args(["--device", "cpu"]);
     command.args(["--data", "corpora/names.txt", "--tokenizer", "char"]);
-    command.args(["--length", "32", "--batch", "2", "--steps", &STEPS.to_string()]);
+    command.args([
+        "--length",
+        "32",
+        "--batch",
+        "2",
+        "--steps",
+        &STEPS.to_string(),
+    ]);
     for set in [
         "model.hidden_size=64",
         "model.n_heads=2",
@@ -103,17 +112,30 @@ fn same(a: &Path, b: &Path) -> Result<()> {
             let path = dir.join(&last).join(format!("{file}.safetensors"));
             fs::read(&path).with_context(|| format!("{} is missing", path.display()))
         };
-        ensure!(read(a)? == read(b)?, "{}: {file} has other bits than {}", b.display(), a.display());
+        ensure!(
+            read(a)? == read(b)?,
+            "{}: {file} has other bits than {}",
+            b.display(),
+            a.display()
+        );
     }
     let log = |dir: &Path| fs::read(dir.join("log.jsonl"));
-    ensure!(log(a)? == log(b)?, "{}: another log than {}", b.display(), a.display());
+    ensure!(
+        log(a)? == log(b)?,
+        "{}: another log than {}",
+        b.display(),
+        a.display()
+    );
     Ok(())
 }
 
 /// Checks that two runs have the same losses up to rounding.
 fn close(a: &Path, b: &Path) -> Result<()> {
     let (a, b) = (losses(a)?, losses(b)?);
-    ensure!(a.len() as u64 == STEPS && b.len() == a.len(), "steps are missing");
+    ensure!(
+        a.len() as u64 == STEPS && b.len() == a.len(),
+        "steps are missing"
+    );
     let error = a.iter().zip(&b).map(|(a, b)| (a / b - 1.0).abs());
     let worst = error.fold(0.0, f64::max);
     println!("losses differ by {worst:.1e}");
@@ -139,7 +161,10 @@ fn differing(out: &Path) -> Result<()> {
     let ended = two.output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     let expected = "rank 1 cannot take part: its seed is 7, that of rank 0 is 1";
-    ensure!(!ended.status.success() && said.contains(expected), "said instead: {said}");
+    ensure!(
+        !ended.status.success() && said.contains(expected),
+        "said instead: {said}"
+    );
     Ok(())
 }
 
@@ -159,7 +184,10 @@ fn killed(kills: u32, whole: &Path, broken: &Path) -> Result<()> {
             fresh += 1;
         }
         let mut ranks = over_mpi(2, broken);
-        ranks.arg("--resume").stdout(Stdio::null()).stderr(Stdio::piped());
+        ranks
+            .arg("--resume")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut mpirun = ranks.spawn()?;
         let wait = length.mul_f64(part(kill) * 0.8);
         let victim = victim(&mut mpirun, wait, kill as usize % 2)?;
@@ -168,13 +196,25 @@ fn killed(kills: u32, whole: &Path, broken: &Path) -> Result<()> {
         }
         let ended = mpirun.wait_with_output()?;
         let said = String::from_utf8_lossy(&ended.stderr);
-        ensure!(victim.is_none() || !ended.status.success(), "nobody noticed kill {kill}");
-        named += u32::from(said.contains(&format!("process rank {}", kill % 2)) || said.contains("error: rank"));
-        println!("kill {kill} after {:.2} s: saved {}", wait.as_secs_f64(), newest(broken)?);
+        ensure!(
+            victim.is_none() || !ended.status.success(),
+            "nobody noticed kill {kill}"
+        );
+        named += u32::from(
+            said.contains(&format!("process rank {}", kill % 2)) || said.contains("error: rank"),
+        );
+        println!(
+            "kill {kill} after {:.2} s: saved {}",
+            wait.as_secs_f64(),
+            newest(broken)?
+        );
     }
     run(over_mpi(2, broken).arg("--resume"))?;
     same(whole, broken)?;
-    println!("{kills} kills in {} runs, {named} of them named by their rank: the unbroken run's bits", fresh + 1);
+    println!(
+        "{kills} kills in {} runs, {named} of them named by their rank: the unbroken run's bits",
+        fresh + 1
+    );
     Ok(())
 }
 

@@ -331,8 +331,14 @@ mod tests {
     #[test]
     fn ranks_share_slabs_evenly() {
         let mut builder = Layout::builder(usize::MAX / 8);
-        for (i, len) in [1000, 300, 20, 700, 640, 5, 900, 333].into_iter().enumerate() {
-            let halves = [(format!("{i}.a"), vec![len / 2]), (format!("{i}.b"), vec![len - len / 2])];
+        for (i, len) in [1000, 300, 20, 700, 640, 5, 900, 333]
+            .into_iter()
+            .enumerate()
+        {
+            let halves = [
+                (format!("{i}.a"), vec![len / 2]),
+                (format!("{i}.b"), vec![len - len / 2]),
+            ];
             builder
                 .stacked(&i.to_string(), &[len], Element::F32, &halves)
                 .unwrap();
