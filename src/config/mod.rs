@@ -19,4 +19,6 @@ pub use model::{ModelConfig, ModelKind};
 pub use objective::{ObjectiveConfig, Parameterization};
 pub use optim::{HiddenUpdate, LrSchedule, OptimConfig, Recipe};
 pub use sample::{Cache, SampleConfig};
-pub use train::{DataConfig, Detokenizer, LossWeights, Recompute, TrainConfig, TrainingConfig};
+pub use train::{
+    DataConfig, Detokenizer, LossWeights, Recompute, TrainConfig, TrainingConfig, Wire,
+};

@@ -124,6 +124,8 @@ pub struct TrainingConfig {
     /// Whether each of several ranks keeps the moments and the moving average of a part of the weights alone, which it
     /// updates for all (ZeRO-1), instead of all of them.
     pub shard: bool,
+    /// How gradients travel among ranks.
+    pub wire: Wire,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -151,6 +153,7 @@ impl Default for TrainingConfig {
             short_length: None,
             recompute: Recompute::None,
             shard: false,
+            wire: Wire::F32,
             save_every: 500,
             keep: 3,
             val_every: 0,
@@ -171,6 +174,19 @@ pub enum Recompute {
     /// The network's blocks: what stands between two of them is kept, the inside of one at a time. A third more work,
     /// for memory that hardly grows with the number of blocks.
     Blocks,
+}
+
+/// How gradients travel among ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Wire {
+    /// As they are.
+    #[default]
+    F32,
+    /// In half precision, half of the bytes. What rounding takes away is added to the next step's; at a checkpoint of the
+    /// run it is dropped, so that the run goes on from there bit by bit.
+    F16,
 }
 
 /// What masked rows weigh in the training loss.

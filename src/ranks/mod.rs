@@ -13,6 +13,7 @@ mod common;
 mod courier;
 #[cfg(all(feature = "mpi", not(target_arch = "wasm32")))]
 mod mpi;
+mod narrow;
 #[cfg(not(target_arch = "wasm32"))]
 mod threads;
 
@@ -20,5 +21,6 @@ pub use alone::Alone;
 pub use common::Ranks;
 #[cfg(all(feature = "mpi", not(target_arch = "wasm32")))]
 pub use mpi::Mpi;
+pub use narrow::Narrow;
 #[cfg(not(target_arch = "wasm32"))]
 pub use threads::{Threads, each};

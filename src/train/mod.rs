@@ -16,6 +16,7 @@ mod shared;
 mod snapshot;
 mod steps;
 mod trainer;
+mod validation;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::{Row, read_log};

@@ -13,7 +13,7 @@ use crate::train::Trainer;
 use crate::train::agree::{Verdict, compare_weights};
 use crate::train::log::{Log, Row};
 use crate::train::picture::loss_curve;
-use crate::train::trainer::told;
+use crate::train::shared::told;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -238,6 +238,7 @@ impl Trainer {
             let asked = last || stopped || due(save_every);
             if asked || verdict.exhausted || (patience > 0 && improved) {
                 let path = self.save_beside(run_dir, keep).await?;
+                self.forget();
                 listener.tell(Event::Saved {
                     step: stats.step,
                     path,

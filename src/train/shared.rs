@@ -3,17 +3,32 @@
 //! Either every rank updates all weights, by the sums of all gradients; or each updates the slabs that it owns, and only
 //! it keeps their moments and moving average (`training.shard`): gradients go to the owners, weights come back.
 
+use std::sync::Arc;
+
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::graph::{GRADS, Layout, PARAMS, Storage};
+use crate::model::Family;
 use crate::program::Arena;
-use crate::ranks::Ranks;
+use crate::ranks::{Narrow, Ranks};
 
-/// Replaces the gradients by their sums over all ranks.
-pub(super) async fn sum_gradients(ranks: &dyn Ranks, storage: &mut Storage) -> Result<()> {
+/// Replaces the gradients by their sums over all ranks; in half precision, with the errors of each slab kept in `narrow`,
+/// if that is given.
+pub(super) async fn sum_gradients(
+    ranks: &dyn Ranks,
+    storage: &mut Storage,
+    mut narrow: Option<&mut Vec<Narrow>>,
+) -> Result<()> {
     let layout = storage.layout().clone();
-    for slab in layout.trained() {
+    for (i, slab) in layout.trained().enumerate() {
         let mut gradients = storage.read_slab(GRADS, slab).await?;
-        ranks.sum(&mut gradients)?;
+        match &mut narrow {
+            None => ranks.sum(&mut gradients)?,
+            Some(kept) => {
+                kept.resize_with(kept.len().max(i + 1), Narrow::default);
+                kept[i].sum(ranks, &mut gradients)?;
+            }
+        }
         storage.write_slab(GRADS, slab, &gradients)?;
     }
     Ok(())
@@ -123,4 +138,31 @@ pub(super) async fn owned_by_key(
     };
     gather_owned(ranks, storage, arena, keep).await?;
     Ok(found)
+}
+
+/// The network with its slabs shared out, if they are to be.
+pub(super) fn shared(family: Family, config: &TrainConfig, ranks: &dyn Ranks) -> Result<Family> {
+    match family {
+        family if !config.training.shard || ranks.size() == 1 => Ok(family),
+        Family::Own(mut backbone) => {
+            let layout = backbone.layout.shared(ranks.rank(), ranks.size());
+            backbone.layout = Arc::new(layout);
+            backbone.network.layout = backbone.layout.clone();
+            Ok(Family::Own(backbone))
+        }
+        Family::Other(_) => {
+            let problem = "is for networks of this crate's own, not for published models";
+            Err(Error::config("training.shard", true, problem))
+        }
+    }
+}
+
+/// A result, of which the other ranks are told if it ends this one's part.
+pub(super) fn told<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
+    match &result {
+        // the others know as much
+        Ok(_) | Err(Error::RankLost { .. } | Error::RanksDiffer { .. }) => {}
+        Err(error) => ranks.fail(&format!("has failed: {error}")),
+    }
+    result
 }

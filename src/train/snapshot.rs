@@ -19,9 +19,8 @@ use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::program::Arena;
 use crate::ranks::{Alone, Ranks};
 use crate::train::Trainer;
-use crate::train::shared::owned_by_key;
+use crate::train::shared::{owned_by_key, told};
 use crate::train::steps::Progress;
-use crate::train::trainer::told;
 
 /// Names of the optimiser's tensors: the two moments of each parameter.
 fn moment_specs(layout: &Layout) -> Vec<TensorSpec> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, Wire};
 use crate::data::Prefetch;
 use crate::error::{Error, Result};
 use crate::graph::{Running, Storage};
@@ -11,7 +11,7 @@ use crate::model::Pass;
 use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LR};
 use crate::program::Step;
 use crate::progress::StepStats;
-use crate::ranks::Ranks;
+use crate::ranks::{Narrow, Ranks};
 use crate::rng::{Stream, stream_key};
 use crate::train::batches::Prepared;
 use crate::train::shared::{spread_weights, sum_gradients, sum_owned_gradients};
@@ -49,6 +49,8 @@ pub(super) struct Steps {
     pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
     ranks: Arc<dyn Ranks>,
+    /// What rounding has taken from gradients that travel in half precision.
+    narrow: Vec<Narrow>,
     feeding: Option<Feeding>,
     flights: VecDeque<Flight>,
     /// Steps that are wholly submitted.
@@ -69,6 +71,7 @@ impl Steps {
             session: Some(session),
             batches,
             ranks,
+            narrow: Vec::new(),
             feeding: None,
             flights: VecDeque::new(),
             submitted: done,
@@ -82,6 +85,11 @@ impl Steps {
             true => Ok(()),
             false => Err(Error::Busy { what: "training" }),
         }
+    }
+
+    /// Drops what rounding has taken from gradients, which no checkpoint holds.
+    pub fn forget(&mut self) {
+        self.narrow.clear();
     }
 
     pub fn is_settled(&self) -> bool {
@@ -163,9 +171,12 @@ impl Steps {
         loss: &mut f64,
     ) -> Result<StepOutcome> {
         let (ranks, shard) = (self.ranks.clone(), config.training.shard);
-        match shard {
-            true => sum_owned_gradients(&*ranks, storage).await?,
-            false => sum_gradients(&*ranks, storage).await?,
+        match (shard, config.training.wire) {
+            (true, _) => sum_owned_gradients(&*ranks, storage).await?,
+            (false, Wire::F32) => sum_gradients(&*ranks, storage, None).await?,
+            (false, Wire::F16) => {
+                sum_gradients(&*ranks, storage, Some(&mut self.narrow)).await?;
+            }
         }
         // also tells that all ranks have all gradients: what a dying one has sent may be cut short
         ranks.sum_few(std::slice::from_mut(loss))?;

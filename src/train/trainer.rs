@@ -7,7 +7,7 @@ use crate::config::TrainConfig;
 use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::eval::{EvalConfig, Evaluator, Perplexity};
+use crate::eval::Evaluator;
 use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
 #[cfg(not(target_arch = "wasm32"))]
@@ -22,7 +22,7 @@ use crate::train::TrainSession;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
-use crate::train::shared::gather_owned;
+use crate::train::shared::{gather_owned, shared, told};
 use crate::train::steps::{Progress, Steps};
 
 /// Trains a model on a corpus.
@@ -46,7 +46,7 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
-    objective: Arc<dyn Objective>,
+    pub(super) objective: Arc<dyn Objective>,
     pub(super) family: Family,
     /// The published model that it is about, if it is no network of this crate's.
     #[cfg(not(target_arch = "wasm32"))]
@@ -55,7 +55,7 @@ pub struct Trainer {
     pub(super) at: Progress,
     pub(super) ranks: Arc<dyn Ranks>,
     steps: Steps,
-    evaluator: Option<Evaluator>,
+    pub(super) evaluator: Option<Evaluator>,
 }
 
 impl Trainer {
@@ -311,91 +311,14 @@ impl Trainer {
         self.steps.check_settled()
     }
 
+    /// Drops what no checkpoint holds, so that a run goes on as one that begins there.
+    pub(super) fn forget(&mut self) {
+        self.steps.forget();
+    }
+
     /// Whether no step is on its way.
     pub fn is_settled(&self) -> bool {
         self.steps.is_settled()
-    }
-
-    /// Perplexity of the moving average on the held-out blocks.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] while a step is on its way, [`Error::DeviceLost`] and its kin.
-    pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
-        self.check_settled()?;
-        let weights = match self.is_shared() {
-            true => Some(self.stand_in().await?),
-            false => None,
-        };
-        let found = self.evaluate(progress).await;
-        for (slab, data) in weights.into_iter().flatten() {
-            self.storage.write_slab(PARAMS, slab, &data)?;
-        }
-        // what came from a rank that died meanwhile may be cut short, so nothing counts before all have it
-        self.ranks.barrier()?;
-        found
-    }
-
-    /// Whether moments and moving average are shared out among ranks.
-    pub(super) fn is_shared(&self) -> bool {
-        self.config.training.shard && self.ranks.size() > 1
-    }
-
-    /// Lets the moving average take the weights' place, and returns those.
-    async fn stand_in(&mut self) -> Result<Vec<(usize, Vec<f32>)>> {
-        let layout = self.network().layout.clone();
-        let mut weights = Vec::new();
-        for slab in layout.trained() {
-            weights.push((slab, self.storage.read_slab(PARAMS, slab).await?));
-        }
-        let mut average = Vec::new();
-        let keep = |slab, data| {
-            average.push((slab, data));
-            Ok(())
-        };
-        gather_owned(&*self.ranks, &self.storage, EMA, keep).await?;
-        for (slab, data) in average {
-            self.storage.write_slab(PARAMS, slab, &data)?;
-        }
-        Ok(weights)
-    }
-
-    async fn evaluate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
-        let arena = if self.is_shared() { PARAMS } else { EMA };
-        let (training, model) = (&self.config.training, &self.config.model);
-        let evaluator = match &mut self.evaluator {
-            Some(made) => made,
-            slot => {
-                let batch = training.batch.min(self.corpus.valid.count().max(1));
-                let made = Evaluator::new(
-                    &self.device,
-                    self.family.network(),
-                    &self.objective,
-                    &self.storage,
-                    arena,
-                    batch,
-                    model.length,
-                );
-                slot.insert(made.await?)
-            }
-        };
-        let eval = EvalConfig {
-            // other bounds than SUBS' are sampled in t as well
-            samples: if self.objective.is_subs() { 1 } else { 4 },
-            most: training.val_blocks,
-            seed: self.config.seed,
-            ..EvalConfig::default()
-        };
-        let blocks = &self.corpus.valid;
-        evaluator
-            .perplexity(
-                &*self.ranks,
-                &mut self.storage,
-                model,
-                blocks,
-                &eval,
-                progress,
-            )
-            .await
     }
 
     /// The moving average as a model of its own, for sampling. Of ranks that share it out (`training.shard`), all make
@@ -427,33 +350,6 @@ impl Trainer {
         model.objective = self.config.objective.clone();
         Ok(model)
     }
-}
-
-/// The network with its slabs shared out, if they are to be.
-fn shared(family: Family, config: &TrainConfig, ranks: &dyn Ranks) -> Result<Family> {
-    match family {
-        family if !config.training.shard || ranks.size() == 1 => Ok(family),
-        Family::Own(mut backbone) => {
-            let layout = backbone.layout.shared(ranks.rank(), ranks.size());
-            backbone.layout = Arc::new(layout);
-            backbone.network.layout = backbone.layout.clone();
-            Ok(Family::Own(backbone))
-        }
-        Family::Other(_) => {
-            let problem = "is for networks of this crate's own, not for published models";
-            Err(Error::config("training.shard", true, problem))
-        }
-    }
-}
-
-/// A result, of which the other ranks are told if it ends this one's part.
-pub(super) fn told<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
-    match &result {
-        // the others know as much
-        Ok(_) | Err(Error::RankLost { .. } | Error::RanksDiffer { .. }) => {}
-        Err(error) => ranks.fail(&format!("has failed: {error}")),
-    }
-    result
 }
 
 /// The network of a configuration: there are no folders to read another from.

@@ -13,7 +13,7 @@ use mdlm::model::Options;
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
 use mdlm::ranks::{Alone, Ranks, each};
-use mdlm::train::{TrainSession, ema_decay, learning_rate};
+use mdlm::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 use mdlm_engine::graph::Storage;
 use mdlm_engine::graph::{GRADS, PARAMS};
 use mdlm_engine::ops::RowLoss;
@@ -318,8 +318,9 @@ async fn train(ranks: &dyn Ranks, executor: Executor, name: &str) {
     let (Some(x0), Some(xt), Some(t)) = inputs else {
         return;
     };
-    let share = batch / ranks.size();
-    assert!(share > 0 && share * ranks.size() == batch);
+    // ranks take a sequence each in turn; of three, one of four has none
+    let alone = ranks.size() == 1;
+    let share = if alone { batch } else { 1 };
     let mut session = TrainSession::new(
         &device,
         &backbone.network,
@@ -334,38 +335,48 @@ async fn train(ranks: &dyn Ranks, executor: Executor, name: &str) {
     let mut report = Report::new(name, executor);
     let tokens = batch * length;
     for k in 0..t.len() / batch {
-        let first = k * batch + ranks.rank() * share;
-        let part = first * length..(first + share) * length;
-        let t = &t[first..first + share];
-        let b = subs_batch(
-            &backbone.config,
-            &x0[part.clone()],
-            xt[part].to_vec(),
-            t,
-            None,
-            tokens as f64,
-        )
-        .unwrap();
         let n = k as i32 + 1;
         let step = Step::default()
             .with(LR, learning_rate(&optim, 1_000_000, k as u64))
             .with(BIAS1, 1.0 - optim.beta1.powi(n))
             .with(BIAS2, 1.0 - optim.beta2.powi(n))
             .with(EMA_DECAY, ema_decay(hyper("ema_decay"), n as u64));
-        let alone = ranks.size() == 1;
-        let run = session.run(&mut storage, &b, step.clone(), alone);
-        let mut outcome = run.await.unwrap();
+        let (mut outcome, mut summed) = (None, 0.0);
+        for first in (0..batch)
+            .step_by(share)
+            .skip(ranks.rank())
+            .step_by(ranks.size())
+        {
+            let first = k * batch + first;
+            let part = first * length..(first + share) * length;
+            let b = subs_batch(
+                &backbone.config,
+                &x0[part.clone()],
+                xt[part].to_vec(),
+                &t[first..first + share],
+                None,
+                tokens as f64,
+            );
+            let run = session.run(&mut storage, &b.unwrap(), step.clone(), alone);
+            let made = run.await.unwrap();
+            summed += made.loss;
+            outcome = Some(made);
+        }
         if !alone {
             for slab in storage.layout().clone().trained() {
                 let mut grads = storage.read_slab(GRADS, slab).await.unwrap();
                 ranks.sum(&mut grads).unwrap();
                 storage.write_slab(GRADS, slab, &grads).unwrap();
             }
-            let mut loss = [outcome.loss];
+            let mut loss = [summed];
             ranks.sum_few(&mut loss).unwrap();
-            outcome = session.update(&mut storage, &step).await.unwrap();
-            outcome.loss = loss[0];
+            let updated = session.update(&mut storage, &step).await.unwrap();
+            outcome = Some(StepOutcome {
+                loss: loss[0],
+                ..updated
+            });
         }
+        let outcome = outcome.unwrap();
         assert!(outcome.finite);
         let loss = |run: &str| fixture.json[run][k].as_f64().unwrap();
         let own_loss = (loss("loss_f32") / loss("loss_f64") - 1.0).abs();

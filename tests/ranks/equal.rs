@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mdlm::Error;
-use mdlm::config::{Recipe, TrainConfig};
+use mdlm::config::{Recipe, TrainConfig, Wire};
 use mdlm::device::Device;
 use mdlm::progress::{Event, Flow};
 use mdlm::ranks::each;
@@ -96,11 +96,12 @@ fn ranks_agree_within_rounding() {
 
 #[test]
 fn bits_repeat_and_survive_a_break() {
-    for shard in [false, true] {
+    for (shard, wire) in [(false, Wire::F32), (true, Wire::F32), (false, Wire::F16)] {
         let dir = tempfile::tempdir().unwrap();
         let [whole, again, broken] = ["whole", "again", "broken"].map(|name| dir.path().join(name));
         let mut config = config(6);
         (config.training.save_every, config.training.shard) = (3, shard);
+        config.training.wire = wire;
         run(2, &config, &whole, u64::MAX);
         run(2, &config, &again, u64::MAX);
         assert_same(&whole, &again);
@@ -146,6 +147,25 @@ fn a_run_goes_on_with_other_ranks() {
         let text = error.to_string();
         assert!(text.contains("the run has 8 sequences a step"), "{text}");
     }
+}
+
+/// Gradients in half precision lead to nearly the same losses.
+#[test]
+fn half_precision_on_the_wire_is_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, narrow] = ["whole", "narrow"].map(|name| dir.path().join(name));
+    let mut config = config(20);
+    config.optim.lr = Some(1e-3);
+    run(2, &config, &whole, u64::MAX);
+    config.training.wire = Wire::F16;
+    run(2, &config, &narrow, u64::MAX);
+    let (a, b) = (rows(&whole), rows(&narrow));
+    for (a, b) in a.iter().zip(&b) {
+        let error = (a.stats.loss / b.stats.loss - 1.0).abs();
+        assert!(error < 2e-3, "{a:?} {b:?}");
+    }
+    // and they are others
+    assert!(a.iter().zip(&b).any(|(a, b)| a.stats.loss != b.stats.loss));
 }
 
 /// What a rank keeps beside weights and gradients is its part of moments and average.
