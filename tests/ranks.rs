@@ -6,6 +6,7 @@ mod common;
 mod ranks {
     mod equal;
     mod lost;
+    mod narrow;
     mod refused;
     mod sums;
 }

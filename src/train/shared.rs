@@ -115,6 +115,7 @@ pub(super) async fn spread_weights(ranks: &dyn Ranks, storage: &mut Storage) -> 
 }
 
 /// What the owners have of an arena, by the keys of the layout.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn owned_by_key(
     ranks: &dyn Ranks,
     storage: &Storage,

@@ -88,6 +88,7 @@ impl Steps {
     }
 
     /// Drops what rounding has taken from gradients, which no checkpoint holds.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn forget(&mut self) {
         self.narrow.clear();
     }

@@ -312,6 +312,7 @@ impl Trainer {
     }
 
     /// Drops what no checkpoint holds, so that a run goes on as one that begins there.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn forget(&mut self) {
         self.steps.forget();
     }

@@ -357,7 +357,8 @@ async fn train(ranks: &dyn Ranks, executor: Executor, name: &str) {
                 None,
                 tokens as f64,
             );
-            let run = session.run(&mut storage, &b.unwrap(), step.clone(), alone);
+            let b = b.unwrap();
+            let run = session.run(&mut storage, &b, step.clone(), alone);
             let made = run.await.unwrap();
             summed += made.loss;
             outcome = Some(made);
