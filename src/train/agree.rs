@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::TrainConfig;
 use crate::data::Corpus;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{PARAMS, Storage};
 use crate::io::{checkpoint, hexadecimal};
@@ -20,6 +21,8 @@ pub(super) struct Card {
     corpus: String,
     tokenizer: String,
     checkpoint: String,
+    /// What it computes on, which may be another.
+    device: String,
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -28,7 +31,12 @@ fn digest(bytes: &[u8]) -> String {
 
 impl Card {
     /// That of a run on `corpus`, continued from a checkpoint if there is one.
-    pub fn new(config: &TrainConfig, corpus: &Corpus, from: Option<&Path>) -> Result<Self> {
+    pub fn new(
+        config: &TrainConfig,
+        corpus: &Corpus,
+        from: Option<&Path>,
+        device: &Device,
+    ) -> Result<Self> {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: config.to_toml()?,
@@ -38,6 +46,7 @@ impl Card {
                 Some(dir) => digest(&checkpoint::manifest_of(dir)?),
                 None => "none".to_owned(),
             },
+            device: device.info().name.clone(),
         })
     }
 
@@ -63,11 +72,12 @@ impl Card {
         Some(format!("{key} is {own}, that of rank 0 is {first}"))
     }
 
-    /// An error, the same at all ranks, unless all have the same.
-    pub fn compare(&self, ranks: &dyn Ranks) -> Result<()> {
+    /// An error, the same at all ranks, unless all have the same. Returns whether they compute on the same kind of
+    /// device.
+    pub fn compare(&self, ranks: &dyn Ranks) -> Result<bool> {
         let internal = |e: serde_json::Error| Error::Internal(format!("card: {e}"));
         let mine = serde_json::to_vec(self).map_err(internal)?;
-        let mut first: Option<Self> = None;
+        let (mut first, mut alike): (Option<Self>, _) = (None, true);
         for (rank, card) in ranks.gather(&mine)?.iter().enumerate() {
             // what cannot be read was written by another version
             let card: Option<Self> = serde_json::from_slice(card).ok();
@@ -79,9 +89,10 @@ impl Card {
             if let Some(problem) = problem {
                 return Err(Error::RanksDiffer { rank, problem });
             }
+            alike &= card.as_ref().is_some_and(|card| card.device == self.device);
             first = first.or(card);
         }
-        Ok(())
+        Ok(alike)
     }
 }
 
@@ -140,6 +151,7 @@ mod tests {
             corpus: "c".to_owned(),
             tokenizer: "t".to_owned(),
             checkpoint: "none".to_owned(),
+            device: "CPU twin".to_owned(),
         }
     }
 

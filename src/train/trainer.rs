@@ -174,7 +174,12 @@ impl Trainer {
         };
         #[cfg(not(target_arch = "wasm32"))]
         if ranks.size() > 1 {
-            Card::new(&config, &corpus, described)?.compare(&*ranks)?;
+            let alike = Card::new(&config, &corpus, described, device)?.compare(&*ranks)?;
+            if !alike && !config.training.shard && ranks.rank() == 0 {
+                log::warn!(
+                    "the ranks' devices differ and round differently, so their weights drift apart: take training.shard=true"
+                );
+            }
         }
         let family = shared(family, &config, &*ranks)?;
         let network = family.network();
