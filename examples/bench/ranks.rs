@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let sums = sums()?;
     println!(
         "{}",
-        json!({"name": "sum by two threads", "bytes_a_second": sums})
+        json!({"name": "sum by two threads, fastest", "bytes_a_second": sums})
     );
     let work = Work::small(1e12 * options.tflops, sums);
     for line in scaling::lines(&work) {
@@ -154,15 +154,19 @@ fn steps(ranks: &Arc<dyn Ranks>, config: &TrainConfig, corpus: Corpus) -> anyhow
     })
 }
 
-/// Bytes of numbers that two threads sum in a second: what ranks do besides sending.
+/// Bytes of numbers that two threads sum in a second, at their fastest: what ranks do besides sending.
 fn sums() -> anyhow::Result<f64> {
     const COUNT: usize = 1 << 24;
     let seconds = each(2, PATIENCE, |ranks| {
         let mut data = vec![1.0; COUNT];
         ranks.sum(&mut data)?;
-        let begin = Instant::now();
-        ranks.sum(&mut data)?;
-        Ok::<_, mdlm::Error>(begin.elapsed().as_secs_f64())
+        let mut fastest = f64::INFINITY;
+        for _ in 0..9 {
+            let begin = Instant::now();
+            ranks.sum(&mut data)?;
+            fastest = fastest.min(begin.elapsed().as_secs_f64());
+        }
+        Ok::<_, mdlm::Error>(fastest)
     });
     let seconds = seconds
         .into_iter()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ::mpi::Threading;
 use ::mpi::point_to_point::{Destination, Source};
-use ::mpi::request::scope;
+use ::mpi::request::{Request, Scope, scope};
 use ::mpi::topology::{Communicator, SimpleCommunicator};
 use ::mpi::traits::Equivalence;
 
@@ -111,8 +111,9 @@ impl Courier {
         scope(|scope| {
             let mut sends = Vec::new();
             for (to, part) in parts.iter().enumerate().filter(|&(to, _)| to != self.rank) {
-                let to = world.process_at_rank(to as i32);
-                sends.push(to.immediate_send_with_tag(scope, &part[..], DATA));
+                let process = world.process_at_rank(to as i32);
+                let send = process.immediate_send_with_tag(scope, &part[..], DATA);
+                sends.push((to, send));
             }
             let mut open: Vec<_> = given.iter_mut().enumerate().collect();
             open.retain(|(from, _)| *from != self.rank);
@@ -128,23 +129,22 @@ impl Courier {
                             buffer.resize(status.count(u8::equivalent_datatype()) as usize, 0);
                             let receive =
                                 message.immediate_matched_receive_into(scope, &mut buffer[..]);
-                            receives.push(receive);
+                            receives.push((from, receive));
                             rest = Rest::default();
                         }
                         None => still_open.push((from, buffer)),
                     }
                 }
                 open = still_open;
-                sends = sends.into_iter().filter_map(|r| r.test().err()).collect();
-                receives = receives
-                    .into_iter()
-                    .filter_map(|r| r.test().err())
-                    .collect();
+                sends = pending(sends);
+                receives = pending(receives);
                 if open.is_empty() && sends.is_empty() && receives.is_empty() {
                     break;
                 }
                 self.listen(true);
-                let missing: Vec<usize> = open.iter().map(|&(from, _)| from).collect();
+                let mut missing: Vec<usize> = open.iter().map(|&(from, _)| from).collect();
+                let half_done = sends.iter().map(|(rank, _)| rank);
+                missing.extend(half_done.chain(receives.iter().map(|(rank, _)| rank)));
                 if self.lost.is_none() {
                     late.look(self, &missing);
                 }
@@ -236,6 +236,14 @@ impl Courier {
             std::thread::sleep(IDLE);
         }
     }
+}
+
+/// What is still under way of messages with ranks.
+fn pending<'a, D: ?Sized, S: Scope<'a>>(
+    all: Vec<(usize, Request<'a, D, S>)>,
+) -> Vec<(usize, Request<'a, D, S>)> {
+    let left = |(rank, request): (usize, Request<'a, D, S>)| Some((rank, request.test().err()?));
+    all.into_iter().filter_map(left).collect()
 }
 
 /// When to ask the ranks that are missing, and what to make of what they say.

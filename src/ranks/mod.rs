@@ -2,7 +2,7 @@
 //! pass and update they add them up.
 //!
 //! [`Ranks`] is what a trainer knows of the others; [`Alone`] is a run without others, [`Threads`] several devices or
-//! shares of the CPU in one process, and [`Mpi`] (feature `mpi`) processes on any number of machines. All sums are
+//! shares of the CPU in one process, and `Mpi` (feature `mpi`) processes on any number of machines. All sums are
 //! made of one exchange of messages and added in the order of ranks, so that as many ranks give the same bits run
 //! after run, whatever carries the messages and whoever is first.
 

@@ -35,19 +35,23 @@ pub fn test(kills: u32) -> Result<()> {
     run(&mut cargo("build --release --features mpi --example train"))?;
     let folder = |name: &str| work.join(name);
 
-    run(&mut train(&mut command_of_one(), 1, &folder("one")))?;
+    run(train(&mut command_of_one(), 1, &folder("one"), STEPS))?;
     for size in [2, 4] {
         let [threads, mpi] = ["threads", "mpi"].map(|name| folder(&format!("{name}-{size}")));
         let mut one = command_of_one();
-        run(train(&mut one, size, &threads).arg(format!("--ranks=threads:{size}")))?;
+        run(train(&mut one, size, &threads, STEPS).arg(format!("--ranks=threads:{size}")))?;
         run(&mut over_mpi(size, &mpi))?;
         same(&threads, &mpi)?;
         close(&folder("one"), &mpi)?;
     }
 
+    let shards = folder("shards");
+    run(over_mpi(4, &shards).arg("--set=training.shard=true"))?;
+    close(&folder("one"), &shards)?;
+
     // twelve steps by four, twelve by two
     let moved = folder("moved");
-    run(over_mpi(4, &moved).args(["--steps", "12"]))?;
+    run(&mut over_mpi_until(4, &moved, STEPS / 2))?;
     run(over_mpi(2, &moved).arg("--resume"))?;
     close(&folder("one"), &moved)?;
 
@@ -64,7 +68,8 @@ fn program() -> PathBuf {
 }
 
 /// The run that all share: eight sequences a step, however many ranks.
-fn train<'a>(command: &'a mut Command, size: usize, out: &Path) -> &'a mut Command {
+fn train<'a>(command: &'a mut Command, size: usize, out: &Path, steps: u64) -> &'a mut Command {
+    command.stdout(Stdio::null());
     command
         .env("RAYON_NUM_THREADS", "1")
         .args(["--device", "cpu"]);
@@ -75,13 +80,16 @@ fn train<'a>(command: &'a mut Command, size: usize, out: &Path) -> &'a mut Comma
         "--batch",
         "2",
         "--steps",
-        &STEPS.to_string(),
+        &steps.to_string(),
     ]);
     for set in [
         "model.hidden_size=64",
         "model.n_heads=2",
         "model.n_blocks=2",
+        // so that a run can begin with fewer steps
+        "optim.schedule=constant",
         "optim.warmup=4",
+        "training.short_share=0",
         "training.save_every=4",
         "training.val_every=8",
         "training.val_blocks=16",
@@ -95,12 +103,16 @@ fn train<'a>(command: &'a mut Command, size: usize, out: &Path) -> &'a mut Comma
 
 /// The same by processes, also for root.
 fn over_mpi(size: usize, out: &Path) -> Command {
+    over_mpi_until(size, out, STEPS)
+}
+
+fn over_mpi_until(size: usize, out: &Path, steps: u64) -> Command {
     let count = size.to_string();
     let mut command = command("mpirun", ["--oversubscribe", "-n", &count]);
     command.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
     command.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     command.arg(program());
-    train(&mut command, size, out).args(["--ranks", "mpi"]);
+    train(&mut command, size, out, steps).args(["--ranks", "mpi"]);
     command
 }
 
@@ -157,7 +169,7 @@ fn losses(dir: &Path) -> Result<Vec<f64>> {
 fn differing(out: &Path) -> Result<()> {
     let mut two = over_mpi(1, out);
     two.args([":", "-n", "1"]).arg(program());
-    train(&mut two, 1, out).args(["--ranks", "mpi", "--seed", "7"]);
+    train(&mut two, 1, out, STEPS).args(["--ranks", "mpi", "--seed", "7"]);
     let ended = two.output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     let expected = "rank 1 cannot take part: its seed is 7, that of rank 0 is 1";
