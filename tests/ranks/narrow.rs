@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mdlm::Error;
-use mdlm::ranks::{Narrow, Ranks, each};
+use mdlm::ranks::{Narrow, each};
 
 /// Over many sums nothing is lost: their total is that of f32, but for one rounding.
 #[test]
@@ -11,7 +11,9 @@ fn errors_are_given_back() {
     const COUNT: usize = 1001;
     let value = |rank: usize, i: usize| {
         // some are far below what a half can tell beside the largest
-        (rank as f32 + 1.5) * 10f32.powi(-((i % 12) as i32)) * if i % 3 == 0 { -1.0 } else { 1.0 }
+        (rank as f32 + 1.5)
+            * 10f32.powi(-((i % 12) as i32))
+            * if i.is_multiple_of(3) { -1.0 } else { 1.0 }
     };
     let totals = each(3, Duration::from_secs(60), |ranks| {
         let (mut narrow, mut total) = (Narrow::default(), vec![0.0f64; COUNT]);
