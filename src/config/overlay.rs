@@ -72,6 +72,7 @@ impl TrainConfig {
     }
 
     /// The first dotted key in which the settings of two ranks differ, apart from where blocks are cached.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn difference_among_ranks(&self, other: &Self) -> Option<String> {
         self.difference_but(other, &["data.cache"])
     }

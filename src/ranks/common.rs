@@ -83,12 +83,23 @@ pub trait Ranks: Send + Sync {
     /// # Errors
     /// As [`Ranks::sum`].
     fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
-        let mut sums = vec![0.0; parts[self.rank()].len()];
-        let given = self.exchange(parts.iter().map(|part| of_floats(part)).collect())?;
+        let own = parts[self.rank()];
+        let packed = parts
+            .iter()
+            .enumerate()
+            .map(|(to, part)| match to == self.rank() {
+                true => Vec::new(),
+                false => of_floats(part),
+            });
+        let given = self.exchange(packed.collect())?;
+        let mut sums = vec![0.0; own.len()];
         for (rank, bytes) in given.iter().enumerate() {
-            check(rank, bytes.len(), 4 * sums.len())?;
-            for (sum, x) in sums.iter_mut().zip(floats(bytes)) {
-                *sum = if rank == 0 { x } else { *sum + x };
+            let add = |(sum, x): (&mut f32, f32)| *sum = if rank == 0 { x } else { *sum + x };
+            if rank == self.rank() {
+                sums.iter_mut().zip(own.iter().copied()).for_each(add);
+            } else {
+                check(rank, bytes.len(), 4 * own.len())?;
+                sums.iter_mut().zip(floats(bytes)).for_each(add);
             }
         }
         Ok(sums)

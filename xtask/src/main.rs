@@ -90,7 +90,7 @@ enum Task {
     Ranks {
         /// How often
         #[arg(long, default_value_t = 100)]
-        kills: u32,
+        kills: u64,
         #[command(flatten)]
         consent: Consent,
     },
