@@ -11,7 +11,7 @@ impl Trainer {
     /// Perplexity of the moving average on the held-out blocks.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a step is on its way, [`Error::DeviceLost`] and its kin.
+    /// [`crate::Error::Busy`] while a step is on its way, [`crate::Error::DeviceLost`] and its kin.
     pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
         self.check_settled()?;
         let weights = match self.is_shared() {
