@@ -5,14 +5,15 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use mdlm::blocking::wait;
 use mdlm::io::checkpoint;
 use mdlm::model::{is_published, read_base};
+use mdlm::ranks::Ranks;
 use mdlm::train::Summary;
 use mdlm::{Corpus, Device, Event, Flow, ModelConfig, TrainConfig, Trainer};
 
@@ -27,7 +28,9 @@ use support::samples::{answers, samples};
 Examples:
   train
   train --preset mini --steps 3000
-  train --data my-text.txt --tokenizer char --length 64")]
+  train --data my-text.txt --tokenizer char --length 64
+  train --ranks threads:2
+  mpirun -n 4 target/release/examples/train --ranks mpi (built with --features mpi; see docs/scaling.md)")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     /// TOML file with the run's settings; see examples/configs.
@@ -79,6 +82,8 @@ struct Args {
     /// Memory of the device in GiB, for --dry-run; default on the CPU: what is free.
     #[arg(long, value_name = "GIB", requires = "dry_run")]
     memory: Option<f64>,
+    #[command(flatten)]
+    ranks: support::ranks::RanksArgs,
     #[command(flatten)]
     device: support::DeviceArgs,
 }
@@ -164,23 +169,37 @@ fn say(bar: &ProgressBar, line: &str) {
     }
 }
 
-fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    // a second Ctrl-C ends the program at once: checkpoints are whole at any instant
-    if let Err(e) = ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+/// Whether Ctrl-C was pressed.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Lets Ctrl-C save and stop; a second one ends the program at once: checkpoints are whole at any instant.
+fn mind_ctrl_c() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(e) = ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        }) {
+            log::warn!("Ctrl-C will not save: {e}");
         }
-    }) {
-        log::warn!("Ctrl-C will not save: {e}");
-    }
+    });
+}
+
+fn train(trainer: &mut Trainer, out: &Path, ranks: &dyn Ranks) -> mdlm::Result<Summary> {
+    mind_ctrl_c();
     let config = trainer.config().training.clone();
-    let tokens = (config.global_batch() * trainer.config().model.length) as f64;
-    let bar = bar(config.steps, trainer.steps_done());
+    let sequences = config.global_batch() * ranks.size();
+    let tokens = (sequences * trainer.config().model.length) as f64;
+    let first_rank = ranks.rank() == 0;
+    let bar = match first_rank {
+        true => bar(config.steps, trainer.steps_done()),
+        false => ProgressBar::hidden(),
+    };
     let (begin, first) = (std::time::Instant::now(), trainer.steps_done());
     let summary = wait(trainer.run(out, &mut |event: &Event| {
         match event {
+            _ if !first_rank => {}
             Event::Step(s) => {
                 let rate = (s.step - first) as f64 * tokens / begin.elapsed().as_secs_f64();
                 bar.set_position(s.step);
@@ -209,7 +228,7 @@ fn train(trainer: &mut Trainer, out: &Path) -> mdlm::Result<Summary> {
             Event::Saved { path, .. } => say(&bar, &format!("saved {}", path.display())),
             _ => {}
         }
-        if stop.load(Ordering::SeqCst) {
+        if STOP.load(Ordering::SeqCst) {
             Flow::Stop
         } else {
             Flow::Continue
@@ -243,9 +262,19 @@ fn shown_samples(trainer: &Trainer) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let device = args.device.open()?;
+/// Where a run lies, and the checkpoint that it goes on from.
+type Place = (PathBuf, Option<PathBuf>);
+
+/// Finds the run's folder: rank 0 looks, the others take its word.
+fn place(args: &Args, ranks: &dyn Ranks) -> anyhow::Result<Place> {
+    let found = match ranks.rank() {
+        0 => serde_json::to_vec(&found(args)?)?,
+        _ => Vec::new(),
+    };
+    Ok(serde_json::from_slice(&ranks.broadcast(&found, 0)?)?)
+}
+
+fn found(args: &Args) -> anyhow::Result<Place> {
     let stem = args.config.as_deref().and_then(|c| c.file_stem()?.to_str());
     let name = args.preset.as_deref().or(stem).unwrap_or("stories");
     let (newest, next) = support::numbered_runs(name);
@@ -262,34 +291,64 @@ fn run() -> anyhow::Result<()> {
         let problem = "holds log.jsonl of a run without checkpoints: take another folder, or begin it again with --resume";
         return Err(mdlm::Error::config("out", out.display(), problem).into());
     }
-    let found = if args.resume {
-        checkpoint::newest_whole(&out)?
-    } else {
-        None
+    let found = match args.resume {
+        true => checkpoint::newest_whole(&out)?,
+        false => None,
     };
+    Ok((out, found))
+}
+
+/// Reads the text. Rank 0 comes first where blocks are kept on disk, so that the others find them there.
+fn load(config: &TrainConfig, ranks: &dyn Ranks) -> mdlm::Result<Corpus> {
+    let files = support::found(&config.data);
+    let (cached, first) = (!config.data.cache.is_empty(), ranks.rank() == 0);
+    if cached && !first {
+        ranks.barrier()?;
+    }
+    let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
+    if cached && first {
+        ranks.barrier()?;
+    }
+    Ok(corpus)
+}
+
+fn main() -> std::process::ExitCode {
+    support::main(|| {
+        let args = Args::parse();
+        args.ranks
+            .each(&args.device, |ranks, device| run(&args, ranks, device))
+    })
+}
+
+/// What a rank does: all of them train, rank 0 prints and writes.
+fn run(args: &Args, ranks: &Arc<dyn Ranks>, device: &Device) -> anyhow::Result<()> {
+    let (out, found) = place(args, &**ranks)?;
+    let first = ranks.rank() == 0;
     let saved = found
         .as_ref()
         .map(|dir| mdlm::io::settings::read(&dir.join(checkpoint::CONFIG)));
-    let config = args.resolve(&device, saved.transpose()?)?;
-    let files = support::found(&config.data);
-    let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
+    let config = args.resolve(device, saved.transpose()?)?;
+    let corpus = load(&config, &**ranks)?;
     if args.dry_run {
-        print!(
-            "{}",
-            support::dry_run::table(&device, &config, &corpus, args.memory)?
-        );
+        let text = support::dry_run::table(device, &config, &corpus, args.memory)?;
+        if ranks.rank() == 0 {
+            print!("{text}");
+        }
         return Ok(());
     }
     let mut trainer = match &found {
-        Some(dir) => wait(Trainer::resume(&device, &config, corpus, dir))?,
-        None => wait(Trainer::new(&device, &config, corpus))?,
+        Some(dir) => {
+            let made = Trainer::resume_among(ranks.clone(), device, &config, corpus, dir);
+            wait(made)?
+        }
+        None => wait(Trainer::new_among(ranks.clone(), device, &config, corpus))?,
     };
     match (&args.init, &found) {
         (Some(init), None) if trainer.config().base.path.is_empty() => {
-            let model = wait(mdlm::model::Model::load(&device, init))?;
+            let model = wait(mdlm::model::Model::load(device, init))?;
             wait(trainer.start_from(&model))?;
         }
-        (Some(_), Some(dir)) => {
+        (Some(_), Some(dir)) if first => {
             eprintln!(
                 "note: the run goes on from {}; --init is not read",
                 dir.display()
@@ -299,6 +358,9 @@ fn run() -> anyhow::Result<()> {
     }
     let resolved = trainer.config().clone();
     if trainer.steps_done() >= resolved.training.steps {
+        if !first {
+            return Ok(());
+        }
         println!(
             "{} is complete at step {}",
             out.display(),
@@ -306,24 +368,36 @@ fn run() -> anyhow::Result<()> {
         );
         return Ok(());
     }
+    if !first {
+        let summary = train(&mut trainer, &out, &**ranks)?;
+        if resolved.training.shard && !summary.stopped {
+            // rank 0 writes text with the parts of all
+            wait(trainer.model())?;
+        }
+        return Ok(());
+    }
     println!("{}", resolved.to_toml()?);
     let (train_blocks, valid_blocks) = (
         trainer.corpus().train.count(),
         trainer.corpus().valid.count(),
     );
+    let together = match ranks.size() {
+        1 => String::new(),
+        size => format!("{size} ranks, each: "),
+    };
     let trained = match trainer.trained_parameters() {
         all if all == trainer.parameters() => String::new(),
         some => format!(", {some} of them trained"),
     };
     println!(
-        "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{}\nwriting to {}",
+        "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{together}{}\nwriting to {}",
         trainer.parameters(),
         resolved.model.length,
         trainer.report()?,
         out.display(),
     );
     let begin = std::time::Instant::now();
-    let summary = train(&mut trainer, &out)?;
+    let summary = train(&mut trainer, &out, &**ranks)?;
     println!(
         "{} steps in {:.0} s",
         summary.step,
@@ -361,8 +435,4 @@ fn run() -> anyhow::Result<()> {
         out.display()
     );
     Ok(())
-}
-
-fn main() -> std::process::ExitCode {
-    support::main(run)
 }

@@ -24,6 +24,7 @@ pub mod model;
 pub mod objective;
 pub mod process;
 pub mod progress;
+pub mod ranks;
 pub mod rules;
 pub mod sample;
 pub mod train;

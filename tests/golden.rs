@@ -23,6 +23,7 @@ use mdlm::train::learning_rate;
 use sampling::{autoregressive_run, single_steps, whole_runs};
 use training::{
     autoregressive, losses_and_gradients, losses_and_gradients_half, train_fast, train_ref,
+    train_shared,
 };
 
 /// One test for each executor.
@@ -57,6 +58,13 @@ executors!(d_autoregressive_forward, autoregressive_forward);
 executors!(d_autoregressive_run, autoregressive_run);
 executors!(f_whole_runs, whole_runs);
 executors!(g_published_layout, published_layout);
+
+#[test]
+fn c_train_shared() {
+    for executor in [Executor::CpuF32, Executor::Gpu] {
+        train_shared(executor);
+    }
+}
 
 #[test]
 fn f_single_steps() {

@@ -12,10 +12,11 @@ use tidy::modules::Modules;
 use tidy::text::{File, files, root, words};
 
 /// Modules of `src/`; each uses its own layer and those above it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "error",
     "blocking",
     "progress",
+    "ranks",
     "rng",
     "process",
     "rules",

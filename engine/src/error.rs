@@ -128,6 +128,22 @@ pub enum Error {
         /// Steps skipped in a row.
         skipped: u64,
     },
+    /// One of several that train together went no further.
+    #[error("rank {rank} {problem}")]
+    RankLost {
+        /// Its number, from 0.
+        rank: usize,
+        /// What happened to it, to be read after its number: `has ended`.
+        problem: String,
+    },
+    /// Those that would train together are not about the same run.
+    #[error("rank {rank} cannot take part: its {problem}")]
+    RanksDiffer {
+        /// The first one that differs from rank 0.
+        rank: usize,
+        /// What differs, with both sides of it.
+        problem: String,
+    },
     /// An operating-system error on a file.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -170,6 +186,8 @@ impl Error {
             Self::Checkpoint { .. } => "checkpoint",
             Self::Corpus { .. } => "corpus",
             Self::NonFinite { .. } => "non_finite",
+            Self::RankLost { .. } => "rank_lost",
+            Self::RanksDiffer { .. } => "ranks_differ",
             Self::Io { .. } => "io",
             Self::Hub { .. } => "hub",
             Self::Cancelled => "cancelled",
@@ -195,6 +213,10 @@ impl Error {
             Self::NonFinite { .. } => {
                 "begin a new run with a lower optim.lr or optim.clip; --init takes the weights of this one's last checkpoint, if it has one"
             }
+            Self::RankLost { .. } => {
+                "the run's last checkpoint is whole: start all ranks again with --resume, as many as there are devices left"
+            }
+            Self::RanksDiffer { .. } => "start all ranks with the same program, settings and files",
             Self::Hub { .. } => {
                 "check the network (HF_ENDPOINT names a mirror of the hub, HF_HOME its cache), or bring the repository's \
                  config.json, model.safetensors and tokenizer.json into one folder by other means and name that folder"

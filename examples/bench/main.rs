@@ -5,8 +5,10 @@ mod constraint;
 mod generate;
 mod kernels;
 mod launch;
+mod ranks;
 mod reference;
 mod sample;
+mod scaling;
 mod step;
 #[path = "../support/mod.rs"]
 mod support;
@@ -53,6 +55,8 @@ enum What {
     Constraint(constraint::Options),
     /// A model from disk: its loading, its memory, and how fast it fills a block.
     Generate(generate::Options),
+    /// A step shared by ranks: what it costs on two cores of this machine, and a model of more.
+    Ranks(ranks::Options),
     /// Samplers, and the reference's algorithms, on models with random weights.
     ///
     /// A line for each: its tokens a second, its network calls, and how many times as fast it is as
@@ -207,7 +211,7 @@ fn run() -> anyhow::Result<()> {
         What::Kernels(shape) | What::Step(shape) => shape.check()?,
         What::Compare(options) => options.shape.check()?,
         What::Sample(shape) => shape.check()?,
-        What::Constraint(_) | What::Generate(_) => {}
+        What::Constraint(_) | What::Generate(_) | What::Ranks(_) => {}
     }
     let (device, seconds) = (&args.device, args.seconds);
     match args.what {
@@ -216,6 +220,7 @@ fn run() -> anyhow::Result<()> {
         What::Constraint(options) => constraint::run(&options),
         What::Generate(options) => generate::run(&options, &device.open()?),
         What::Compare(options) => compare::run(&options, &device.device, seconds),
+        What::Ranks(options) => ranks::run(&options),
         What::Sample(shape) => sample::run(&shape, &device.open()?, seconds),
     }
 }

@@ -4,6 +4,7 @@
 pub mod chart;
 pub mod dry_run;
 pub mod lines;
+pub mod ranks;
 pub mod samples;
 pub mod screen;
 pub mod talk;
@@ -30,12 +31,25 @@ pub struct DeviceArgs {
 impl DeviceArgs {
     /// Opens the device and says in a line what was taken and why.
     pub fn open(&self) -> mdlm::Result<Device> {
-        let device = wait(Device::parse(&self.device))?;
-        eprintln!("device: {}", device.info());
-        if device.context().is_some() {
-            eprintln!("the first run on a GPU compiles its kernels, which may take a while");
-        }
+        let device = self.parsed()?;
+        announce(&device, (0, 1));
         Ok(device)
+    }
+
+    /// Opens it.
+    pub fn parsed(&self) -> mdlm::Result<Device> {
+        wait(Device::parse(&self.device))
+    }
+}
+
+/// Says in a line what was taken and why; of several, `(rank, size)`, by whom.
+fn announce(device: &Device, (rank, size): (usize, usize)) {
+    match size {
+        1 => eprintln!("device: {}", device.info()),
+        _ => eprintln!("rank {rank} of {size}, device: {}", device.info()),
+    }
+    if device.context().is_some() && rank == 0 {
+        eprintln!("the first run on a GPU compiles its kernels, which may take a while");
     }
 }
 

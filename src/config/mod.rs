@@ -20,5 +20,5 @@ pub use objective::{ObjectiveConfig, Parameterization};
 pub use optim::{HiddenUpdate, LrSchedule, Moments, OptimConfig, Recipe};
 pub use sample::{Cache, SampleConfig};
 pub use train::{
-    DataConfig, Detokenizer, LossWeights, Precision, Recompute, TrainConfig, TrainingConfig,
+    DataConfig, Detokenizer, LossWeights, Precision, Recompute, TrainConfig, TrainingConfig, Wire,
 };

@@ -8,11 +8,12 @@ use super::train::TrainConfig;
 use crate::error::{Error, Result};
 
 /// Keys in which a resumed run may differ from the one that was saved.
-const FREE_ON_RESUME: [&str; 5] = [
+const FREE_ON_RESUME: [&str; 6] = [
     "training.steps",
     "training.save_every",
     "training.patience",
     "training.recompute",
+    "training.shard",
     "data.cache",
 ];
 
@@ -64,9 +65,19 @@ impl TrainConfig {
     }
 
     /// The first dotted key in which two configurations differ, apart from what a resumed run
-    /// may change: its length, the distance between checkpoints, patience, what is computed again, and where blocks are
-    /// cached.
+    /// may change: its length, the distance between checkpoints, patience, what is computed again, what ranks keep, and
+    /// where blocks are cached.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        self.difference_but(other, &FREE_ON_RESUME)
+    }
+
+    /// The first dotted key in which the settings of two ranks differ, apart from where blocks are cached.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn difference_among_ranks(&self, other: &Self) -> Option<String> {
+        self.difference_but(other, &["data.cache"])
+    }
+
+    fn difference_but(&self, other: &Self, free: &[&str]) -> Option<String> {
         let tables = (Table::try_from(self), Table::try_from(other));
         let (Ok(ours), Ok(theirs)) = tables else {
             return Some("seed".to_owned());
@@ -74,8 +85,7 @@ impl TrainConfig {
         let nothing = Table::new();
         let (ours, theirs) = (leaves(&ours, &nothing), leaves(&theirs, &nothing));
         let differs = |(key, value): &&(String, Value), side: &[(String, Value)]| {
-            !FREE_ON_RESUME.contains(&key.as_str())
-                && !side.iter().any(|(k, v)| k == key && v == value)
+            !free.contains(&key.as_str()) && !side.iter().any(|(k, v)| k == key && v == value)
         };
         let left = ours.iter().find(|leaf| differs(leaf, &theirs));
         let right = || theirs.iter().find(|leaf| differs(leaf, &ours));

@@ -100,7 +100,7 @@ pub struct TrainingConfig {
     pub steps: u64,
     /// Sequences per micro-batch.
     pub batch: usize,
-    /// Micro-batches per optimiser step; the global batch is `batch * accumulation`.
+    /// Micro-batches per optimiser step; the global batch is `batch * accumulation`, of as many ranks as train together.
     pub accumulation: usize,
     /// Decay of the exponential moving average of the weights.
     pub ema: f64,
@@ -123,6 +123,11 @@ pub struct TrainingConfig {
     pub recompute: Recompute,
     /// What activations of blocks and their gradients are kept in.
     pub precision: Precision,
+    /// Whether each of several ranks keeps the moments and the moving average of a part of the weights alone, which it
+    /// updates for all (ZeRO-1), instead of all of them.
+    pub shard: bool,
+    /// How gradients travel among ranks.
+    pub wire: Wire,
     /// Steps between checkpoints; 0: only at the end.
     pub save_every: u64,
     /// Newest checkpoints kept.
@@ -150,6 +155,8 @@ impl Default for TrainingConfig {
             short_length: None,
             recompute: Recompute::None,
             precision: Precision::F32,
+            shard: false,
+            wire: Wire::F32,
             save_every: 500,
             keep: 3,
             val_every: 0,
@@ -183,6 +190,19 @@ pub enum Precision {
     F32,
     /// 16 bits, half of the memory and of its traffic. The loss is scaled so that gradients stay within range; a step that
     /// overflows is skipped. For networks of this crate, on devices with 16-bit floats in shaders.
+    F16,
+}
+
+/// How gradients travel among ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Wire {
+    /// As they are.
+    #[default]
+    F32,
+    /// In half precision, half of the bytes. What rounding takes away is added to the next step's; at a checkpoint of the
+    /// run it is dropped, so that the run goes on from there bit by bit.
     F16,
 }
 

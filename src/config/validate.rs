@@ -1,7 +1,9 @@
 //! The limits of the training sections; model, noise, objective and sampling check themselves.
 
 use super::limits::{MAX_INTEGER, check, check_range};
-use super::{DataConfig, LrSchedule, ModelKind, NoiseKind, TrainConfig, TrainingConfig};
+use super::{
+    DataConfig, LrSchedule, ModelKind, NoiseKind, Precision, TrainConfig, TrainingConfig, Wire,
+};
 use crate::error::{Error, Result};
 
 /// Most tokens of an optimiser step.
@@ -63,7 +65,7 @@ impl DataConfig {
 }
 
 impl TrainingConfig {
-    /// Sequences per optimiser step.
+    /// Sequences per optimiser step, of each rank.
     pub fn global_batch(&self) -> usize {
         self.batch * self.accumulation
     }
@@ -100,6 +102,14 @@ impl TrainingConfig {
         if self.patience > 0 && self.val_every == 0 {
             let problem = "needs training.val_every above 0";
             return Err(Error::config("training.patience", self.patience, problem));
+        }
+        if self.shard && self.wire != Wire::F32 {
+            let problem = "is for ranks that keep everything: leave training.shard out";
+            return Err(Error::config("training.wire", "f16", problem));
+        }
+        if self.precision != Precision::F32 && self.wire != Wire::F32 {
+            let problem = "keeps what it rounds away from step to step, while training.precision = f16 changes their scale: leave one out";
+            return Err(Error::config("training.wire", "f16", problem));
         }
         check_range(
             "training.val_blocks",

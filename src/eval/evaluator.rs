@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::Perplexity;
 use crate::eval::counts::CountLaw;
-use crate::eval::perplexity::Scored;
+use crate::eval::perplexity::{Scored, gathered};
 use crate::eval::strata::{GROUP, Strata};
 use crate::graph::FORWARD;
 use crate::graph::PARAMS;
@@ -33,6 +33,7 @@ use crate::objective;
 use crate::objective::{Clean, Objective, attention_mask, restore};
 use crate::process::mask_exactly;
 use crate::program::{Arena, Step};
+use crate::ranks::{Alone, Ranks};
 use crate::rng::{Rng, Stream};
 
 /// How the bound of a denoiser is estimated.
@@ -145,7 +146,7 @@ pub async fn perplexity(
     );
     let mut evaluator = made.await?;
     evaluator
-        .perplexity(storage, &shape, blocks, config, progress)
+        .perplexity(&Alone, storage, &shape, blocks, config, progress)
         .await
 }
 
@@ -190,13 +191,15 @@ impl Evaluator {
         })
     }
 
-    /// Evaluates blocks batch by batch; the batch has no influence on what is drawn.
-    /// `progress(done, total)` is called after each batch.
+    /// Evaluates blocks batch by batch, which the ranks share out; neither batch nor rank has an influence on what is
+    /// drawn. `progress(done, total)` is called after each batch.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a mode that does not fit the model, [`Error::DeviceLost`] and its kin.
+    /// [`Error::Argument`] for a mode that does not fit the model, [`Error::DeviceLost`] and its kin;
+    /// [`Error::RankLost`].
     pub async fn perplexity(
         &mut self,
+        ranks: &dyn Ranks,
         storage: &mut Storage,
         model: &ModelConfig,
         blocks: &Blocks,
@@ -219,7 +222,8 @@ impl Evaluator {
         let rows = self.rows(blocks.length());
         let mut strata = Strata::new(config.seed, count, samples, stratified);
         let mut sequences = Vec::new();
-        for first in (0..count).step_by(self.batch) {
+        let turns = (0..count).step_by(self.batch);
+        for first in turns.skip(ranks.rank()).step_by(ranks.size()) {
             let real = self.batch.min(count - first);
             let (mut x0, mut counts) = (Vec::new(), Vec::new());
             let (mut rngs, mut quantiles) = (Vec::new(), Vec::new());
@@ -265,6 +269,7 @@ impl Evaluator {
             sequences.extend(nats.into_iter().zip(&counts).map(scored));
             progress((first + real) as u64, count as u64);
         }
+        let sequences = gathered(ranks, sequences, count, self.batch)?;
         let group = if stratified { GROUP } else { 1 };
         Ok(Perplexity::estimate(&sequences, group))
     }

@@ -1,5 +1,8 @@
 //! Perplexity with its standard error.
 
+use crate::error::{Error, Result};
+use crate::ranks::Ranks;
+
 /// Perplexity, or an upper bound on it, estimated.
 ///
 /// ```
@@ -36,6 +39,32 @@ pub(super) struct Scored {
     pub(super) nats: f64,
     /// Its tokens that count.
     pub(super) tokens: u64,
+}
+
+/// What all ranks have scored of `count` sequences, in order: batch after batch is the next rank's.
+pub(super) fn gathered(
+    ranks: &dyn Ranks,
+    mine: Vec<Scored>,
+    count: usize,
+    batch: usize,
+) -> Result<Vec<Scored>> {
+    if ranks.size() == 1 {
+        return Ok(mine);
+    }
+    let bytes = |s: &Scored| [s.nats.to_le_bytes(), s.tokens.to_le_bytes()].concat();
+    let all = ranks.gather(&mine.iter().flat_map(bytes).collect::<Vec<u8>>())?;
+    let mut left: Vec<_> = all.iter().map(|bytes| bytes.as_chunks::<8>().0).collect();
+    let missing = || Error::Internal("a rank has scored too little".into());
+    let next = |i: usize| {
+        let of = &mut left[i / batch % ranks.size()];
+        let ([nats, tokens], rest) = of.split_first_chunk::<2>().ok_or_else(missing)?;
+        *of = rest;
+        Ok(Scored {
+            nats: f64::from_le_bytes(*nats),
+            tokens: u64::from_le_bytes(*tokens),
+        })
+    };
+    (0..count).map(next).collect()
 }
 
 /// Groups from which an error is estimated, at least.

@@ -66,9 +66,20 @@ pub struct TrainState {
     pub device: String,
     /// Threads of the CPU executor; another number rounds differently.
     pub threads: usize,
+    /// Ranks that trained together.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
     /// Step of the best validation so far, in runs that end when validation stops improving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<u64>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 impl TrainState {
@@ -144,6 +155,15 @@ pub fn save(run_dir: &Path, step: u64, build: impl FnOnce(&Path) -> Result<()>) 
         build(dir)?;
         manifest::write(dir)
     })
+}
+
+/// The manifest's bytes, which tell a checkpoint from every other.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn manifest_of(dir: &Path) -> Result<Vec<u8>> {
+    let path = dir.join(MANIFEST);
+    fs::read(&path).map_err(Error::io(&path, "read"))
 }
 
 /// Steps and folders of a run's checkpoints, whole or not, in rising order. A run that does not
@@ -223,6 +243,7 @@ mod tests {
             corpus_digest: "ab".to_owned(),
             device: "cpu".to_owned(),
             threads: 2,
+            ranks: 1,
             best: None,
         }
     }

@@ -16,22 +16,26 @@ const FLAT: f64 = 2.0;
 /// What a step works on.
 pub(super) struct Prepared {
     pub passes: Vec<Pass>,
-    /// Tokens of it, without padding.
+    /// Tokens of the global batch, without padding.
     pub tokens: u64,
 }
 
 /// Makes the passes of a step. Times are stratified over the global batch and dealt out so that every
-/// micro-batch sees early and late ones. The embedding of the token `frozen` is not trained.
+/// micro-batch sees early and late ones. The embedding of the token `frozen` is not trained. Of the micro-batches of all
+/// ranks, `(rank, size)`, this one's are made.
 pub(super) fn batch_maker(
     config: &TrainConfig,
     objective: Arc<dyn Objective>,
     blocks: Arc<Blocks>,
     frozen: Option<u32>,
+    (rank, size): (usize, usize),
 ) -> impl FnMut(u64) -> Result<Prepared> + Send + 'static {
     let config = config.clone();
     let (seed, training) = (config.seed, config.training.clone());
     let full = config.model.length;
-    let mut loader = Loader::new(blocks, seed, training.global_batch());
+    let mut loader = Loader::new(blocks, seed, size * training.global_batch());
+    let all = size * training.accumulation;
+    let own = rank * training.accumulation..(rank + 1) * training.accumulation;
     let (mut x0, mut xt, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     move |k| {
         loader.batch(k, &mut x0, &mut whole)?;
@@ -54,8 +58,8 @@ pub(super) fn batch_maker(
         let scored = counts.iter().map(|&counts| objective.scored(counts));
         let total = scored.sum::<usize>() as f64;
         let mut passes = Vec::new();
-        for j in 0..training.accumulation {
-            let members = (0..batch).map(|s| s * training.accumulation + j);
+        for j in own.clone() {
+            let members = (0..batch).map(|s| s * all + j);
             let pick = |ids: &[u32]| -> Vec<u32> {
                 members
                     .clone()

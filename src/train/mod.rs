@@ -1,5 +1,7 @@
 //! Training: batches, the optimiser step, schedules, checkpoints and logs.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod agree;
 mod batches;
 mod budget;
 #[cfg(not(target_arch = "wasm32"))]
@@ -10,10 +12,12 @@ mod picture;
 mod run;
 mod schedule;
 mod session;
+mod shared;
 #[cfg(not(target_arch = "wasm32"))]
 mod snapshot;
 mod steps;
 mod trainer;
+mod validation;
 
 pub use budget::Budget;
 #[cfg(not(target_arch = "wasm32"))]

@@ -10,8 +10,10 @@ use crate::io::atomic;
 use crate::io::checkpoint::{self, CONFIG};
 use crate::progress::{Event, Flow, Observer};
 use crate::train::Trainer;
+use crate::train::agree::{Verdict, compare_weights};
 use crate::train::log::{Log, Row};
 use crate::train::picture::loss_curve;
+use crate::train::shared::told;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +78,13 @@ fn check_folder(run_dir: &Path) -> Result<()> {
     }
 }
 
+/// What rank 0 keeps of a run: its log, and the rows in it. The others have none.
+#[derive(Default)]
+struct Books {
+    log: Option<Log>,
+    rows: Vec<Row>,
+}
+
 /// An observer, and whether it has asked to stop.
 struct Listener<'a> {
     observer: &'a mut dyn Observer,
@@ -97,7 +106,23 @@ impl Trainer {
     /// [`Error::Argument`] if a fresh run's folder already holds checkpoints, or files that no run has written and this
     /// one would overwrite, and all errors of
     /// [`Trainer::step`] and [`Trainer::save`].
+    ///
+    /// Of several ranks, rank 0 keeps the folder, and what any of their observers asks for is done by all. When a rank
+    /// is lost between two checkpoints, rank 0 saves where the others stand.
     pub async fn run(&mut self, run_dir: &Path, observer: &mut dyn Observer) -> Result<Summary> {
+        let mut books = match self.ranks.rank() {
+            0 => told(&*self.ranks, self.open(run_dir))?,
+            _ => Books::default(),
+        };
+        let ended = self.run_all(run_dir, &mut books, observer).await;
+        if let Err(Error::RankLost { .. }) = &ended {
+            self.rescue(run_dir, &books).await;
+        }
+        told(&*self.ranks, ended)
+    }
+
+    /// Looks at the folder of the run, and opens its log with the rows so far.
+    fn open(&self, run_dir: &Path) -> Result<Books> {
         checkpoint::refuse_inside(run_dir)?;
         if self.at.step == 0 && !checkpoint::list(run_dir)?.is_empty() {
             let problem = "already holds checkpoints; resume them, or take another folder if they are damaged";
@@ -106,20 +131,53 @@ impl Trainer {
         std::fs::create_dir_all(run_dir).map_err(Error::io(run_dir, "create"))?;
         check_folder(run_dir)?;
         atomic::write_file(&run_dir.join(CONFIG), self.config.to_toml()?.as_bytes())?;
-        let (mut log, mut rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
+        let (log, rows) = Log::open(&run_dir.join("log.jsonl"), self.at.step)?;
+        let log = Some(log);
+        Ok(Books { log, rows })
+    }
+
+    /// Saves where all stand when a rank is lost: the last step that was logged, unless it is saved already.
+    async fn rescue(&self, run_dir: &Path, books: &Books) {
+        let logged = books.rows.last().map(|row| row.stats.step);
+        let there = run_dir.join(checkpoint::name(self.at.step)).is_dir();
+        // a lost rank's part is lost with it
+        if logged == Some(self.at.step) && !there && !self.is_shared() {
+            let patient = self.config.training.patience > 0;
+            let best = best(&books.rows).filter(|_| patient);
+            let saved = self.save_beside(run_dir, best.map(|(step, _)| step));
+            if let Err(e) = saved.await {
+                log::warn!("step {} is not saved: {e}", self.at.step);
+            }
+        }
+    }
+
+    async fn run_all(
+        &mut self,
+        run_dir: &Path,
+        books: &mut Books,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary> {
+        let Books { log, rows } = books;
+        let ranks = self.ranks.clone();
+        if ranks.size() > 1 {
+            compare_weights(&*ranks, &self.storage).await?;
+        }
         let unigram = Unigram::from_blocks(&self.corpus.train, self.config.model.vocab_size)?;
         let unigram_ppl = unigram.perplexity(&self.corpus.valid)?;
         let patience = self.config.training.patience;
         let exhausted = |since: u64| patience > 0 && since >= patience;
-        let so_far = best(&rows);
-        let mut summary = Summary {
-            step: self.at.step,
-            validation: None,
-            best: so_far.map(|(step, _)| step),
-            exhausted: so_far.is_some_and(|(_, since)| exhausted(since)),
-            unigram_ppl,
-            stopped: false,
+        let judge = |so_far: Option<(u64, u64)>, stop: bool| {
+            let mine = Verdict {
+                best: so_far.map(|(step, _)| step),
+                improved: so_far.is_some_and(|(_, since)| since == 0),
+                exhausted: so_far.is_some_and(|(_, since)| exhausted(since)),
+                stop,
+            };
+            mine.agreed(&*ranks)
         };
+        let mut so_far = best(rows);
+        let mut verdict = judge(so_far, false)?;
+        let mut validation = None;
         let steps = self.config.training.steps;
         let mut listener = Listener {
             observer,
@@ -130,13 +188,13 @@ impl Trainer {
             save_every,
             ..
         } = &self.config.training;
-        while (self.at.step < steps && !listener.stop && !summary.exhausted) || !self.is_settled() {
+        while (self.at.step < steps && !verdict.stop && !verdict.exhausted) || !self.is_settled() {
             // what a step in between is due for must not see the tensors of a later one
             let next = |every: u64| match every {
                 0 => steps,
                 _ => (self.at.step / every + 1) * every,
             };
-            let until = match listener.stop {
+            let until = match verdict.stop {
                 true => self.at.step,
                 false => steps.min(next(val_every)).min(next(save_every)),
             };
@@ -159,35 +217,45 @@ impl Trainer {
                 });
                 let p = p.await?;
                 (row.val_ppl, row.val_std_err) = (Some(p.ppl), p.std_err());
-                summary.validation = Some(p);
+                validation = Some(p);
                 listener.tell(Event::Validation {
                     step: stats.step,
                     ppl: p.ppl,
                     std_err: p.std_err(),
                 });
             }
-            log.push(&row)?;
-            rows.push(row);
-            let mut improved = false;
-            if let (Some(_), Some((step, since))) = (row.val_ppl, best(&rows)) {
-                improved = since == 0;
-                summary.best = Some(step);
-                summary.exhausted = exhausted(since);
+            if let Some(log) = log {
+                log.push(&row)?;
+                rows.push(row);
             }
-            let keep = summary.best.filter(|_| patience > 0);
-            let stopped = listener.stop && self.is_settled();
+            if row.val_ppl.is_some() {
+                so_far = best(rows);
+            }
+            verdict = judge(so_far, listener.stop)?;
+            let keep = verdict.best.filter(|_| patience > 0);
+            let improved = row.val_ppl.is_some() && verdict.improved;
+            let stopped = verdict.stop && self.is_settled();
             let asked = last || stopped || due(save_every);
-            if asked || summary.exhausted || (patience > 0 && improved) {
+            if asked || verdict.exhausted || (patience > 0 && improved) {
                 let path = self.save_beside(run_dir, keep).await?;
+                self.forget();
                 listener.tell(Event::Saved {
                     step: stats.step,
                     path,
                 });
+                verdict = judge(so_far, listener.stop)?;
             }
-            summary.step = stats.step;
         }
-        summary.stopped = listener.stop && summary.step < steps;
-        loss_curve(&run_dir.join("loss.svg"), &rows, unigram_ppl.ln())?;
-        Ok(summary)
+        if ranks.rank() == 0 {
+            loss_curve(&run_dir.join("loss.svg"), rows, unigram_ppl.ln())?;
+        }
+        Ok(Summary {
+            step: self.at.step,
+            validation,
+            best: verdict.best,
+            exhausted: verdict.exhausted,
+            unigram_ppl,
+            stopped: verdict.stop && self.at.step < steps,
+        })
     }
 }

@@ -1,8 +1,9 @@
 //! Checkpoints of a run: what is in one, and continuing from it bit by bit.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::config::{ModelConfig, TrainConfig};
+use crate::config::{ModelConfig, TrainConfig, TrainingConfig};
 use crate::data::Corpus;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -16,7 +17,9 @@ use crate::io::settings;
 use crate::model::{Family, adapters, read_weights, write_weights};
 use crate::ops::{self, ADAM_M, ADAM_V};
 use crate::program::Arena;
+use crate::ranks::{Alone, Ranks};
 use crate::train::Trainer;
+use crate::train::shared::{owned_by_key, told};
 use crate::train::steps::Progress;
 
 /// Names of the optimiser's tensors: the two moments of each parameter.
@@ -64,7 +67,7 @@ async fn read_network(
 }
 
 impl Trainer {
-    /// Writes a checkpoint into the run's folder; a kill at any instant leaves the older ones whole. All
+    /// Writes a checkpoint into the run's folder, which rank 0 does for all; a kill at any instant leaves the older ones whole. All
     /// but the newest `training.keep` are removed.
     ///
     /// # Errors
@@ -76,9 +79,19 @@ impl Trainer {
     /// [`Trainer::save`], which spares the checkpoint of step `best`.
     pub(super) async fn save_beside(&self, run_dir: &Path, best: Option<u64>) -> Result<PathBuf> {
         self.check_settled()?;
+        let first = self.ranks.rank() == 0;
+        if !first && !self.is_shared() {
+            return Ok(run_dir.join(checkpoint::name(self.at.step)));
+        }
         // everything is read from the device before a file is touched
+        let ema = self.kept(ops::EMA).await?;
+        let mut moments = self.kept(ADAM_M).await?;
+        moments.extend(self.kept(ADAM_V).await?);
+        moments.retain(|values| !values.is_empty());
+        if !first {
+            return Ok(run_dir.join(checkpoint::name(self.at.step)));
+        }
         let params = self.storage.read_trained(PARAMS).await?;
-        let ema = self.storage.read_trained(ops::EMA).await?;
         let config = self.config.to_toml()?;
         let Progress {
             step,
@@ -97,12 +110,10 @@ impl Trainer {
             corpus_digest: self.corpus.digest.clone(),
             device: self.device.info().name.clone(),
             threads: mdlm_engine::cpu::threads(),
+            ranks: self.ranks.size(),
             best,
         };
         let (family, layout) = (&self.family, &self.network().layout);
-        let mut moments = self.storage.read(ADAM_M).await?;
-        moments.extend(self.storage.read(ADAM_V).await?);
-        moments.retain(|values| !values.is_empty());
         let path = checkpoint::save(run_dir, step, |dir| {
             write_bytes(&dir.join(CONFIG), config.as_bytes())?;
             write_bytes(&dir.join(TOKENIZER), &self.corpus.tokenizer.to_json())?;
@@ -125,6 +136,14 @@ impl Trainer {
         Ok(path)
     }
 
+    /// What is kept beside the weights, all of it at rank 0: of what is trained, by key.
+    async fn kept(&self, arena: Arena) -> Result<Vec<Vec<f64>>> {
+        match self.is_shared() {
+            true => owned_by_key(&*self.ranks, &self.storage, arena).await,
+            false => self.storage.read_trained(arena).await,
+        }
+    }
+
     /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only
     /// `training.steps`, `training.save_every`, `training.patience` and `data.cache` of `config` may differ
     /// from what was saved.
@@ -137,9 +156,43 @@ impl Trainer {
         corpus: Corpus,
         checkpoint: &Path,
     ) -> Result<Self> {
+        Self::resume_among(Arc::new(Alone), device, config, corpus, checkpoint).await
+    }
+
+    /// One of several trainers that continue a run, of as many ranks as it had or of others: its global batch stays.
+    /// `training.batch` and `training.accumulation` may be such that it does; if they are those that were saved,
+    /// accumulation becomes what the number of ranks asks for. As many ranks as were saved go on bit by bit.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`] and [`Trainer::new_among`].
+    pub async fn resume_among(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+        checkpoint: &Path,
+    ) -> Result<Self> {
+        let made = Self::go_on(ranks.clone(), device, config, corpus, checkpoint).await;
+        told(&*ranks, made)
+    }
+
+    async fn go_on(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+        checkpoint: &Path,
+    ) -> Result<Self> {
         checkpoint::verify(checkpoint)?;
-        let saved = settings::read(&checkpoint.join(CONFIG))?;
+        let mut saved = settings::read(&checkpoint.join(CONFIG))?;
+        let state = TrainState::read(checkpoint)?;
         let mut config = config.clone();
+        keep_global_batch(
+            &mut config.training,
+            &mut saved.training,
+            ranks.size(),
+            state.ranks,
+        )?;
         match config.base.path.is_empty() {
             true => {
                 config.model.vocab_size = corpus.tokenizer.vocab_size();
@@ -162,7 +215,6 @@ impl Trainer {
             let problem = format!("the run in {} has {saved}", checkpoint.display());
             return Err(Error::config(key, given, problem));
         }
-        let state = TrainState::read(checkpoint)?;
         if state.corpus_digest != corpus.digest {
             let problem = "the saved run was trained on other text, or packed otherwise";
             return Err(Error::config("data.train", &config.data.train, problem));
@@ -182,7 +234,9 @@ impl Trainer {
             skipped_in_a_row,
             loss_scale,
         };
-        let mut trainer = Self::assemble(device, config, corpus, at, Some(checkpoint)).await?;
+        let first = ranks.rank() == 0;
+        let mut trainer =
+            Self::assemble(ranks, device, config, corpus, at, Some(checkpoint)).await?;
         let (family, storage) = (&trainer.family, &mut trainer.storage);
         if let Some(base) = &trainer.base {
             base.resume(storage).await?;
@@ -195,11 +249,15 @@ impl Trainer {
         for arena in [ADAM_M, ADAM_V] {
             for (index, _) in layout.trained_keys() {
                 let missing = || Error::Internal("a moment is missing".into());
-                storage.set(arena, index, moments.next().ok_or_else(missing)?)?;
+                let values = moments.next().ok_or_else(missing)?;
+                // another rank's are not kept here
+                if storage.is_here(arena, index)? {
+                    storage.set(arena, index, values)?;
+                }
             }
         }
         let here = (device.info().name.clone(), mdlm_engine::cpu::threads());
-        if here != (state.device.clone(), state.threads) {
+        if first && here != (state.device.clone(), state.threads) {
             log::warn!(
                 "the run was saved on {} with {} threads and goes on on {} with {}: its numbers will round differently",
                 state.device,
@@ -210,4 +268,31 @@ impl Trainer {
         }
         Ok(trainer)
     }
+}
+
+/// Lets `ranks` ranks go on where `before` have been, if the sequences of a step can stay as many.
+fn keep_global_batch(
+    given: &mut TrainingConfig,
+    saved: &mut TrainingConfig,
+    ranks: usize,
+    before: usize,
+) -> Result<()> {
+    if ranks == before {
+        return Ok(());
+    }
+    let global = saved.global_batch() * before;
+    let same = (given.batch, given.accumulation) == (saved.batch, saved.accumulation);
+    if same && global.is_multiple_of(ranks * given.batch) {
+        given.accumulation = global / (ranks * given.batch);
+    }
+    if given.global_batch() * ranks != global {
+        let problem = format!(
+            "the run has {global} sequences a step: {ranks} ranks with this and training.accumulation = {} have {}",
+            given.accumulation,
+            given.global_batch() * ranks
+        );
+        return Err(Error::config("training.batch", given.batch, problem));
+    }
+    (saved.batch, saved.accumulation) = (given.batch, given.accumulation);
+    Ok(())
 }

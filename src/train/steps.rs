@@ -1,8 +1,9 @@
 //! Optimiser steps: micro-batches are submitted while the ones before them are still computed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, Wire};
 use crate::data::Prefetch;
 use crate::error::{Error, Result};
 use crate::graph::{Running, Storage};
@@ -11,9 +12,11 @@ use crate::ops::{BIAS1, BIAS2, DROPOUT_KEY, EMA_DECAY, LOSS_SCALE, LR, ROUNDING_
 use crate::process::LossScale;
 use crate::program::Step;
 use crate::progress::StepStats;
+use crate::ranks::{Narrow, Ranks};
 use crate::rng::{Stream, stream_key};
 use crate::train::batches::Prepared;
-use crate::train::{TrainSession, ema_decay, learning_rate};
+use crate::train::shared::{spread_weights, sum_gradients, sum_owned_gradients};
+use crate::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 
 /// Steps in a row that may be skipped before training gives up.
 const MOST_SKIPPED: u64 = 10;
@@ -27,6 +30,13 @@ pub(super) struct Progress {
     pub skipped_in_a_row: u64,
     /// In runs in half precision.
     pub loss_scale: Option<LossScale>,
+}
+
+impl Progress {
+    /// What the loss is multiplied by in the step after `ahead` ones that are on their way.
+    fn loss_scale(&self, ahead: u64) -> f64 {
+        self.loss_scale.map_or(1.0, |scale| scale.of(ahead))
+    }
 }
 
 /// A submitted micro-batch, and the tokens of its step if it is the last one of it.
@@ -49,6 +59,9 @@ pub(super) struct Steps {
     /// None while another length's is made, so that the two are not in memory at once.
     pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
+    ranks: Arc<dyn Ranks>,
+    /// What rounding has taken from gradients that travel in half precision.
+    narrow: Vec<Narrow>,
     feeding: Option<Feeding>,
     flights: VecDeque<Flight>,
     /// Steps that are wholly submitted.
@@ -59,10 +72,17 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Goes on after `done` steps; `batches` begins with that step.
-    pub fn new(session: TrainSession, batches: Prefetch<Result<Prepared>>, done: u64) -> Self {
+    pub fn new(
+        session: TrainSession,
+        batches: Prefetch<Result<Prepared>>,
+        ranks: Arc<dyn Ranks>,
+        done: u64,
+    ) -> Self {
         Self {
             session: Some(session),
             batches,
+            ranks,
+            narrow: Vec::new(),
             feeding: None,
             flights: VecDeque::new(),
             submitted: done,
@@ -76,6 +96,12 @@ impl Steps {
             true => Ok(()),
             false => Err(Error::Busy { what: "training" }),
         }
+    }
+
+    /// Drops what rounding has taken from gradients, which no checkpoint holds.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forget(&mut self) {
+        self.narrow.clear();
     }
 
     pub fn is_settled(&self) -> bool {
@@ -96,7 +122,11 @@ impl Steps {
         at: &mut Progress,
         until: u64,
     ) -> Result<StepStats> {
-        let until = until.max(at.step + 1);
+        let until = match self.shared() {
+            // the update waits for the others' gradients
+            true => at.step + 1,
+            false => until.max(at.step + 1),
+        };
         loop {
             let runs = self.session()?.runs();
             while self.flights.len() < runs && (self.feeding.is_some() || self.submitted < until) {
@@ -108,7 +138,15 @@ impl Steps {
             let outcome = self.session()?.finish(running).await?;
             self.loss += outcome.loss;
             let Some(tokens) = closes else { continue };
-            let loss = std::mem::take(&mut self.loss);
+            let mut loss = std::mem::take(&mut self.loss);
+            let outcome = match self.shared() {
+                true => {
+                    let loss_scale = at.loss_scale(0);
+                    self.update(storage, config, at.step, loss_scale, &mut loss)
+                        .await?
+                }
+                false => outcome,
+            };
             let lr = learning_rate(&config.optim, config.training.steps, at.step);
             at.step += 1;
             at.tokens += tokens;
@@ -138,6 +176,38 @@ impl Steps {
         }
     }
 
+    /// Whether gradients of others belong to a step.
+    fn shared(&self) -> bool {
+        self.ranks.size() > 1
+    }
+
+    /// Sums gradients and loss of step `k` over the ranks, and updates.
+    async fn update(
+        &mut self,
+        storage: &mut Storage,
+        config: &TrainConfig,
+        k: u64,
+        loss_scale: f64,
+        loss: &mut f64,
+    ) -> Result<StepOutcome> {
+        let (ranks, shard) = (self.ranks.clone(), config.training.shard);
+        match (shard, config.training.wire) {
+            (true, _) => sum_owned_gradients(&*ranks, storage).await?,
+            (false, Wire::F32) => sum_gradients(&*ranks, storage, None).await?,
+            (false, Wire::F16) => {
+                sum_gradients(&*ranks, storage, Some(&mut self.narrow)).await?;
+            }
+        }
+        // also tells that all ranks have all gradients: what a dying one has sent may be cut short
+        ranks.sum_few(std::slice::from_mut(loss))?;
+        let step = step_scalars(config, k).with(LOSS_SCALE, loss_scale);
+        let outcome = self.session()?.update(storage, &step).await?;
+        if shard {
+            spread_weights(&*ranks, storage).await?;
+        }
+        Ok(outcome)
+    }
+
     /// Submits the next micro-batch.
     async fn submit(
         &mut self,
@@ -154,11 +224,13 @@ impl Steps {
                     count: passes.len() as u64,
                     passes: passes.into_iter(),
                     tokens,
-                    loss_scale: at.loss_scale.map_or(1.0, |scale| scale.of(k - at.step)),
+                    loss_scale: at.loss_scale(k - at.step),
                 })
             }
         };
-        let micro = (k + 1) * feeding.count - feeding.passes.len() as u64;
+        // the number of the pass among those of all ranks in all steps
+        let turn = k * self.ranks.size() as u64 + self.ranks.rank() as u64;
+        let micro = (turn + 1) * feeding.count - feeding.passes.len() as u64;
         let Some(pass) = feeding.passes.next() else {
             return Err(Error::Internal("a step without micro-batches".into()));
         };
@@ -167,8 +239,9 @@ impl Steps {
         let step = step_scalars(config, k)
             .with(LOSS_SCALE, feeding.loss_scale)
             .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
+        let update = last && !self.shared();
         let session = self.session()?;
-        let running = session.submit(storage, &pass, step, last).await?;
+        let running = session.submit(storage, &pass, step, update).await?;
         self.flights.push_back(Flight {
             running,
             closes: last.then_some(tokens),

@@ -7,7 +7,7 @@ use crate::config::{Moments, Precision, TrainConfig};
 use crate::data::{Corpus, Prefetch};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::eval::{EvalConfig, Evaluator, Perplexity};
+use crate::eval::Evaluator;
 use crate::graph::PARAMS;
 use crate::graph::{Key, Storage};
 #[cfg(not(target_arch = "wasm32"))]
@@ -19,8 +19,12 @@ use crate::ops::{EMA, TRAINING};
 use crate::process::LossScale;
 use crate::program::Element;
 use crate::progress::StepStats;
+use crate::ranks::{Alone, Ranks};
 use crate::train::TrainSession;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
+use crate::train::shared::{gather_owned, shared, told};
 use crate::train::steps::{Progress, Steps};
 
 /// Trains a model on a corpus.
@@ -44,15 +48,16 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) config: TrainConfig,
     pub(super) corpus: Corpus,
-    objective: Arc<dyn Objective>,
+    pub(super) objective: Arc<dyn Objective>,
     pub(super) family: Family,
     /// The published model that it is about, if it is no network of this crate's.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) base: Option<Base>,
     pub(super) storage: Storage,
     pub(super) at: Progress,
+    pub(super) ranks: Arc<dyn Ranks>,
     steps: Steps,
-    evaluator: Option<Evaluator>,
+    pub(super) evaluator: Option<Evaluator>,
 }
 
 impl Trainer {
@@ -62,6 +67,31 @@ impl Trainer {
     /// [`Error::Config`] that names the key, [`Error::Unsupported`] or [`Error::OutOfMemory`] if the
     /// device cannot hold the run.
     pub async fn new(device: &Device, config: &TrainConfig, corpus: Corpus) -> Result<Self> {
+        Self::new_among(Arc::new(Alone), device, config, corpus).await
+    }
+
+    /// One of several trainers of a fresh run, see [`Ranks`]: each has its share of the micro-batches of a step, whose
+    /// global batch is `batch * accumulation` times the number of ranks. All ranks make the same calls.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`Error::RanksDiffer`] if their programs, settings, corpora or tokenizers do,
+    /// [`Error::RankLost`] if one does not come.
+    pub async fn new_among(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+    ) -> Result<Self> {
+        let made = Self::begin(ranks.clone(), device, config, corpus).await;
+        told(&*ranks, made)
+    }
+
+    async fn begin(
+        ranks: Arc<dyn Ranks>,
+        device: &Device,
+        config: &TrainConfig,
+        corpus: Corpus,
+    ) -> Result<Self> {
         let mut config = config.clone();
         config.model.vocab_size = corpus.tokenizer.vocab_size();
         config.model.mask_index = corpus.tokenizer.mask_index();
@@ -70,7 +100,7 @@ impl Trainer {
             loss_scale: (config.training.precision == Precision::F16).then(LossScale::default),
             ..Progress::default()
         };
-        let mut trainer = Self::assemble(device, config, corpus, at, None).await?;
+        let mut trainer = Self::assemble(ranks, device, config, corpus, at, None).await?;
         let (seed, storage) = (trainer.config.seed, &mut trainer.storage);
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(base) = &trainer.base {
@@ -130,6 +160,7 @@ impl Trainer {
     /// Everything but the weights, which are 0. `described`: the folder that describes a published model, if it is not
     /// the configuration's.
     pub(super) async fn assemble(
+        ranks: Arc<dyn Ranks>,
         device: &Device,
         config: TrainConfig,
         corpus: Corpus,
@@ -150,6 +181,16 @@ impl Trainer {
             Moments::F32 => family,
             Moments::Bf16 => family.with_state(device, Element::Bf16)?,
         };
+        #[cfg(not(target_arch = "wasm32"))]
+        if ranks.size() > 1 {
+            let alike = Card::new(&config, &corpus, described, device)?.compare(&*ranks)?;
+            if !alike && !config.training.shard && ranks.rank() == 0 {
+                log::warn!(
+                    "the ranks' devices differ and round differently, so their weights drift apart: take training.shard=true"
+                );
+            }
+        }
+        let family = shared(family, &config, &*ranks)?;
         let network = family.network();
         let length = corpus.train.length();
         if length != config.model.length {
@@ -168,6 +209,7 @@ impl Trainer {
                 objective.clone(),
                 corpus.train.clone(),
                 network.trunk.frozen_token(),
+                (ranks.rank(), ranks.size()),
             ),
         )?;
         Ok(Self {
@@ -180,7 +222,8 @@ impl Trainer {
             base,
             storage,
             at,
-            steps: Steps::new(session, batches, at.step),
+            steps: Steps::new(session, batches, ranks.clone(), at.step),
+            ranks,
             evaluator: None,
         })
     }
@@ -283,48 +326,19 @@ impl Trainer {
         self.steps.check_settled()
     }
 
+    /// Drops what no checkpoint holds, so that a run goes on as one that begins there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn forget(&mut self) {
+        self.steps.forget();
+    }
+
     /// Whether no step is on its way.
     pub fn is_settled(&self) -> bool {
         self.steps.is_settled()
     }
 
-    /// Perplexity of the moving average on the held-out blocks.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] while a step is on its way, [`Error::DeviceLost`] and its kin.
-    pub async fn validate(&mut self, progress: impl FnMut(u64, u64)) -> Result<Perplexity> {
-        self.check_settled()?;
-        let (training, model) = (&self.config.training, &self.config.model);
-        let evaluator = match &mut self.evaluator {
-            Some(made) => made,
-            slot => {
-                let batch = training.batch.min(self.corpus.valid.count().max(1));
-                let made = Evaluator::new(
-                    &self.device,
-                    self.family.network(),
-                    &self.objective,
-                    &self.storage,
-                    EMA,
-                    batch,
-                    model.length,
-                );
-                slot.insert(made.await?)
-            }
-        };
-        let eval = EvalConfig {
-            // other bounds than SUBS' are sampled in t as well
-            samples: if self.objective.is_subs() { 1 } else { 4 },
-            most: training.val_blocks,
-            seed: self.config.seed,
-            ..EvalConfig::default()
-        };
-        let blocks = &self.corpus.valid;
-        evaluator
-            .perplexity(&mut self.storage, model, blocks, &eval, progress)
-            .await
-    }
-
-    /// The moving average as a model of its own, for sampling.
+    /// The moving average as a model of its own, for sampling. Of ranks that share it out (`training.shard`), all make
+    /// this call.
     ///
     /// # Errors
     /// [`Error::Busy`] while a step is on its way, and what the device refuses.
@@ -332,7 +346,14 @@ impl Trainer {
         self.check_settled()?;
         let layout = &self.network().layout;
         let mut storage = Storage::new(&self.device, layout, &[PARAMS]).await?;
+        if self.is_shared() {
+            let keep = |slab, data: Vec<f32>| storage.write_slab(PARAMS, slab, &data);
+            gather_owned(&*self.ranks, &self.storage, EMA, keep).await?;
+        }
         for (index, slab) in layout.slabs().iter().enumerate() {
+            if self.is_shared() && !slab.frozen {
+                continue;
+            }
             // what is not trained has no average
             let arena = if slab.frozen { PARAMS } else { EMA };
             storage

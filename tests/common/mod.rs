@@ -10,6 +10,7 @@ pub mod gguf;
 pub mod graphs;
 pub mod models;
 pub mod runs;
+pub mod shared;
 pub mod statistics;
 pub mod suite;
 pub mod training;

@@ -203,3 +203,47 @@ fn samplers_are_compared_with_the_reference() {
     let none = [&flags[..flags.len() - 1], &["0"]].concat();
     fails("bench", here, &none, &["--batch must be at least 1"]);
 }
+
+/// Ranks send no more than they must, and the model of scaling is one of slower links being slower.
+#[test]
+fn bench_shares_a_step() {
+    let printed = ok(
+        "bench",
+        Path::new("."),
+        &["ranks", "--turns", "1", "--batch", "2"],
+    );
+    let lines: Vec<Value> = printed
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let number = |line: &Value, key: &str| line[key].as_f64().unwrap();
+    let (one, two) = (&lines[0], &lines[2]);
+    assert_eq!(number(one, "sent_bytes_a_step"), 0.0);
+    let extra = number(two, "sent_bytes_a_step") - number(two, "least_bytes_a_step");
+    assert!((0.0..64.0).contains(&extra), "{extra}");
+    assert!(
+        lines[..3]
+            .iter()
+            .all(|line| number(line, "median_ms") > 0.0)
+    );
+    let mut slower = 0.0;
+    for line in &lines[4..7] {
+        let speed_up: Vec<f64> = line["speed_up"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect();
+        let ranks: Vec<f64> = line["ranks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect();
+        assert_eq!(speed_up[0], 1.0);
+        assert!(speed_up.iter().zip(&ranks).all(|(s, n)| s <= n));
+        assert!(speed_up[6] > slower, "{line}");
+        slower = speed_up[6];
+    }
+}

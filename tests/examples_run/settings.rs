@@ -56,7 +56,7 @@ fn train_refuses_what_cannot_work() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty.txt");
     fs::write(&empty, "").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (
             &["--set", "optim.lrr=1"],
             &["optim.lrr = 1", "unknown key", "warmup"],
@@ -80,6 +80,8 @@ fn train_refuses_what_cannot_work() {
             &["--device", "no such device"],
             &["no GPU adapter", "found: ", "hint: install"],
         ),
+        (&["--ranks", "threads:0"], &["ranks = threads:0", "or mpi"]),
+        (&["--ranks", "2"], &["ranks = 2", "must be threads:N"]),
     ];
     for (flags, parts) in cases {
         let device: &[&str] = if flags[0] == "--device" {

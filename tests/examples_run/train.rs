@@ -13,6 +13,51 @@ use crate::common::Executor;
 use crate::common::examples::{example, fails, ok, printed, with};
 use crate::common::runs::{checkpoint, contents};
 
+/// Two ranks print, log and write as one does, and go on alone.
+#[test]
+fn ranks_are_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let two = [
+        "--steps",
+        "6",
+        "--save-every",
+        "3",
+        "--out",
+        "run",
+        "--ranks",
+        "threads:2",
+    ];
+    let shared = ok(
+        "train",
+        folder,
+        &with(&[&two[..], &["--set", "training.shard=true"]].concat()),
+    );
+    for part in ["2 ranks, each: ", "; unigram model", "--- sample 3 ---"] {
+        assert_eq!(
+            shared.stdout.matches(part).count(),
+            1,
+            "{part:?}: {}",
+            shared.stdout
+        );
+    }
+    assert!(
+        shared.stderr.contains("rank 1 of 2, device: CPU twin"),
+        "{}",
+        shared.stderr
+    );
+    let again = ["--steps", "9", "--out", "run", "--resume"];
+    let alone = ok("train", folder, &with(&again));
+    assert!(!alone.stdout.contains("ranks, each"), "{}", alone.stdout);
+    let rows = read_log(&folder.join("run/log.jsonl")).unwrap();
+    assert_eq!(rows.len(), 9);
+    // the same tokens a step, of two ranks or of one
+    assert!(
+        rows.iter()
+            .all(|row| row.stats.tokens == row.stats.step * rows[0].stats.tokens)
+    );
+}
+
 #[test]
 fn a_dry_run_says_what_runs_take() {
     let dir = tempfile::tempdir().unwrap();

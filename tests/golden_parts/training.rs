@@ -1,5 +1,7 @@
 //! Losses, gradients and ten optimiser steps.
 
+use std::time::Duration;
+
 use crate::common::Executor;
 use crate::common::close::{Report, rel_l2};
 use crate::common::fixtures::{Fixture, load, load_as, short};
@@ -10,7 +12,8 @@ use mdlm::config::{
 use mdlm::model::Options;
 use mdlm::objective;
 use mdlm::objective::{Clean, Masked, Objective as _};
-use mdlm::train::{TrainSession, ema_decay, learning_rate};
+use mdlm::ranks::{Alone, Ranks, each};
+use mdlm::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 use mdlm_engine::graph::Storage;
 use mdlm_engine::graph::{GRADS, PARAMS};
 use mdlm_engine::ops::LOSS_SCALE;
@@ -307,14 +310,26 @@ async fn compare_gradients(
 }
 
 pub async fn train_ref(executor: Executor) {
-    train(executor, "C_train_ref").await;
+    train(&Alone, executor, "C_train_ref").await;
 }
 
 pub async fn train_fast(executor: Executor) {
-    train(executor, "C_train_fast").await;
+    train(&Alone, executor, "C_train_fast").await;
 }
 
-async fn train(executor: Executor, name: &str) {
+/// The same steps with the batch split over ranks.
+pub fn train_shared(executor: Executor) {
+    for name in ["C_train_ref", "C_train_fast"] {
+        for size in [2, 4] {
+            let ended = each(size, Duration::from_secs(600), |ranks| {
+                pollster::block_on(train(&*ranks, executor, name));
+            });
+            ended.into_iter().for_each(Result::unwrap);
+        }
+    }
+}
+
+async fn train(ranks: &dyn Ranks, executor: Executor, name: &str) {
     let (Some(fixture), Some(params)) = (Fixture::load(name), Fixture::load("params_dit")) else {
         return;
     };
@@ -337,13 +352,16 @@ async fn train(executor: Executor, name: &str) {
     let (Some(x0), Some(xt), Some(t)) = inputs else {
         return;
     };
+    // ranks take a sequence each in turn; of three, one of four has none
+    let alone = ranks.size() == 1;
+    let share = if alone { batch } else { 1 };
     let mut session = TrainSession::new(
         &device,
         &backbone.network,
         &storage,
         &optim,
         RowLoss::Subs,
-        Options::of(batch, length),
+        Options::of(share, length),
         Some(64),
     )
     .await
@@ -351,27 +369,49 @@ async fn train(executor: Executor, name: &str) {
     let mut report = Report::new(name, executor);
     let tokens = batch * length;
     for k in 0..t.len() / batch {
-        let part = k * tokens..(k + 1) * tokens;
-        let t = &t[k * batch..(k + 1) * batch];
-        let b = subs_batch(
-            &backbone.config,
-            &x0[part.clone()],
-            xt[part].to_vec(),
-            t,
-            None,
-            tokens as f64,
-        )
-        .unwrap();
         let n = k as i32 + 1;
         let step = Step::default()
             .with(LR, learning_rate(&optim, 1_000_000, k as u64))
             .with(BIAS1, 1.0 - optim.beta1.powi(n))
             .with(BIAS2, 1.0 - optim.beta2.powi(n))
             .with(EMA_DECAY, ema_decay(hyper("ema_decay"), n as u64));
-        let outcome = session
-            .run(&mut storage, &b, step.clone(), true)
-            .await
-            .unwrap();
+        let (mut outcome, mut summed) = (None, 0.0);
+        for first in (0..batch)
+            .step_by(share)
+            .skip(ranks.rank())
+            .step_by(ranks.size())
+        {
+            let first = k * batch + first;
+            let part = first * length..(first + share) * length;
+            let b = subs_batch(
+                &backbone.config,
+                &x0[part.clone()],
+                xt[part].to_vec(),
+                &t[first..first + share],
+                None,
+                tokens as f64,
+            );
+            let b = b.unwrap();
+            let run = session.run(&mut storage, &b, step.clone(), alone);
+            let made = run.await.unwrap();
+            summed += made.loss;
+            outcome = Some(made);
+        }
+        if !alone {
+            for slab in storage.layout().clone().trained() {
+                let mut grads = storage.read_slab(GRADS, slab).await.unwrap();
+                ranks.sum(&mut grads).unwrap();
+                storage.write_slab(GRADS, slab, &grads).unwrap();
+            }
+            let mut loss = [summed];
+            ranks.sum_few(&mut loss).unwrap();
+            let updated = session.update(&mut storage, &step).await.unwrap();
+            outcome = Some(StepOutcome {
+                loss: loss[0],
+                ..updated
+            });
+        }
+        let outcome = outcome.unwrap();
         assert!(outcome.finite);
         let loss = |run: &str| fixture.json[run][k].as_f64().unwrap();
         let own_loss = (loss("loss_f32") / loss("loss_f64") - 1.0).abs();

@@ -11,6 +11,7 @@ mod openai;
 mod package;
 mod peft;
 mod python;
+mod ranks;
 mod rustup;
 mod shell;
 mod stages;
@@ -85,6 +86,14 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Train over MPI on this machine, and kill a rank again and again
+    Ranks {
+        /// How often
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Formatting, clippy and documentation: what needs no GPU
     Lint {
         #[command(flatten)]
@@ -99,6 +108,10 @@ fn main() -> anyhow::Result<()> {
         Task::WebFigures { consent } => web::figures(consent),
         Task::WebPictures { query, consent } => web::pictures(query.as_deref(), consent),
         Task::Kernels { options, consent } => kernels::figures(&options, consent),
+        Task::Ranks { kills, consent } => ranks::set_up(consent).and_then(|there| match there {
+            true => ranks::test(kills),
+            false => anyhow::bail!("install OpenMPI: there is no apt here"),
+        }),
         Task::DemoModels { device } => demo::make(&device),
         Task::InstructModel { device } => demo::instruct(&device),
         Task::Test {

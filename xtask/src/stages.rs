@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, npm, openai, package, peft, rustup, vulkan, wasm, web};
+use crate::{axe, chromium, kernels, npm, openai, package, peft, ranks, rustup, vulkan, wasm, web};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub enum Stage {
     Server,
     /// PEFT reads our adapters, and we read its
     Adapters,
+    /// Several ranks train as one does, over MPI, and survive kills
+    Ranks,
 }
 
 /// What set-up found, for the stages that need it.
@@ -47,6 +49,7 @@ pub struct Tools {
     typescript: Option<PathBuf>,
     openai: Option<PathBuf>,
     peft: Option<PathBuf>,
+    mpi: bool,
 }
 
 impl Tools {
@@ -82,6 +85,9 @@ impl Tools {
         }
         if stages.contains(&Stage::Adapters) {
             self.peft = peft::set_up(consent)?;
+        }
+        if stages.contains(&Stage::Ranks) {
+            self.mpi = ranks::set_up(consent)?;
         }
         Ok(())
     }
@@ -145,6 +151,13 @@ impl Stage {
                 Some(python) => peft::test(python),
                 None => {
                     println!("PEFT was not asked: install torch for /usr/bin/python3");
+                    Ok(())
+                }
+            },
+            Self::Ranks => match tools.mpi {
+                true => ranks::test(6),
+                false => {
+                    println!("Nothing was trained over MPI: install OpenMPI and libclang");
                     Ok(())
                 }
             },

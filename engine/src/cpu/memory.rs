@@ -194,6 +194,7 @@ mod tests {
             element: Element::F32,
             frozen: false,
             state: Element::F32,
+            owned: true,
         };
         let error = Memory::<f32>::new(&[slab], &[Arena::f32("ema")])
             .err()

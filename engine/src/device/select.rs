@@ -32,6 +32,14 @@ impl Device {
         gpu(choice).await
     }
 
+    /// Every hardware GPU of this machine, once, best first.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none, or one that refuses.
+    pub async fn all() -> Result<Vec<Self>> {
+        all().await
+    }
+
     /// What a `--device` flag says: `auto`, `gpu`, `cpu`, or part of an adapter's description.
     ///
     /// # Errors
@@ -144,6 +152,31 @@ async fn gpu(choice: &AdapterChoice) -> Result<Device> {
         return Err(Error::NoAdapter { wanted, found });
     };
     open(adapter, "asked for").await
+}
+
+async fn all() -> Result<Vec<Device>> {
+    let found = enumerate().await;
+    let described = || found.iter().map(|a| describe(&a.get_info())).collect();
+    let hardware = |a: &&wgpu::Adapter| a.get_info().device_type != wgpu::DeviceType::Cpu;
+    // one GPU may be reached through several graphics interfaces
+    let backend = found.iter().find(hardware).map(|a| a.get_info().backend);
+    let mut devices = Vec::new();
+    let same = |a: &&wgpu::Adapter| Some(a.get_info().backend) == backend;
+    for adapter in found.iter().filter(hardware).filter(same) {
+        devices.push(open(adapter, "hardware GPU, one of all").await?);
+    }
+    match devices.is_empty() {
+        false => Ok(devices),
+        true => {
+            let names: Vec<String> = described();
+            let found = match names.is_empty() {
+                true => "none".to_owned(),
+                false => names.join("; "),
+            };
+            let wanted = "all hardware GPUs".to_owned();
+            Err(Error::NoAdapter { wanted, found })
+        }
+    }
 }
 
 async fn auto() -> Device {

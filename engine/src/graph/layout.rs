@@ -122,6 +122,76 @@ impl Layout {
         (0..self.slabs.len()).filter(|&i| !self.slabs[i].frozen)
     }
 
+    /// The trained slabs that this rank updates: all of them, unless the layout is [`Layout::shared`].
+    pub fn owned(&self) -> impl Iterator<Item = usize> {
+        self.trained().filter(|&i| self.slabs[i].owned)
+    }
+
+    /// The rank that updates each slab of a layout for `size` ranks, as even as may be; the same at every rank.
+    pub fn owners(&self, size: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = self.trained().collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(self.slabs[i].len));
+        let (mut owners, mut loads) = (vec![0; self.slabs.len()], vec![0; size]);
+        for slab in order {
+            let rank = (0..size).min_by_key(|&rank| loads[rank]).unwrap_or(0);
+            owners[slab] = rank;
+            loads[rank] += self.slabs[slab].len;
+        }
+        owners
+    }
+
+    /// The same parameters in slabs that are small enough to be shared out among `size` ranks, of which `rank` owns
+    /// its part.
+    pub fn shared(&self, rank: usize, size: usize) -> Self {
+        let trained: usize = self.trained().map(|i| self.slabs[i].len).sum();
+        let most = trained.div_ceil(SLABS_A_RANK * size);
+        let mut made = Self {
+            binding: self.binding,
+            ..Self::default()
+        };
+        let mut open: Vec<Option<usize>> = vec![None; self.slabs.len()];
+        for entry in &self.entries {
+            let old = self.slabs[entry.slab];
+            let len = entry.shape.iter().product::<usize>();
+            let align = ALIGN / 4 * old.element.block().0.max(old.state.block().0);
+            let end = |slab: usize, slabs: &[Slab]| slabs[slab].len.next_multiple_of(align);
+            let fits = |&slab: &usize| old.frozen || end(slab, &made.slabs) + len <= most;
+            let slab = open[entry.slab].filter(fits).unwrap_or(made.slabs.len());
+            if slab == made.slabs.len() {
+                made.slabs.push(Slab { len: 0, ..old });
+                open[entry.slab] = Some(slab);
+            }
+            let offset = end(slab, &made.slabs);
+            made.slabs[slab].len = offset + len;
+            made.entries.push(Entry {
+                slab,
+                offset,
+                ..entry.clone()
+            });
+        }
+        let moved = |key: &Key| {
+            let within = |e: &&Entry| {
+                let end = e.offset + e.shape.iter().product::<usize>();
+                e.slab == key.slab && (e.offset..end).contains(&key.offset)
+            };
+            let place = self.entries.iter().position(|e| within(&e));
+            place.map_or_else(
+                || key.clone(),
+                |i| Key {
+                    slab: made.entries[i].slab,
+                    offset: made.entries[i].offset + key.offset - self.entries[i].offset,
+                    ..key.clone()
+                },
+            )
+        };
+        made.keys = self.keys.iter().map(moved).collect();
+        let owners = made.owners(size);
+        for (slab, owner) in made.slabs.iter_mut().zip(owners) {
+            slab.owned = owner == rank;
+        }
+        made
+    }
+
     /// The tensors that files hold and that are trained, with their places among [`Layout::keys`].
     pub fn trained_keys(&self) -> impl Iterator<Item = (usize, &Key)> {
         let keys = self.keys.iter().enumerate();
@@ -175,6 +245,9 @@ pub struct LayoutBuilder {
     state: Element,
     layout: Layout,
 }
+
+/// Slabs that each rank owns of a shared layout: enough to be even, few enough to be one dispatch each.
+const SLABS_A_RANK: usize = 4;
 
 /// Bytes that tensors are aligned to: the largest binding alignment of WebGPU.
 const ALIGN: usize = 256;
@@ -245,6 +318,7 @@ impl LayoutBuilder {
                     element,
                     frozen: self.frozen,
                     state: self.state,
+                    owned: true,
                 });
                 slabs.len() - 1
             }
@@ -281,6 +355,43 @@ impl LayoutBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranks_share_slabs_evenly() {
+        let mut builder = Layout::builder(usize::MAX / 8);
+        for (i, len) in [1000, 300, 20, 700, 640, 5, 900, 333]
+            .into_iter()
+            .enumerate()
+        {
+            let halves = [
+                (format!("{i}.a"), vec![len / 2]),
+                (format!("{i}.b"), vec![len - len / 2]),
+            ];
+            builder
+                .stacked(&i.to_string(), &[len], Element::F32, &halves)
+                .unwrap();
+        }
+        let whole = builder.finish(|_| 0);
+        let parts: Vec<Layout> = (0..2).map(|rank| whole.shared(rank, 2)).collect();
+        assert_eq!(parts[0].keys(), parts[1].keys());
+        for (slab, (a, b)) in parts[0].slabs().iter().zip(parts[1].slabs()).enumerate() {
+            assert!(a.owned != b.owned, "slab {slab} has one owner");
+        }
+        let owned = |layout: &Layout| layout.owned().map(|i| layout.slabs()[i].len).sum::<usize>();
+        let (a, b) = (owned(&parts[0]), owned(&parts[1]));
+        assert!(a.abs_diff(b) <= 1000 && a + b >= 3898, "{a} {b}");
+        // nothing lies on anything else, and what files call a part is where the graph's tensor is
+        let mut used = vec![Vec::new(); parts[0].slabs().len()];
+        for (old, key) in whole.keys().iter().zip(parts[0].keys()) {
+            assert_eq!((&old.key, &old.shape), (&key.key, &key.shape));
+            used[key.slab].push(key.offset..key.offset + key.len());
+        }
+        for (slab, mut ranges) in used.into_iter().enumerate() {
+            ranges.sort_by_key(|range| range.start);
+            assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            assert!(ranges.last().unwrap().end <= parts[0].slabs()[slab].len);
+        }
+    }
 
     #[test]
     fn limits_are_of_bytes() {

@@ -72,9 +72,21 @@ impl Storage {
     ) -> Result<()> {
         let layout = self.layout.clone();
         for (index, key) in layout.keys().iter().enumerate() {
-            self.set(arena, index, &tensor(index, key)?)?;
+            // what another rank keeps is its affair
+            if self.is_here(arena, index)? {
+                self.set(arena, index, &tensor(index, key)?)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether this rank has the elements of one key of the layout in an arena: it may be another's.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a key that there is not.
+    pub fn is_here(&self, arena: Arena, index: usize) -> Result<bool> {
+        let slab = self.layout.slabs()[self.key(arena, index)?.slab];
+        Ok(slab.owned || !arena.shared)
     }
 
     /// Overwrites the elements of one key of the layout.

@@ -74,11 +74,11 @@ params! {
 }
 
 /// AdamW's first moment.
-pub const ADAM_M: Arena = Arena::state("adam_m");
+pub const ADAM_M: Arena = Arena::state("adam_m").shared();
 /// AdamW's second moment.
-pub const ADAM_V: Arena = Arena::state("adam_v");
+pub const ADAM_V: Arena = Arena::state("adam_v").shared();
 /// Exponential moving average of the weights.
-pub const EMA: Arena = Arena::f32("ema");
+pub const EMA: Arena = Arena::f32("ema").shared();
 /// The arenas of a model in training, in storage order.
 pub const TRAINING: [Arena; 5] = [PARAMS, GRADS, ADAM_M, ADAM_V, EMA];
 

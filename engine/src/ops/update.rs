@@ -44,7 +44,8 @@ impl Graph {
         self.expect("update", stats, &[4])?;
         let layout = self.layout().clone();
         let mut matrices: Vec<Matrix> = Vec::new();
-        for slab in layout.trained() {
+        // of several ranks each updates its own part
+        for slab in layout.owned() {
             let params: Vec<_> = layout.params().filter(|p| p.slab == slab).collect();
             let mut begun: Option<(AdamwConfig, f64, usize)> = None;
             for param in &params {

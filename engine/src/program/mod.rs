@@ -20,6 +20,8 @@ pub struct Arena {
     pub name: &'static str,
     /// Type of its elements.
     pub elements: Elements,
+    /// Whether a rank keeps only the slabs that it owns.
+    pub shared: bool,
 }
 
 /// Where the type of an arena's elements is from.
@@ -36,20 +38,31 @@ pub enum Elements {
 impl Arena {
     /// An arena whose elements are those of the layout.
     pub const fn of_layout(name: &'static str) -> Self {
-        let elements = Elements::Layout;
-        Self { name, elements }
+        Self::new(name, Elements::Layout)
     }
 
     /// An arena of f32, whatever the parameters are.
     pub const fn f32(name: &'static str) -> Self {
-        let elements = Elements::F32;
-        Self { name, elements }
+        Self::new(name, Elements::F32)
     }
 
     /// An arena of an optimiser's state, see [`Slab::state`].
     pub const fn state(name: &'static str) -> Self {
-        let elements = Elements::State;
-        Self { name, elements }
+        Self::new(name, Elements::State)
+    }
+
+    const fn new(name: &'static str, elements: Elements) -> Self {
+        Self {
+            name,
+            elements,
+            shared: false,
+        }
+    }
+
+    /// The same arena, of which a rank keeps only the slabs that it owns.
+    pub const fn shared(self) -> Self {
+        let shared = true;
+        Self { shared, ..self }
     }
 }
 
@@ -123,6 +136,8 @@ pub struct Slab {
     pub frozen: bool,
     /// Type of the elements of an optimiser's state: f32, or bf16 where room counts. The twin keeps it as numbers.
     pub state: Element,
+    /// Whether this rank updates it: arenas that are shared among ranks have room for no other.
+    pub owned: bool,
 }
 
 impl Slab {
@@ -130,6 +145,7 @@ impl Slab {
     pub fn len_in(&self, arena: Arena) -> usize {
         match arena.elements {
             Elements::F32 | Elements::State if self.frozen => 0,
+            _ if arena.shared && !self.owned => 0,
             _ => self.len,
         }
     }
