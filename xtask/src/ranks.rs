@@ -183,9 +183,10 @@ fn differing(out: &Path) -> Result<()> {
 /// Kills a rank at moments spread over a run, again and again, and lets the run go on.
 fn killed(kills: u64, whole: &Path, broken: &Path) -> Result<()> {
     // moments that need no generator: the golden ratio's multiples are spread evenly
-    let part = |kill: u64| (kill as f64 * 0.618_033_988_749_895).fract();
-    let (mut named, mut runs) = (0, 1);
-    for kill in 1..=kills {
+    let part = |attempt: u64| (attempt as f64 * 0.618_033_988_749_895).fract();
+    let (mut kill, mut attempt, mut runs) = (0, 0, 1);
+    while kill < kills {
+        attempt += 1;
         let saved = newest(broken)?;
         if saved == STEPS {
             // the run was over before it was killed often enough
@@ -195,11 +196,11 @@ fn killed(kills: u64, whole: &Path, broken: &Path) -> Result<()> {
         }
         let mut ranks = over_mpi(2, broken);
         ranks.arg("--resume").stderr(Stdio::piped());
-        let rank = kill as usize % 2;
+        let rank = attempt as usize % 2;
         let mut mpirun = ranks.spawn()?;
         // a few steps on, and somewhere within the next
-        let ahead = kill % 7;
-        let within = Duration::from_secs_f64(0.04 * part(kill));
+        let ahead = attempt % 7;
+        let within = Duration::from_secs_f64(0.04 * part(attempt));
         let victim = victim(&mut mpirun, broken, newest(broken)? + ahead, rank)?;
         std::thread::sleep(within);
         if let Some(victim) = &victim {
@@ -207,8 +208,14 @@ fn killed(kills: u64, whole: &Path, broken: &Path) -> Result<()> {
         }
         let ended = mpirun.wait_with_output()?;
         let said = String::from_utf8_lossy(&ended.stderr);
-        let ours = said.contains(&format!("process rank {rank}")) || said.contains("error: rank");
-        named += u64::from(ours && !ended.status.success());
+        if victim.is_some() && !ended.status.success() {
+            kill += 1;
+            let named = said.contains(&format!("process rank {rank}"));
+            ensure!(
+                named || said.contains("error: rank"),
+                "nobody is named: {said}"
+            );
+        }
         let now = newest(broken)?;
         println!(
             "kill {kill}: rank {rank} from step {saved} on, {ahead} later: saved {now}, {}",
@@ -217,7 +224,7 @@ fn killed(kills: u64, whole: &Path, broken: &Path) -> Result<()> {
     }
     run(over_mpi(2, broken).arg("--resume"))?;
     same(whole, broken)?;
-    println!("{kills} kills in {runs} runs, {named} told of the rank: the unbroken run's bits");
+    println!("{kills} kills in {runs} runs, each told by its rank: the unbroken run's bits");
     Ok(())
 }
 
