@@ -9,10 +9,12 @@ pub mod fixtures;
 pub mod gguf;
 pub mod graphs;
 pub mod models;
+pub mod mutate;
 pub mod runs;
 pub mod statistics;
 pub mod suite;
 pub mod training;
+pub mod trials;
 
 use std::sync::LazyLock;
 
