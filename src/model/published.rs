@@ -141,8 +141,7 @@ impl Description {
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
         let backbone = Backbone::with_weights(&self.model, device.room(), weights)?;
-        let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
-        backbone.network.load(files, name, &mut storage).await?;
+        let storage = backbone.network.stored(device, files, name).await?;
         Ok((backbone, storage))
     }
 

@@ -5,7 +5,11 @@ use pollster::block_on;
 /// Opens the machine's first adapter with these limits.
 pub fn open(limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    let instance = wgpu::Instance::new(descriptor);
+    open_with(&wgpu::Instance::new(descriptor), limits)
+}
+
+/// As [`open`], of an instance.
+pub fn open_with(instance: &wgpu::Instance, limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let adapter = adapters.first().expect("a GPU adapter");
     let device = adapter.request_device(&wgpu::DeviceDescriptor {

@@ -1,0 +1,99 @@
+//! Documents of every format, damaged, each read by what reads it: text or a typed error, in bounded time and memory.
+//! Seeds lie in `tests/fuzz/<target>`; an execution is a function of its number.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mdlm_engine::rng::{Rng, Stream};
+
+use crate::alone;
+use crate::bodies::{Body, TARGETS, Target};
+use crate::common::mutate::mutated;
+use crate::common::trials::trials;
+use crate::heap::peak;
+
+const SEED: u64 = 21;
+/// What an execution may take; a machine may be busy.
+const LONGEST: Duration = Duration::from_secs(10);
+/// What an execution may hold.
+const ROOM: usize = 64 << 20;
+
+/// The seeds of a target, in the order of their names.
+fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz")
+        .join(name);
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// One execution; whether the input was accepted. On a failure the input is kept and named.
+fn execute(target: &Target, body: &mut Body, what: &str, input: &[u8], worst: &mut Worst) -> bool {
+    let begin = Instant::now();
+    let (outcome, held) = peak(|| catch_unwind(AssertUnwindSafe(|| body(input))));
+    let took = begin.elapsed();
+    let accepted = matches!(outcome, Ok(Ok(true)));
+    let problem = match outcome {
+        Err(_) => Some("panics".to_owned()),
+        Ok(Err(problem)) => Some(problem),
+        Ok(Ok(_)) if took > LONGEST => Some(format!("takes {took:?}")),
+        Ok(Ok(_)) if held > ROOM => Some(format!("holds {held} bytes")),
+        Ok(Ok(_)) => None,
+    };
+    if let Some(problem) = problem {
+        let path = std::env::temp_dir().join(format!("mdlm-{}-{what}", target.name));
+        fs::write(&path, input).unwrap();
+        panic!(
+            "{}, {what}: {problem}; the input is {}",
+            target.name,
+            path.display()
+        );
+    }
+    worst.took = worst.took.max(took);
+    worst.held = worst.held.max(held);
+    accepted
+}
+
+#[derive(Default)]
+struct Worst {
+    took: Duration,
+    held: usize,
+}
+
+#[test]
+fn damaged_documents_are_read_or_refused() {
+    let _turn = alone();
+    let count = trials("executions of each target", 300, SEED);
+    for (number, target) in TARGETS.iter().enumerate() {
+        let (seeds, mut worst) = (seeds(target.name), Worst::default());
+        let mut body = (target.body)();
+        let mut accepted = 0;
+        for (i, seed) in seeds.iter().enumerate() {
+            let kept = execute(target, &mut body, &format!("seed {i}"), seed, &mut worst);
+            accepted += u64::from(kept);
+        }
+        assert!(accepted > 0, "{}: no seed is accepted", target.name);
+        let words: Vec<&[u8]> = target.words.iter().map(|word| word.as_bytes()).collect();
+        let mut kept = 0;
+        for i in 0..count {
+            let mut rng = Rng::new(SEED + number as u64, Stream::Init, i);
+            let seed = &seeds[rng.below(seeds.len() as u64) as usize];
+            let input = mutated(seed, seed.len(), &words, &mut rng);
+            let accepted = execute(target, &mut body, &i.to_string(), &input, &mut worst);
+            kept += u64::from(accepted);
+        }
+        println!(
+            "{}: {count} executions of {} seeds, {kept} accepted, 0 panics; at most {:.1?} and {} KiB",
+            target.name,
+            seeds.len(),
+            worst.took,
+            worst.held >> 10
+        );
+    }
+}
