@@ -5,3 +5,5 @@
 mod common;
 #[path = "faults/device.rs"]
 mod device;
+#[path = "faults/numbers.rs"]
+mod numbers;

@@ -1,6 +1,7 @@
 //! Training: batches, the optimiser step, schedules, checkpoints and logs.
 
 mod batches;
+mod blame;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,6 +15,7 @@ mod snapshot;
 mod steps;
 mod trainer;
 
+pub use blame::first_not_finite;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::{Row, read_log};
 #[cfg(not(target_arch = "wasm32"))]

@@ -118,6 +118,7 @@ impl Steps {
                     step: at.step,
                     quantity: "gradient",
                     skipped: at.skipped_in_a_row,
+                    first: None,
                 });
             }
             return Ok(StepStats {
@@ -151,8 +152,7 @@ impl Steps {
         };
         let tokens = feeding.tokens;
         let last = feeding.passes.len() == 0;
-        let step = step_scalars(config, k)
-            .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
+        let step = step_scalars(config, k, micro);
         let session = self.session()?;
         let running = session.submit(storage, &pass, step, last).await?;
         self.flights.push_back(Flight {
@@ -167,8 +167,8 @@ impl Steps {
     }
 }
 
-/// What the update of step `k` (0-based) reads.
-fn step_scalars(config: &TrainConfig, k: u64) -> Step {
+/// What a micro-batch, counted from the run's beginning, and the update of its step `k` (0-based) read.
+pub(super) fn step_scalars(config: &TrainConfig, k: u64, micro: u64) -> Step {
     let (optim, training) = (&config.optim, &config.training);
     let n = (k + 1) as f64;
     Step::default()
@@ -176,4 +176,5 @@ fn step_scalars(config: &TrainConfig, k: u64) -> Step {
         .with(BIAS1, 1.0 - optim.beta1.powf(n))
         .with(BIAS2, 1.0 - optim.beta2.powf(n))
         .with(EMA_DECAY, ema_decay(training.ema, k + 1))
+        .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro))
 }

@@ -19,7 +19,8 @@ use crate::ops::{EMA, TRAINING};
 use crate::progress::StepStats;
 use crate::train::TrainSession;
 use crate::train::batches::batch_maker;
-use crate::train::steps::{Progress, Steps};
+use crate::train::blame::first_not_finite;
+use crate::train::steps::{Progress, Steps, step_scalars};
 
 /// Trains a model on a corpus.
 ///
@@ -253,7 +254,37 @@ impl Trainer {
             at,
             ..
         } = self;
-        steps.next(storage, config, at, until).await
+        match steps.next(storage, config, at, until).await {
+            Err(error @ Error::NonFinite { .. }) => Err(self.blamed(error).await),
+            other => other,
+        }
+    }
+
+    /// The error with the first tensor of the last step that was not finite, if there is room to compute it again.
+    async fn blamed(&self, mut error: Error) -> Error {
+        let first = self.first_not_finite().await;
+        if let (Error::NonFinite { first: slot, .. }, Ok(first)) = (&mut error, first) {
+            *slot = first;
+        }
+        error
+    }
+
+    async fn first_not_finite(&self) -> Result<Option<String>> {
+        let (k, config, network) = (self.at.step - 1, &self.config, self.network());
+        let (objective, blocks) = (&self.objective, self.corpus.train.clone());
+        let frozen = network.trunk.frozen_token();
+        let passes = batch_maker(config, objective.clone(), blocks, frozen)(k)?.passes;
+        let scalars = (k * passes.len() as u64..).map(|micro| step_scalars(config, k, micro));
+        first_not_finite(
+            &self.device,
+            network,
+            &self.storage,
+            &config.optim,
+            objective.row_loss(),
+            session_options(config, objective, config.length_at(k)),
+            &scalars.zip(&passes).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Ends the step that [`Trainer::step_ahead`] has begun, if it has.
@@ -360,11 +391,15 @@ async fn session(
     objective: &Arc<dyn Objective>,
     length: usize,
 ) -> Result<TrainSession> {
-    let batch = config.training.batch * config.model.length / length;
-    let options = Options {
-        recompute: config.training.recompute,
-        ..objective.options(batch, length)
-    };
+    let options = session_options(config, objective, length);
     let (optim, loss) = (&config.optim, objective.row_loss());
     TrainSession::new(device, network, storage, optim, loss, options, None).await
+}
+
+fn session_options(config: &TrainConfig, objective: &Arc<dyn Objective>, length: usize) -> Options {
+    let batch = config.training.batch * config.model.length / length;
+    Options {
+        recompute: config.training.recompute,
+        ..objective.options(batch, length)
+    }
 }
