@@ -5,5 +5,11 @@
 mod common;
 #[path = "faults/device.rs"]
 mod device;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "faults/disk.rs"]
+mod disk;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "faults/io.rs"]
+mod io;
 #[path = "faults/numbers.rs"]
 mod numbers;

@@ -273,7 +273,10 @@ fn exported(folder: &Path) -> Result<()> {
     };
     let written = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).is_ok_and(own),
-        Err(_) => !FILES.iter().any(|name| folder.join(name).exists()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            !FILES.iter().any(|name| folder.join(name).exists())
+        }
+        Err(e) => return Err(Error::io(&path, "read")(e)),
     };
     if !written {
         let problem =
