@@ -95,7 +95,9 @@ fn steps_leave_nothing_behind() {
     let rounds = trials("training steps", 40, SEED);
     for place in Place::both() {
         let mut training = Training::new(&place.device, &model(true, 0.1), 2, usize::MAX).unwrap();
-        place.flat("steps", rounds, |k| assert!(training.step(k).unwrap().finite));
+        place.flat("steps", rounds, |k| {
+            assert!(training.step(k).unwrap().finite)
+        });
         if let Some(context) = place.device.context() {
             println!(
                 "{} submissions",

@@ -52,7 +52,7 @@ impl Harness {
             Self::Fuzz => ("memory", "fuzz::", 1_000_000),
             Self::Leaks => ("memory", "cycles::", 10_000),
             Self::Draws => ("sampling", "draws::", 1_000_000),
-            Self::Extremes => ("ops", "extremes::", 20),
+            Self::Extremes => ("determinism", "every_operation", 20),
         }
     }
 }
