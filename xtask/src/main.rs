@@ -15,6 +15,7 @@ mod reliability;
 mod rustup;
 mod shell;
 mod stages;
+mod supply;
 mod vulkan;
 mod wasm;
 mod web;

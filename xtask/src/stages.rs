@@ -1,7 +1,9 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, npm, openai, package, peft, rustup, vulkan, wasm, web};
+use crate::{
+    axe, chromium, kernels, npm, openai, package, peft, rustup, supply, vulkan, wasm, web,
+};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -26,8 +28,10 @@ pub enum Stage {
     Web,
     /// The package for npm does in Node what the library does
     Npm,
-    /// The published package holds what it should and is small
+    /// The published package holds what it should, the same twice, and is small
     Package,
+    /// Licences and sources of the dependencies, the oldest compiler, a bill of materials
+    Supply,
     /// The examples build as a user builds them
     Examples,
     /// The server answers many clients at a time
@@ -47,6 +51,7 @@ pub struct Tools {
     typescript: Option<PathBuf>,
     openai: Option<PathBuf>,
     peft: Option<PathBuf>,
+    deny: Option<PathBuf>,
 }
 
 impl Tools {
@@ -77,6 +82,9 @@ impl Tools {
         if stages.contains(&Stage::Npm) {
             self.typescript = Some(npm::set_up(consent)?);
         }
+        if stages.contains(&Stage::Supply) {
+            self.deny = Some(supply::set_up(consent)?);
+        }
         if stages.contains(&Stage::Server) {
             self.openai = Some(openai::set_up(consent)?);
         }
@@ -92,7 +100,7 @@ impl Stage {
         format!("{self:?}").to_lowercase()
     }
 
-    fn run(self, tools: &Tools, keep_going: bool) -> Result<()> {
+    fn run(self, tools: &Tools, keep_going: bool, consent: Consent) -> Result<()> {
         // Everything up to the tests sees the same packages with the same profile, so that Cargo compiles
         // each dependency's build script and macros once.
         match self {
@@ -136,6 +144,10 @@ impl Stage {
                 _ => bail!("no toolchain for the browser, or no TypeScript"),
             },
             Self::Package => package::check(),
+            Self::Supply => match &tools.deny {
+                Some(deny) => supply::check(deny, consent),
+                None => bail!("no cargo-deny"),
+            },
             Self::Examples => run_command(&mut cargo("build --release --examples")),
             Self::Server => match &tools.openai {
                 Some(python) => openai::test(python, 10),
@@ -173,7 +185,9 @@ pub fn run(named: &[Stage], keep_going: bool, consent: Consent) -> Result<()> {
         if !keep_going && rows.iter().any(|row| row.failed.is_some()) {
             break;
         }
-        rows.push(timed(stage.name(), || stage.run(&tools, keep_going)));
+        rows.push(timed(stage.name(), || {
+            stage.run(&tools, keep_going, consent)
+        }));
     }
     summarise(&rows)
 }
