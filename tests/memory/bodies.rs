@@ -191,12 +191,6 @@ pub const TARGETS: &[Target] = &[
         ],
         body: schema,
     },
-    #[cfg(feature = "parquet")]
-    Target {
-        name: "parquet",
-        words: &["PAR1", "text", "\u{15}\0", "\0\0\0\0"],
-        body: parquet,
-    },
 ];
 
 /// Refusals must be typed, and of a kind that a document can be the cause of.
@@ -392,11 +386,6 @@ fn documents(name: &'static str) -> Body {
 
 fn json_lines() -> Body {
     documents("documents.jsonl")
-}
-
-#[cfg(feature = "parquet")]
-fn parquet() -> Body {
-    documents("documents.parquet")
 }
 
 fn schema() -> Body {

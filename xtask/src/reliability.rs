@@ -4,6 +4,7 @@ use crate::shell::{Consent, cargo, run};
 use crate::vulkan;
 use anyhow::Result;
 use clap::ValueEnum;
+use std::path::Path;
 
 /// How often a harness does what it does.
 const TRIALS: &str = "MDLM_TRIALS";
@@ -70,6 +71,11 @@ pub fn long(named: &[Harness], trials: Option<u64>, consent: Consent) -> Result<
         test.args(["--", "--nocapture", "--test-threads", "1"]);
         test.arg("--include-ignored");
         test.env(TRIALS, trials.unwrap_or(many).to_string());
+        let memory = Path::new("/dev/shm");
+        if [Harness::Mutants, Harness::Fuzz].contains(harness) && memory.is_dir() {
+            // a million small files are a matter of minutes there, of hours on a disk
+            test.env("TMPDIR", memory);
+        }
         test.envs(driver.iter().map(|icd| (vulkan::DRIVER_FILES, icd)));
         run(&mut test)?;
     }
