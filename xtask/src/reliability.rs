@@ -69,7 +69,6 @@ pub fn long(named: &[Harness], trials: Option<u64>, consent: Consent) -> Result<
         let mut test = cargo("test --release --test");
         test.args([target, tests]);
         test.args(["--", "--nocapture", "--test-threads", "1"]);
-        test.arg("--include-ignored");
         test.env(TRIALS, trials.unwrap_or(many).to_string());
         let memory = Path::new("/dev/shm");
         if [Harness::Mutants, Harness::Fuzz].contains(harness) && memory.is_dir() {
