@@ -162,7 +162,7 @@ fn lost_in_evaluation() {
     trial(
         "evaluation",
         2,
-        &evaluate,
+        evaluate,
         |device| evaluate(device).unwrap(),
         || {},
     );
@@ -196,7 +196,7 @@ fn lost_in_sampling() {
     trial(
         "sampling",
         2,
-        &sample,
+        sample,
         |device| sample(device).unwrap(),
         || {},
     );

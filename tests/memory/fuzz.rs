@@ -66,34 +66,66 @@ struct Worst {
     held: usize,
 }
 
-#[test]
-fn damaged_documents_are_read_or_refused() {
+/// Damages the seeds of a target again and again.
+fn fuzz(name: &str) {
     let _turn = alone();
-    let count = trials("executions of each target", 300, SEED);
-    for (number, target) in TARGETS.iter().enumerate() {
-        let (seeds, mut worst) = (seeds(target.name), Worst::default());
-        let mut body = (target.body)();
-        let mut accepted = 0;
-        for (i, seed) in seeds.iter().enumerate() {
-            let kept = execute(target, &mut body, &format!("seed {i}"), seed, &mut worst);
-            accepted += u64::from(kept);
-        }
-        assert!(accepted > 0, "{}: no seed is accepted", target.name);
-        let words: Vec<&[u8]> = target.words.iter().map(|word| word.as_bytes()).collect();
-        let mut kept = 0;
-        for i in 0..count {
-            let mut rng = Rng::new(SEED + number as u64, Stream::Init, i);
-            let seed = &seeds[rng.below(seeds.len() as u64) as usize];
-            let input = mutated(seed, seed.len(), &words, &mut rng);
-            let accepted = execute(target, &mut body, &i.to_string(), &input, &mut worst);
-            kept += u64::from(accepted);
-        }
-        println!(
-            "{}: {count} executions of {} seeds, {kept} accepted, 0 panics; at most {:.1?} and {} KiB",
-            target.name,
-            seeds.len(),
-            worst.took,
-            worst.held >> 10
-        );
+    let count = trials("executions", 300, SEED);
+    let (number, target) = (0..)
+        .zip(TARGETS)
+        .find(|(_, target)| target.name == name)
+        .unwrap();
+    let (seeds, mut worst) = (seeds(name), Worst::default());
+    let mut body = (target.body)();
+    let mut accepted = 0;
+    for (i, seed) in seeds.iter().enumerate() {
+        let what = format!("seed {i}");
+        accepted += u64::from(execute(target, &mut body, &what, seed, &mut worst));
     }
+    assert!(accepted > 0, "{name}: no seed is accepted");
+    let words: Vec<&[u8]> = target.words.iter().map(|word| word.as_bytes()).collect();
+    let mut kept = 0;
+    for i in 0..count {
+        let mut rng = Rng::new(SEED + number, Stream::Init, i);
+        let seed = &seeds[rng.below(seeds.len() as u64) as usize];
+        let input = mutated(seed, seed.len(), &words, &mut rng);
+        let what = i.to_string();
+        kept += u64::from(execute(target, &mut body, &what, &input, &mut worst));
+    }
+    println!(
+        "{name}: {count} executions of {} seeds, {kept} accepted, 0 panics; at most {:.1?} and {} KiB",
+        seeds.len(),
+        worst.took,
+        worst.held >> 10
+    );
+}
+
+/// A test for each target.
+macro_rules! targets {
+    ($($test:ident: $name:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                fuzz($name);
+            }
+        )*
+
+        #[test]
+        fn every_target_is_tried() {
+            assert!(TARGETS.iter().map(|target| target.name).eq([$($name),*]));
+        }
+    };
+}
+
+targets! {
+    checkpoint: "checkpoint";
+    safetensors: "safetensors";
+    gguf: "gguf";
+    config_toml: "config-toml";
+    config_json: "config-json";
+    tokenizer: "tokenizer";
+    chat_template: "chat-template";
+    canvas: "canvas";
+    shader: "shader";
+    json_lines: "jsonl";
+    schema: "schema";
 }

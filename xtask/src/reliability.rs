@@ -32,7 +32,7 @@ pub enum Harness {
     Fuzz,
     /// Memory and buffers over steps, and a tenth as many models and samplers
     Leaks,
-    /// Draws against their exact probabilities, on every executor
+    /// Draws against their exact probabilities, of twenty laws on every executor
     Draws,
     /// Operations on extreme numbers, and the same again
     Extremes,
@@ -52,7 +52,7 @@ impl Harness {
             Self::BadNumbers => ("faults", "numbers::", 2000),
             Self::Fuzz => ("memory", "fuzz::", 1_000_000),
             Self::Leaks => ("memory", "cycles::", 10_000),
-            Self::Draws => ("sampling", "draws::", 1_000_000),
+            Self::Draws => ("sampling", "draws::tempered", 100_000),
             Self::Extremes => ("determinism", "every_operation", 20),
         }
     }
