@@ -26,6 +26,8 @@ pub struct Target {
     pub name: &'static str,
     /// Pieces of the format.
     pub words: &'static [&'static str],
+    /// Bytes that an execution may hold.
+    pub room: usize,
     pub body: fn() -> Body,
 }
 
@@ -40,6 +42,7 @@ pub const TARGETS: &[Target] = &[
             "}",
             "\"format\": 1,",
         ],
+        room: 64 << 20,
         body: manifest,
     },
     Target {
@@ -54,11 +57,13 @@ pub const TARGETS: &[Target] = &[
             "4294967296",
             "\"a\":",
         ],
+        room: 64 << 20,
         body: safetensors,
     },
     Target {
         name: "gguf",
         words: &["GGUF", "\u{9}\0\0\0", "\u{8}\0\0\0", "\0\0\0\0\0\0\0\u{1}"],
+        room: 64 << 20,
         body: gguf,
     },
     Target {
@@ -75,6 +80,7 @@ pub const TARGETS: &[Target] = &[
             "9223372036854775807",
             "'''",
         ],
+        room: 64 << 20,
         body: config_toml,
     },
     Target {
@@ -90,6 +96,7 @@ pub const TARGETS: &[Target] = &[
             "\"model_type\":",
             ",",
         ],
+        room: 64 << 20,
         body: config_json,
     },
     Target {
@@ -106,6 +113,7 @@ pub const TARGETS: &[Target] = &[
             "1048575",
             "\\ud800",
         ],
+        room: 64 << 20,
         body: tokenizer_json,
     },
     Target {
@@ -126,6 +134,7 @@ pub const TARGETS: &[Target] = &[
             "~",
             "loop",
         ],
+        room: 64 << 20,
         body: chat_template,
     },
     Target {
@@ -141,6 +150,7 @@ pub const TARGETS: &[Target] = &[
             "[[",
             "\\",
         ],
+        room: 64 << 20,
         body: canvas,
     },
     Target {
@@ -158,6 +168,7 @@ pub const TARGETS: &[Target] = &[
             "}",
             "const N: u32 = ",
         ],
+        room: 64 << 20,
         body: shader,
     },
     Target {
@@ -173,6 +184,7 @@ pub const TARGETS: &[Target] = &[
             "}",
             "\u{FEFF}",
         ],
+        room: 64 << 20,
         body: json_lines,
     },
     Target {
@@ -189,6 +201,7 @@ pub const TARGETS: &[Target] = &[
             "\"#\"",
             "\"oneOf\":",
         ],
+        room: 256 << 20,
         body: schema,
     },
 ];

@@ -2,7 +2,7 @@
 //! Seeds lie in `tests/fuzz/<target>`; an execution is a function of its number.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,6 @@ use crate::heap::peak;
 const SEED: u64 = 21;
 /// What an execution may take; a machine may be busy.
 const LONGEST: Duration = Duration::from_secs(10);
-/// What an execution may hold.
-const ROOM: usize = 64 << 20;
 
 /// The seeds of a target, in the order of their names.
 fn seeds(name: &str) -> Vec<Vec<u8>> {
@@ -35,15 +33,19 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
 
 /// One execution; whether the input was accepted. On a failure the input is kept and named.
 fn execute(target: &Target, body: &mut Body, what: &str, input: &[u8], worst: &mut Worst) -> bool {
+    // what a panic prints is no part of what is measured
+    let told = take_hook();
+    set_hook(Box::new(|_| {}));
     let begin = Instant::now();
     let (outcome, held) = peak(|| catch_unwind(AssertUnwindSafe(|| body(input))));
     let took = begin.elapsed();
+    set_hook(told);
     let accepted = matches!(outcome, Ok(Ok(true)));
     let problem = match outcome {
         Err(_) => Some("panics".to_owned()),
         Ok(Err(problem)) => Some(problem),
         Ok(Ok(_)) if took > LONGEST => Some(format!("takes {took:?}")),
-        Ok(Ok(_)) if held > ROOM => Some(format!("holds {held} bytes")),
+        Ok(Ok(_)) if held > target.room => Some(format!("holds {held} bytes")),
         Ok(Ok(_)) => None,
     };
     if let Some(problem) = problem {
