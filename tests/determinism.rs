@@ -1,12 +1,30 @@
 //! The same seed gives the same bits, whatever ran before and however many threads share the work. Rows that pad the
-//! vocabulary change nothing.
+//! vocabulary change nothing. Every operation, also on extreme numbers.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::Executor;
+/// Each suite's cases, one after the other.
+macro_rules! suites {
+    ($($name:ident: $label:literal, $kernel:ident;)*) => {
+        pub fn collect(suite: &mut super::suite::Suite) {
+            $(
+                suite.begin($label);
+                $name(suite);
+            )*
+        }
+    };
+}
+
+#[allow(dead_code)] // what checks results against each other
+#[path = "ops/mod.rs"]
+mod ops;
+#[path = "determinism/suite.rs"]
+mod suite;
+
 use common::close::rel_l2;
 use common::training::{Training, model};
+use common::{Executor, case};
 use mdlm::config::ModelConfig;
 
 const STEPS: u64 = 5;

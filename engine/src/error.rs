@@ -119,7 +119,7 @@ pub enum Error {
         problem: String,
     },
     /// Training stopped because too many steps in a row were not finite.
-    #[error("{quantity} was not finite for {skipped} steps in a row up to step {step}")]
+    #[error("{quantity} was not finite for {skipped} steps in a row up to step {step}{}", first.as_ref().map(|first| format!("; first was {first}")).unwrap_or_default())]
     NonFinite {
         /// Step at which it stopped.
         step: u64,
@@ -127,6 +127,9 @@ pub enum Error {
         quantity: &'static str,
         /// Steps skipped in a row.
         skipped: u64,
+        /// The first tensor, in the order of computation, that is not finite when the step is computed again, with the
+        /// place in it and the value there; `None` if that could not be done.
+        first: Option<String>,
     },
     /// One of several that train together went no further.
     #[error("rank {rank} {problem}")]

@@ -73,9 +73,11 @@ impl ChatTemplate {
             source: source.to_owned(),
             names,
         };
-        let environment = made.environment();
-        let checked = environment.template_from_named_str(NAME, source);
-        checked.map(drop).map_err(|e| told(&e))?;
+        caught(|| {
+            let environment = made.environment();
+            let checked = environment.template_from_named_str(NAME, source);
+            checked.map(drop)
+        })?;
         Ok(made)
     }
 
@@ -151,15 +153,17 @@ impl ChatTemplate {
         let said = serde_json::to_value(messages).map_err(|e| Error::Internal(e.to_string()))?;
         variables.insert("messages".into(), said);
         variables.insert("add_generation_prompt".into(), reply.into());
-        let environment = self.environment();
-        let template = environment.template_from_named_str(NAME, &self.source);
-        let text = template.and_then(|template| template.render(variables));
-        text.map_err(|e| {
+        let text = caught(|| {
+            let environment = self.environment();
+            let template = environment.template_from_named_str(NAME, &self.source);
+            template.and_then(|template| template.render(variables))
+        });
+        text.map_err(|problem| {
             let shown = format!("{} messages", messages.len());
             Error::argument(
                 "messages",
                 shown,
-                format!("the chat template says: {}", told(&e)),
+                format!("the chat template says: {problem}"),
             )
         })
     }
@@ -175,6 +179,14 @@ impl ChatTemplate {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
         });
         environment
+    }
+}
+
+/// What the template engine makes of something; its panics, which some templates can cause, are errors like others.
+fn caught<T>(make: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(make)) {
+        Ok(made) => made.map_err(|e| told(&e)),
+        Err(_) => Err("it cannot be carried out: the template engine gave up".to_owned()),
     }
 }
 

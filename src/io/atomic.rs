@@ -1,7 +1,8 @@
 //! Files and folders that appear under their names whole or not at all.
 //!
 //! What is promised, for one writer per folder: after a success the content has reached the disk.
-//! After an error nothing is left behind and what had the name before still has it. After a kill
+//! After an error nothing is left behind and what had the name before still has it; only where the
+//! disk does not confirm the last rename, or what was replaced cannot be removed, the new one does. After a kill
 //! or a power cut at any instant the name shows either the old content or the new one; a folder
 //! that *replaces* another may also be missing for the instant between two renames. Leftovers
 //! begin with a dot and are removed by the next write to the same name. On Windows folders cannot
@@ -88,7 +89,13 @@ pub fn commit_directory(
         .and_then(|()| build(&partial))
         .and_then(|()| flush_all(&partial))
         .and_then(|()| move_aside(parent, name))
-        .and_then(|()| fs::rename(&partial, &path).map_err(Error::io(&path, "rename a folder to")));
+        .and_then(|()| {
+            fs::rename(&partial, &path).map_err(|source| {
+                // what was there comes back
+                let _ = fs::rename(hidden(parent, name, "old"), &path);
+                Error::io(&path, "rename a folder to")(source)
+            })
+        });
     if committed.is_err() {
         // The first error is the one to report. Only empty folders can be removed in the second way.
         let _ = fs::remove_dir_all(&partial);

@@ -83,8 +83,9 @@ impl Files for Folder {
         self.0.join(name)
     }
 
+    /// Whatever it is: one that cannot be read is an error of whoever opens it.
     fn has(&self, name: &str) -> bool {
-        self.path(name).is_file()
+        self.path(name).symlink_metadata().is_ok()
     }
 
     fn open(&self, name: &str) -> Result<impl Source> {

@@ -188,7 +188,7 @@ impl Base {
     pub(crate) fn keep(&self, to: &Path) -> Result<()> {
         for name in OF_BASE {
             let path = self.dir.join(name);
-            if path.is_file() {
+            if path.try_exists().map_err(Error::io(&path, "open"))? {
                 let bytes = read::read(&path, MAX_BYTES)?;
                 write_bytes(&to.join(name), &bytes)?;
             }

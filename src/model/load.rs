@@ -7,7 +7,7 @@ use crate::config::LoraConfig;
 use crate::data::{SpecialNames, Tokenizer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{PARAMS, Storage};
+use crate::graph::Storage;
 use crate::io::files::{Files, read_text};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::{
@@ -192,9 +192,15 @@ impl Other {
         }
         let trunk = self.described.trunk.clone();
         let room = device.room();
-        let network = Network::adapted(trunk, room, weights.unwrap_or_default(), lora)?;
-        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-        network.load(files, name, &mut storage).await?;
+        let network = Network::adapted(trunk, room, weights.unwrap_or_default(), lora);
+        let network = network.map_err(|error| match error {
+            Error::Shape { .. } => {
+                let problem = format!("its sizes cannot be: {error}");
+                Error::checkpoint(&files.path(CONFIG), None, problem)
+            }
+            other => other,
+        })?;
+        let storage = network.stored(device, files, name).await?;
         Ok((network, storage))
     }
 

@@ -160,9 +160,25 @@ impl Network {
         name: &str,
     ) -> Result<(Self, Storage)> {
         let network = Self::new(trunk, device.room(), weights)?;
-        let mut storage = Storage::new(device, &network.layout, &[PARAMS]).await?;
-        network.load(files, name, &mut storage).await?;
+        let storage = network.stored(device, files, name).await?;
         Ok((network, storage))
+    }
+
+    /// The weights of a file on a device. Its header is checked before anything is allocated, whatever sizes the
+    /// description asks for.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub(crate) async fn stored(
+        &self,
+        device: &Device,
+        files: &impl Files,
+        name: &str,
+    ) -> Result<Storage> {
+        self.check(files, name).await?;
+        let mut storage = Storage::new(device, &self.layout, &[PARAMS]).await?;
+        self.load(files, name, &mut storage).await?;
+        Ok(storage)
     }
 
     /// Reads the weights of a file, or of the shards that its index names, into the arena

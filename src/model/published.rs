@@ -141,8 +141,7 @@ impl Description {
     ) -> Result<(Backbone, Storage)> {
         self.objective.validate(&self.noise, &self.model)?;
         let backbone = Backbone::with_weights(&self.model, device.room(), weights)?;
-        let mut storage = Storage::new(device, &backbone.layout, &[PARAMS]).await?;
-        backbone.network.load(files, name, &mut storage).await?;
+        let storage = backbone.network.stored(device, files, name).await?;
         Ok((backbone, storage))
     }
 
@@ -274,7 +273,10 @@ fn exported(folder: &Path) -> Result<()> {
     };
     let written = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).is_ok_and(own),
-        Err(_) => !FILES.iter().any(|name| folder.join(name).exists()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            !FILES.iter().any(|name| folder.join(name).exists())
+        }
+        Err(e) => return Err(Error::io(&path, "read")(e)),
     };
     if !written {
         let problem =

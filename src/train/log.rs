@@ -38,10 +38,10 @@ pub fn read_log(path: &Path) -> Result<Vec<Row>> {
 
 /// What a log holds; a log that does not exist yet is empty.
 fn bytes(path: &Path) -> Result<Vec<u8>> {
-    if path.exists() {
-        read::read(path, MAX_LOG_BYTES)
-    } else {
-        Ok(Vec::new())
+    // one that cannot be looked for now may well be there, and would be replaced
+    match path.try_exists().map_err(Error::io(path, "open"))? {
+        true => read::read(path, MAX_LOG_BYTES),
+        false => Ok(Vec::new()),
     }
 }
 

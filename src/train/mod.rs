@@ -3,6 +3,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod agree;
 mod batches;
+mod blame;
 mod budget;
 #[cfg(not(target_arch = "wasm32"))]
 mod log;
@@ -19,6 +20,7 @@ mod steps;
 mod trainer;
 mod validation;
 
+pub use blame::first_not_finite;
 pub use budget::Budget;
 #[cfg(not(target_arch = "wasm32"))]
 pub use log::{Row, read_log};

@@ -1,5 +1,6 @@
 //! A whole run in its folder: steps, validations, log, checkpoints, loss curve.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::{TrainConfig, TrainingConfig};
@@ -50,32 +51,42 @@ fn best(rows: &[Row]) -> Option<(u64, u64)> {
 /// Refuses a folder with files of the names that a run writes, unless a run wrote them: then its configuration
 /// reads as runs write it, and beside it lies their log.
 fn check_folder(run_dir: &Path) -> Result<()> {
-    let there = |name: &&str| run_dir.join(name).symlink_metadata().is_ok();
-    let written = |text: String| {
-        TrainConfig::from_toml(&text)?
+    let there = |name: &str| {
+        let path = run_dir.join(name);
+        match path.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io(&path, "open")(e)),
+        }
+    };
+    let written = |text: &str| {
+        TrainConfig::from_toml(text)?
             .to_toml()
             .map(|own| own == text)
     };
-    let config = std::fs::read_to_string(run_dir.join(CONFIG));
-    let ours = config.is_ok_and(|text| written(text).unwrap_or(false));
-    let others = ["log.jsonl", "loss.svg", "samples.txt"];
-    let found = match ours {
-        true if there(&"log.jsonl") => None,
-        true => others.iter().find(|name| there(name)),
-        false => std::iter::once(&CONFIG)
-            .chain(&others)
-            .find(|name| there(name)),
+    let path = run_dir.join(CONFIG);
+    let ours = match std::fs::read(&path) {
+        Ok(config) => std::str::from_utf8(&config).is_ok_and(|text| written(text).unwrap_or(false)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => false,
+        // one that cannot be read now may well be ours
+        Err(e) => return Err(Error::io(&path, "read")(e)),
     };
-    match found {
-        None => Ok(()),
-        Some(name) => {
+    let others = ["log.jsonl", "loss.svg", "samples.txt", CONFIG];
+    let suspects = match ours {
+        true if there("log.jsonl")? => &[],
+        true => &others[..3],
+        false => &others,
+    };
+    for name in suspects {
+        if there(name)? {
             let problem = format!(
                 "{} would be overwritten, and no run has written it: take another folder",
                 run_dir.join(name).display()
             );
-            Err(Error::argument("out", run_dir.display(), problem))
+            return Err(Error::argument("out", run_dir.display(), problem));
         }
     }
+    Ok(())
 }
 
 /// What rank 0 keeps of a run: its log, and the rows in it. The others have none.

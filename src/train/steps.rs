@@ -34,7 +34,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// What the loss is multiplied by in the step after `ahead` ones that are on their way.
-    fn loss_scale(&self, ahead: u64) -> f64 {
+    pub fn loss_scale(&self, ahead: u64) -> f64 {
         self.loss_scale.map_or(1.0, |scale| scale.of(ahead))
     }
 }
@@ -59,7 +59,7 @@ pub(super) struct Steps {
     /// None while another length's is made, so that the two are not in memory at once.
     pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
-    ranks: Arc<dyn Ranks>,
+    pub ranks: Arc<dyn Ranks>,
     /// What rounding has taken from gradients that travel in half precision.
     narrow: Vec<Narrow>,
     feeding: Option<Feeding>,
@@ -163,6 +163,7 @@ impl Steps {
                     step: at.step,
                     quantity: "gradient",
                     skipped: at.skipped_in_a_row,
+                    first: None,
                 });
             }
             return Ok(StepStats {
@@ -200,7 +201,8 @@ impl Steps {
         }
         // also tells that all ranks have all gradients: what a dying one has sent may be cut short
         ranks.sum_few(std::slice::from_mut(loss))?;
-        let step = step_scalars(config, k).with(LOSS_SCALE, loss_scale);
+        // nothing of an update reads a micro-batch's key
+        let step = step_scalars(config, k, 0).with(LOSS_SCALE, loss_scale);
         let outcome = self.session()?.update(storage, &step).await?;
         if shard {
             spread_weights(&*ranks, storage).await?;
@@ -236,9 +238,7 @@ impl Steps {
         };
         let tokens = feeding.tokens;
         let last = feeding.passes.len() == 0;
-        let step = step_scalars(config, k)
-            .with(LOSS_SCALE, feeding.loss_scale)
-            .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro));
+        let step = step_scalars(config, k, micro).with(LOSS_SCALE, feeding.loss_scale);
         let update = last && !self.shared();
         let session = self.session()?;
         let running = session.submit(storage, &pass, step, update).await?;
@@ -254,8 +254,8 @@ impl Steps {
     }
 }
 
-/// What the update of step `k` (0-based) reads.
-fn step_scalars(config: &TrainConfig, k: u64) -> Step {
+/// What a micro-batch, counted from the run's beginning, and the update of its step `k` (0-based) read.
+pub(super) fn step_scalars(config: &TrainConfig, k: u64, micro: u64) -> Step {
     let (optim, training) = (&config.optim, &config.training);
     let n = (k + 1) as f64;
     Step::default()
@@ -264,4 +264,5 @@ fn step_scalars(config: &TrainConfig, k: u64) -> Step {
         .with(BIAS2, 1.0 - optim.beta2.powf(n))
         .with(EMA_DECAY, ema_decay(training.ema, k + 1))
         .with(ROUNDING_KEY, stream_key(config.seed, Stream::Rounding, k))
+        .with(DROPOUT_KEY, stream_key(config.seed, Stream::Dropout, micro))
 }

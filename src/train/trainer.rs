@@ -15,7 +15,7 @@ use crate::model::Base;
 use crate::model::trunks::unmodulated;
 use crate::model::{Backbone, Family, Model, Network, Options};
 use crate::objective::{self, Objective};
-use crate::ops::{EMA, TRAINING};
+use crate::ops::{EMA, LOSS_SCALE, TRAINING};
 use crate::process::LossScale;
 use crate::program::Element;
 use crate::progress::StepStats;
@@ -24,8 +24,9 @@ use crate::train::TrainSession;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
+use crate::train::blame::first_not_finite;
 use crate::train::shared::{gather_owned, shared, told};
-use crate::train::steps::{Progress, Steps};
+use crate::train::steps::{Progress, Steps, step_scalars};
 
 /// Trains a model on a corpus.
 ///
@@ -307,7 +308,41 @@ impl Trainer {
             at,
             ..
         } = self;
-        steps.next(storage, config, at, until).await
+        match steps.next(storage, config, at, until).await {
+            Err(error @ Error::NonFinite { .. }) => Err(self.blamed(error).await),
+            other => other,
+        }
+    }
+
+    /// The error with the first tensor of the last step that was not finite, if there is room to compute it again.
+    async fn blamed(&self, mut error: Error) -> Error {
+        let first = self.first_not_finite().await;
+        if let (Error::NonFinite { first: slot, .. }, Ok(first)) = (&mut error, first) {
+            *slot = first;
+        }
+        error
+    }
+
+    async fn first_not_finite(&self) -> Result<Option<String>> {
+        let (k, config, network) = (self.at.step - 1, &self.config, self.network());
+        let (objective, blocks) = (&self.objective, self.corpus.train.clone());
+        let frozen = network.trunk.frozen_token();
+        let (rank, size) = (self.steps.ranks.rank(), self.steps.ranks.size());
+        let turn = k * size as u64 + rank as u64;
+        let passes =
+            batch_maker(config, objective.clone(), blocks, frozen, (rank, size))(k)?.passes;
+        let of = |micro| step_scalars(config, k, micro).with(LOSS_SCALE, self.at.loss_scale(0));
+        let scalars = (turn * passes.len() as u64..).map(of);
+        first_not_finite(
+            &self.device,
+            network,
+            &self.storage,
+            &config.optim,
+            objective.row_loss(),
+            options(config, &**objective, config.length_at(k)),
+            &scalars.zip(&passes).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Ends the step that [`Trainer::step_ahead`] has begun, if it has.

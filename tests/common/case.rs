@@ -160,7 +160,7 @@ impl Made {
 
 /// Appends an operation to a graph over a case's tensors. It is told whether gradients are wanted, for operations that
 /// make them in their forward pass.
-pub type Build<'a> = &'a dyn Fn(&mut Graph, &Tensors, bool) -> Result<Made>;
+pub type Build<'a> = &'a (dyn Fn(&mut Graph, &Tensors, bool) -> Result<Made> + Sync);
 
 /// A case's graph.
 pub struct Built {

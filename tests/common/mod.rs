@@ -9,11 +9,13 @@ pub mod fixtures;
 pub mod gguf;
 pub mod graphs;
 pub mod models;
+pub mod mutate;
 pub mod runs;
 pub mod shared;
 pub mod statistics;
 pub mod suite;
 pub mod training;
+pub mod trials;
 
 use std::sync::LazyLock;
 

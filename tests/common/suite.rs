@@ -9,7 +9,7 @@ use mdlm_engine::rng::{Rng, Stream};
 use pollster::block_on;
 
 /// A case's graph on an executor.
-struct Running {
+pub struct Running {
     graph: Graph,
     session: Session,
     storage: Storage,
@@ -18,15 +18,15 @@ struct Running {
 }
 
 /// An output or a gradient.
-struct Value {
-    name: String,
-    elements: Vec<f64>,
+pub struct Value {
+    pub name: String,
+    pub elements: Vec<f64>,
     exact: bool,
 }
 
 impl Running {
     /// `gradient`: with the backward pass.
-    fn new(case: &Case, executor: Executor, gradient: bool, build: Build<'_>) -> Self {
+    pub fn new(case: &Case, executor: Executor, gradient: bool, build: Build<'_>) -> Self {
         let device = executor.shared();
         let Built {
             graph: mut g,
@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// Outputs, then gradients.
-    fn results(&mut self, case: &Case) -> Vec<Value> {
+    pub fn results(&mut self, case: &Case) -> Vec<Value> {
         let all = self.run(&case.step);
         let mut results = Vec::new();
         let mut rest = &all[..];

@@ -142,7 +142,8 @@ impl Training {
         Ok(outcomes)
     }
 
-    fn batch(&self, k: u64) -> Pass {
+    /// What the k-th micro-step works on.
+    pub fn batch(&self, k: u64) -> Pass {
         let c = &self.backbone.config;
         let mut rng = Rng::new(4, Stream::Mask, k);
         let n = self.batch * c.length;
@@ -168,7 +169,7 @@ impl Training {
 }
 
 /// The scalars of the k-th step.
-fn values(k: u64) -> Step {
+pub fn values(k: u64) -> Step {
     let (n, optim) = (k as i32 + 1, OptimConfig::default());
     Step::default()
         .with(DROPOUT_KEY, stream_key(3, Stream::Dropout, k))

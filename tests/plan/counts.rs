@@ -4,10 +4,13 @@ use std::sync::atomic::Ordering;
 
 use crate::common::Executor;
 use crate::common::close::Report;
+use crate::common::graphs::{Purpose, build};
 use crate::common::training::{Training, model};
 use mdlm::config::ModelConfig;
 use mdlm_engine::gpu::DeviceClass;
+use mdlm_engine::graph::{PARAMS, Session, Storage};
 use mdlm_engine::ops::TRAINING;
+use pollster::block_on;
 
 #[test]
 fn steps_create_nothing_and_submit_once() {
@@ -51,6 +54,37 @@ fn planned_bytes_are_those_allocated() {
     let excess = allocated as f64 / planned as f64 - 1.0;
     println!("{planned} bytes planned, {allocated} allocated");
     assert!(excess.abs() < 0.02, "{planned} {allocated}");
+}
+
+#[test]
+fn planned_bytes_are_those_allocated_without_training() {
+    let device = Executor::Gpu.device();
+    let bytes = || {
+        device
+            .context()
+            .unwrap()
+            .counters
+            .bytes
+            .load(Ordering::Relaxed)
+    };
+    let config = ModelConfig {
+        hidden_size: 128,
+        length: 128,
+        ..model(true, 0.0)
+    };
+    for purpose in [Purpose::Eval, Purpose::Logits, Purpose::Draw] {
+        let mut graph = build(&config, purpose, 8, 128);
+        let before = bytes();
+        let storage = block_on(Storage::new(&device, graph.layout(), &[PARAMS])).unwrap();
+        let session = Session::new(&device, &mut graph, &storage, PARAMS, &[]);
+        let _session = block_on(session).unwrap();
+        let allocated = bytes() - before;
+        let report = graph.report(DeviceClass::Portable, &[PARAMS]).unwrap();
+        let planned = report.total_bytes;
+        println!("{purpose:?}: {planned} bytes planned, {allocated} allocated");
+        let excess = allocated as f64 / planned as f64 - 1.0;
+        assert!(excess.abs() < 0.02, "{planned} {allocated}");
+    }
 }
 
 /// Parameters in many slabs train like parameters in one.

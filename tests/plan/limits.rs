@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::common::EXECUTORS;
 use crate::common::borrowed::open;
 use crate::common::graphs::{Purpose, build};
-use crate::common::training::model;
+use crate::common::training::{Training, model};
 use mdlm::config::ModelConfig;
 use mdlm::device::Device;
 use mdlm::error::{Error, Result};
@@ -204,5 +204,43 @@ fn uploads_that_do_not_fit_are_refused() {
         named(session.write_uint(ids, &[0; 4]), "ids", Element::U32);
         named(session.write(ids, &[0.0]), "ids", Element::U32);
         named(session.write_uint(x, &[0]), "x", Element::F32);
+    }
+}
+
+/// Bindings of half of WebGPU's minimum: a small model trains with the bits of a device with more, a table that is larger
+/// is read in parts, and what cannot be is refused.
+#[test]
+fn bindings_of_64_mib() {
+    let binding = 64 << 20;
+    let device = |binding| {
+        let (device, queue) = open(wgpu::Limits {
+            max_storage_buffer_binding_size: binding,
+            ..wgpu::Limits::default()
+        });
+        Device::from_wgpu_as(device, queue, DeviceClass::Portable).unwrap()
+    };
+    let (small, whole) = (device(binding), device(128 << 20));
+    let train = |device: &Device| {
+        let mut training = Training::new(device, &model(true, 0.1), 2, usize::MAX).unwrap();
+        let outcomes: Vec<_> = (0..2).map(|k| training.step(k).unwrap()).collect();
+        (outcomes, training.state())
+    };
+    assert!(train(&small) == train(&whole));
+    let config = ModelConfig {
+        vocab_size: 270_000,
+        mask_index: 0,
+        ..model(false, 0.0)
+    };
+    let bytes = 4 * 270_000 * 64;
+    assert!(bytes > binding);
+    let logits = |device: &Device| {
+        let mut model = block_on(Model::new(device, &config, 1))?;
+        block_on(model.logits(&[1, 200_000, 0], &[0.5]))
+    };
+    let expected = logits(&whole).unwrap();
+    assert_eq!(expected.len(), 3 * 270_000);
+    match logits(&small) {
+        Ok(logits) => assert!(logits == expected),
+        Err(error) => refused::<()>(Err(error), "vocab_embed.embedding", bytes, binding),
     }
 }

@@ -12,7 +12,7 @@ use pollster::block_on;
 
 use crate::Padded;
 use crate::common::Executor;
-use crate::common::borrowed::open_with;
+use crate::common::borrowed::open_of;
 use crate::common::runs::{LENGTH, config, corpus, refused};
 use crate::common::training::subs_batch;
 
@@ -71,7 +71,9 @@ fn an_overflow_is_skipped() {
 
 #[test]
 fn a_device_without_such_numbers_says_so() {
-    let (device, queue) = open_with(wgpu::Limits::default(), wgpu::Features::empty());
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    let (instance, none) = (wgpu::Instance::new(descriptor), wgpu::Features::empty());
+    let (device, queue) = open_of(&instance, wgpu::Limits::default(), none);
     let device = Device::from_wgpu(device, queue).unwrap();
     let mut config = config(1);
     config.training.precision = Precision::F16;

@@ -9,6 +9,7 @@ use super::{BIAS, fill};
 use crate::common::Executor;
 use crate::common::models::{load, small};
 use crate::common::statistics::{chi_square, chi_square_bound};
+use crate::common::trials::trials;
 
 /// Two tokens that are equally probable at the top, three below them; the mask last.
 const TIES: [f64; 7] = [1.0, 0.0, 1.0, 0.0, 0.0, -1.0, 9.0];
@@ -100,8 +101,27 @@ fn follows(executor: Executor, bias: &[f64; 7], config: &SampleConfig, seeds: u6
 
 #[test]
 fn tempered_and_truncated_draws_follow_their_law() {
-    for (executor, seeds) in [(Executor::CpuF32, 300), (Executor::Gpu, 60)] {
+    // canvases of 64
+    let draws = trials("draws of each law and executor", 3840, 0);
+    // few draws tell little of kernels that other tests compare with these
+    let executors = match draws {
+        0..10_000 => &[Executor::CpuF32, Executor::Gpu][..],
+        _ => &[Executor::CpuF32, Executor::Gpu, Executor::Borrowed],
+    };
+    for &executor in executors {
+        let seeds = match executor {
+            Executor::CpuF32 => draws.div_ceil(64).max(300),
+            _ => draws.div_ceil(64),
+        };
         for (temperature, top_k, top_p) in [
+            // near the ends of what may be asked for
+            (0.3, 2, 0.999),
+            (100.0, 0, 1.0),
+            (1.0, 2, 1.0),
+            (1.0, 5, 1.0),
+            (1.0, 0, 0.999_999),
+            (1.0, 0, 0.55),
+            (1.2, 1000, 1.0),
             (0.5, 0, 1.0),
             (2.0, 0, 1.0),
             (1.0, 3, 1.0),

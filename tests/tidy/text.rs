@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold no text of ours.
-const SKIPPED: [&str; 7] = [
+const SKIPPED: [&str; 8] = [
     ".git",
     "target",
     "runs",
@@ -12,6 +12,7 @@ const SKIPPED: [&str; 7] = [
     "golden",
     "golden_llm",
     "cases",
+    "fuzz",
 ];
 
 pub struct File {

@@ -12,14 +12,17 @@ mod package;
 mod peft;
 mod python;
 mod ranks;
+mod reliability;
 mod rustup;
 mod shell;
 mod stages;
+mod supply;
 mod vulkan;
 mod wasm;
 mod web;
 
 use clap::{Parser, ValueEnum};
+use reliability::Harness;
 use shell::Consent;
 use stages::{Stage, Tools};
 
@@ -94,6 +97,16 @@ enum Task {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Run harnesses of docs/reliability.md in their long form (hours for all of them)
+    Reliability {
+        /// Harnesses to run; all of them if none is named
+        harnesses: Vec<Harness>,
+        /// How often, in place of what the document's figures are for
+        #[arg(long)]
+        trials: Option<u64>,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Formatting, clippy and documentation: what needs no GPU
     Lint {
         #[command(flatten)]
@@ -119,6 +132,11 @@ fn main() -> anyhow::Result<()> {
             keep_going,
             consent,
         } => stages::run(&stages, keep_going, consent),
+        Task::Reliability {
+            harnesses,
+            trials,
+            consent,
+        } => reliability::long(&harnesses, trials, consent),
         Task::Setup { consent } => Tools::default().set_up(Stage::value_variants(), consent),
         Task::Lint { consent } => {
             stages::run(&[Stage::Fmt, Stage::Clippy, Stage::Docs], true, consent)

@@ -2,7 +2,9 @@
 
 use crate::shell::{cargo, output, run, target_dir};
 use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 /// What a package may and must hold.
 struct Contents {
@@ -44,10 +46,26 @@ const PACKAGES: [Contents; 2] = [
 /// Larger packages are refused by the public registry.
 const MAX_BYTES: u64 = 10_000_000;
 
-/// Fails when a package has too much in it, lacks a file, or is too large.
+/// Fails when a package has too much in it, lacks a file, is too large, or differs when it is packed again.
 pub fn check() -> Result<()> {
     PACKAGES.iter().try_for_each(Contents::check)?;
-    let dir = target_dir().join("package-check");
+    let packed = pack("package-check")?;
+    if pack("package-check-again")? != packed {
+        bail!("packed twice, the packages differ");
+    }
+    for (name, bytes) in packed {
+        let bytes = bytes.len() as u64;
+        println!("{name}: {bytes} bytes packed, twice the same");
+        if bytes > MAX_BYTES {
+            bail!("{name} has {bytes} bytes; at most {MAX_BYTES} are accepted");
+        }
+    }
+    Ok(())
+}
+
+/// Names and contents of the packages, packed below a folder of the target folder.
+fn pack(folder: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+    let dir = target_dir().join(folder);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
@@ -61,15 +79,11 @@ pub fn check() -> Result<()> {
     if archives.len() != PACKAGES.len() {
         bail!("cargo package wrote {} .crate files", archives.len());
     }
-    for archive in archives {
-        let bytes = fs::metadata(&archive)?.len();
+    let read = |archive: PathBuf| {
         let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        println!("{name}: {bytes} bytes packed");
-        if bytes > MAX_BYTES {
-            bail!("{name} has {bytes} bytes; at most {MAX_BYTES} are accepted");
-        }
-    }
-    Ok(())
+        Ok((name.into_owned(), fs::read(&archive)?))
+    };
+    archives.into_iter().map(read).collect()
 }
 
 impl Contents {

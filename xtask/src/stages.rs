@@ -1,7 +1,9 @@
 //! The stages of `cargo xtask test`: each a command or two, timed.
 
 use crate::shell::{Consent, cargo, run as run_command};
-use crate::{axe, chromium, kernels, npm, openai, package, peft, ranks, rustup, vulkan, wasm, web};
+use crate::{
+    axe, chromium, kernels, npm, openai, package, peft, ranks, rustup, supply, vulkan, wasm, web,
+};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -26,8 +28,10 @@ pub enum Stage {
     Web,
     /// The package for npm does in Node what the library does
     Npm,
-    /// The published package holds what it should and is small
+    /// The published package holds what it should, the same twice, and is small
     Package,
+    /// Licences and sources of the dependencies, the oldest compiler, a bill of materials
+    Supply,
     /// The examples build as a user builds them
     Examples,
     /// The server answers many clients at a time
@@ -50,6 +54,7 @@ pub struct Tools {
     openai: Option<PathBuf>,
     peft: Option<PathBuf>,
     mpi: bool,
+    deny: Option<PathBuf>,
 }
 
 impl Tools {
@@ -80,6 +85,9 @@ impl Tools {
         if stages.contains(&Stage::Npm) {
             self.typescript = Some(npm::set_up(consent)?);
         }
+        if stages.contains(&Stage::Supply) {
+            self.deny = Some(supply::set_up(consent)?);
+        }
         if stages.contains(&Stage::Server) {
             self.openai = Some(openai::set_up(consent)?);
         }
@@ -98,7 +106,7 @@ impl Stage {
         format!("{self:?}").to_lowercase()
     }
 
-    fn run(self, tools: &Tools, keep_going: bool) -> Result<()> {
+    fn run(self, tools: &Tools, keep_going: bool, consent: Consent) -> Result<()> {
         // Everything up to the tests sees the same packages with the same profile, so that Cargo compiles
         // each dependency's build script and macros once.
         match self {
@@ -142,6 +150,10 @@ impl Stage {
                 _ => bail!("no toolchain for the browser, or no TypeScript"),
             },
             Self::Package => package::check(),
+            Self::Supply => match &tools.deny {
+                Some(deny) => supply::check(deny, consent),
+                None => bail!("no cargo-deny"),
+            },
             Self::Examples => run_command(&mut cargo("build --release --examples")),
             Self::Server => match &tools.openai {
                 Some(python) => openai::test(python, 10),
@@ -186,7 +198,9 @@ pub fn run(named: &[Stage], keep_going: bool, consent: Consent) -> Result<()> {
         if !keep_going && rows.iter().any(|row| row.failed.is_some()) {
             break;
         }
-        rows.push(timed(stage.name(), || stage.run(&tools, keep_going)));
+        rows.push(timed(stage.name(), || {
+            stage.run(&tools, keep_going, consent)
+        }));
     }
     summarise(&rows)
 }

@@ -173,7 +173,8 @@ impl Float for f32 {
         const LN2_HI: f32 = 0.693_359_4;
         const LN2_LO: f32 = -2.121_944_4e-4;
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
-        let x = Float::min(Float::max(self, -87.3), 88.7);
+        // in this order NaN stays NaN
+        let x = Float::min(88.7, Float::max(-87.3, self));
         let shifted = x * std::f32::consts::LOG2_E + MAGIC;
         let n = shifted - MAGIC;
         let r = (x - n * LN2_HI) - n * LN2_LO;

@@ -15,6 +15,7 @@ struct Shared {
 
 /// A buffer that is being mapped for reading; dropping it gives the buffer up.
 pub(super) struct Pending {
+    device: wgpu::Device,
     buffer: wgpu::Buffer,
     bytes: u64,
     shared: Arc<Mutex<Shared>>,
@@ -24,7 +25,10 @@ pub(super) struct Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        // a lost device has destroyed its buffers, which whoever waits is told
+        let ignored = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         self.buffer.unmap();
+        drop(ignored);
     }
 }
 
@@ -50,6 +54,7 @@ impl Pending {
             buffer.map_async(wgpu::MapMode::Read, 0..bytes, mapped);
         })?;
         Ok(Self {
+            device: context.device.clone(),
             buffer: buffer.clone(),
             bytes,
             shared,
@@ -91,11 +96,14 @@ impl Pending {
         .await;
         context.check("readback")?;
         result.map_err(|e| lost(&e))?;
-        let view = self
-            .buffer
-            .get_mapped_range(0..self.bytes)
-            .map_err(|e| Error::Internal(format!("mapped range: {e}")))?;
-        Ok(f(&view))
+        match self.buffer.get_mapped_range(0..self.bytes) {
+            Ok(view) => Ok(f(&view)),
+            Err(e) => {
+                // lost between the two calls
+                context.ensure_alive("readback")?;
+                Err(Error::Internal(format!("mapped range: {e}")))
+            }
+        }
     }
 }
 

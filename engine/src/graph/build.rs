@@ -194,6 +194,18 @@ impl Graph {
         self.tensors.iter_mut().for_each(|info| info.keep = true);
     }
 
+    /// Activations of numbers that nodes write, in the order in which they are computed, up to a phase.
+    pub fn computed_before(&self, phase: Phase) -> Vec<Tensor> {
+        let begun = self.phases.iter().find(|(begun, _)| *begun == phase);
+        let end = begun.map_or(self.nodes.len(), |&(_, node)| node);
+        let written = self.nodes[..end].iter().flat_map(|node| &node.writes);
+        let number = |&t: &Tensor| {
+            let info = self.info(self.base(t).0);
+            info.element.is_number() && !matches!(info.origin, Origin::Arena { .. })
+        };
+        written.copied().filter(number).collect()
+    }
+
     pub(super) fn tensor(
         &mut self,
         name: String,

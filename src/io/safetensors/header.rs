@@ -1,10 +1,11 @@
 //! What stands at the head of a file: which tensors it holds, and where. Checked before any value is read.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use safetensors::Dtype;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
 use crate::io::files::Source;
@@ -18,12 +19,32 @@ pub(super) struct Entry {
     data_offsets: (u64, u64),
 }
 
-#[derive(Deserialize)]
-struct Fields {
-    #[serde(rename = "__metadata__")]
-    _metadata: Option<HashMap<String, String>>,
-    #[serde(flatten)]
-    tensors: HashMap<String, Entry>,
+/// What a header lists. Nothing else of it is kept, however much it says.
+struct Listed(Vec<(String, Entry)>);
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(header: D) -> Result<Self, D::Error> {
+        struct Tensors;
+        impl<'de> Visitor<'de> for Tensors {
+            type Value = Listed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tensors by their names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+                let mut tensors = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "__metadata__" => drop(map.next_value::<IgnoredAny>()?),
+                        _ => tensors.push((name, map.next_value()?)),
+                    }
+                }
+                Ok(Listed(tensors))
+            }
+        }
+        header.deserialize_map(Tensors)
+    }
 }
 
 /// The tensors of a file, in the order of their bytes.
@@ -68,8 +89,12 @@ impl Header {
         let mut header = vec![0; length as usize];
         source.read_at(8, &mut header).await?;
         let bad = |problem: String| damaged(format!("bad header: {problem}"));
-        let fields: Fields = serde_json::from_slice(&header).map_err(|e| bad(e.to_string()))?;
-        let mut tensors: Vec<(String, Entry)> = fields.tensors.into_iter().collect();
+        let Listed(mut tensors) =
+            serde_json::from_slice(&header).map_err(|e| bad(e.to_string()))?;
+        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(bad(format!("{} is there twice", pair[0].0)));
+        }
         tensors.sort_by_key(|(_, entry)| entry.data_offsets);
         let mut end = 0;
         for (name, entry) in &tensors {
