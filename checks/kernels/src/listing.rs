@@ -67,6 +67,9 @@ fn is_fma(code: &str) -> bool {
         "v_mac_f32",
         "v_mad_f32",
         "v_dual_fmac_f32",
+        // operands in f16 or f32, converted on the way
+        "v_fma_mix_f32",
+        "v_mad_mix_f32",
     ];
     plain.iter().any(|known| name.starts_with(known))
         || ["v_fmaak", "v_fmamk", "v_madak", "v_madmk"]
