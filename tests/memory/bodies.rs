@@ -128,7 +128,6 @@ pub const TARGETS: &[Target] = &[
             "messages",
             "|",
             "[::-1]",
-            "*99999999",
             "macro f()",
             "f()",
             "~",
