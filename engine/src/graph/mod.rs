@@ -5,6 +5,7 @@ mod backward;
 mod build;
 mod kernel;
 mod layout;
+mod look;
 mod plan;
 mod recompute;
 mod report;
