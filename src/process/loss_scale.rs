@@ -13,7 +13,9 @@ const MOST: u32 = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossScale {
-    /// Of the step after the last one whose outcome is known.
+    /// Of the last step whose outcome is known.
+    last: u32,
+    /// Of the step after it.
     now: u32,
     /// Of the one after that.
     next: u32,
@@ -24,6 +26,7 @@ pub struct LossScale {
 impl Default for LossScale {
     fn default() -> Self {
         Self {
+            last: FIRST,
             now: FIRST,
             next: FIRST,
             good: 0,
@@ -34,13 +37,22 @@ impl Default for LossScale {
 impl LossScale {
     /// The scale of the step after `ahead` ones whose outcome is not known yet: none or one.
     pub fn of(&self, ahead: u64) -> f64 {
-        let power = if ahead == 0 { self.now } else { self.next };
-        f64::from(1_u32 << power.min(MOST))
+        power(if ahead == 0 { self.now } else { self.next })
+    }
+
+    /// The scale of the last step whose outcome is known.
+    pub fn last(&self) -> f64 {
+        power(self.last)
+    }
+
+    /// Whether steps that overflow can still make it smaller.
+    pub fn can_shrink(&self) -> bool {
+        self.next > 0
     }
 
     /// Takes account of a step: whether every gradient was finite.
     pub fn note(&mut self, finite: bool) {
-        self.now = self.next;
+        (self.last, self.now) = (self.now, self.next);
         self.good = if finite { self.good + 1 } else { 0 };
         if !finite {
             self.next = self.next.saturating_sub(1);
@@ -49,6 +61,10 @@ impl LossScale {
             self.good = 0;
         }
     }
+}
+
+fn power(exponent: u32) -> f64 {
+    f64::from(1_u32 << exponent.min(MOST))
 }
 
 #[cfg(test)]
@@ -63,7 +79,9 @@ mod tests {
         for step in 0..4100 {
             assert_eq!(scale.of(0), early[step as usize], "step {step}");
             early.push(scale.of(1));
+            let used = scale.of(0);
             scale.note(outcome(step));
+            assert_eq!(scale.last(), used);
         }
         assert_eq!(early[1..4], [65536.0, 32768.0, 32768.0]);
         // five overflows halve it; 2,000 steps without one double it
@@ -78,6 +96,7 @@ mod tests {
         let mut scale = LossScale::default();
         (0..40).for_each(|_| scale.note(false));
         assert_eq!((scale.of(0), scale.of(1)), (1.0, 1.0));
+        assert!(!scale.can_shrink());
         (0..40 * PATIENCE).for_each(|_| scale.note(true));
         assert_eq!(scale.of(0), f64::from(1 << MOST));
     }

@@ -70,7 +70,7 @@ pub trait Ranks: Send + Sync {
                 let shares = shares(part.len(), self.size());
                 let parts: Vec<&[f32]> = shares.iter().map(|s| &part[s.clone()]).collect();
                 let sums = self.sum_each(&parts)?;
-                for (sums, share) in self.gather_floats(&sums)?.iter().zip(shares) {
+                for (sums, share) in self.gather_pieces(&sums)?.iter().zip(shares) {
                     part[share].copy_from_slice(sums);
                 }
             }
@@ -83,6 +83,18 @@ pub trait Ranks: Send + Sync {
     /// # Errors
     /// As [`Ranks::sum`].
     fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
+        let longest = parts.iter().map(|part| part.len()).max().unwrap_or(0);
+        let mut all = Vec::with_capacity(parts[self.rank()].len());
+        for first in (0..longest).step_by(PART) {
+            let pieces: Vec<&[f32]> = parts.iter().map(|&part| cut(part, first)).collect();
+            all.extend(self.sum_pieces(&pieces)?);
+        }
+        Ok(all)
+    }
+
+    /// As [`Ranks::sum_each`], of parts that fit a message.
+    #[doc(hidden)]
+    fn sum_pieces(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
         let own = parts[self.rank()];
         let packed = parts
             .iter()
@@ -110,6 +122,22 @@ pub trait Ranks: Send + Sync {
     /// # Errors
     /// As [`Ranks::exchange`].
     fn gather_floats(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let mut longest = vec![0.0; self.size()];
+        longest[self.rank()] = mine.len() as f64;
+        self.sum_few(&mut longest)?;
+        let longest = longest.iter().fold(0.0, |most, &len| len.max(most)) as usize;
+        let mut all = vec![Vec::new(); self.size()];
+        for first in (0..longest).step_by(PART) {
+            let given = self.gather_pieces(cut(mine, first))?;
+            let pairs = all.iter_mut().zip(given);
+            pairs.for_each(|(all, piece)| all.extend(piece));
+        }
+        Ok(all)
+    }
+
+    /// As [`Ranks::gather_floats`], of numbers that fit a message.
+    #[doc(hidden)]
+    fn gather_pieces(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
         let given = self.gather(&of_floats(mine))?;
         Ok(given.iter().map(|bytes| floats(bytes).collect()).collect())
     }
@@ -137,6 +165,12 @@ pub trait Ranks: Send + Sync {
 pub(super) fn shares(count: usize, size: usize) -> Vec<Range<usize>> {
     let cut = |i: usize| i * count / size;
     (0..size).map(|i| cut(i)..cut(i + 1)).collect()
+}
+
+/// What a message takes of numbers from `first` on.
+fn cut(numbers: &[f32], first: usize) -> &[f32] {
+    let rest = numbers.get(first..).unwrap_or_default();
+    &rest[..rest.len().min(PART)]
 }
 
 /// An error unless a rank has given what it should.

@@ -1,6 +1,6 @@
 //! What a run will take, before anything is allocated.
 
-use crate::config::{Moments, TrainConfig};
+use crate::config::{Moments, Precision, TrainConfig};
 use crate::device::Device;
 use crate::error::Result;
 use crate::graph::Report;
@@ -9,7 +9,7 @@ use crate::objective;
 use crate::ops::TRAINING;
 use crate::program::Element;
 use crate::train::rule;
-use crate::train::trainer::options;
+use crate::train::trainer::{check_precision, options};
 
 /// What a run of one of this crate's networks takes on a device.
 ///
@@ -32,7 +32,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of a configuration whose vocabulary is known, for its longest sequences.
+    /// Of a configuration whose vocabulary is known, for its longest sequences; of one rank that keeps all moments, if there
+    /// are several.
     ///
     /// # Errors
     /// [`crate::Error::Config`] that names the key; [`crate::Error::Unsupported`] if a tensor does not fit the device.
@@ -40,12 +41,18 @@ impl Budget {
         let mut config = config.clone();
         config.resolve();
         config.validate()?;
+        if device.context().is_none() {
+            // the twin rounds numbers, and keeps them as they were
+            config.training.precision = Precision::F32;
+            config.optim.moments = Moments::F32;
+        }
         let family = Family::Own(Backbone::new(&config.model, device.slab_limit())?);
         let family = match config.optim.moments {
             Moments::F32 => family,
             Moments::Bf16 => family.with_state(device, Element::Bf16)?,
         };
         let network = family.network();
+        check_precision(&config, device, network)?;
         let objective = objective::make(&config.model, &config.noise, &config.objective)?;
         let options = options(&config, &*objective, config.model.length);
         let rule = |name: &str, _: &[usize]| rule(&config.optim, network.group(name));

@@ -85,30 +85,39 @@ pub(super) async fn gather_owned(
     mut keep: impl FnMut(usize, Vec<f32>) -> Result<()>,
 ) -> Result<()> {
     for round in rounds(storage.layout(), ranks.size()) {
-        let mine = match round[ranks.rank()] {
-            Some(slab) => storage.read_slab(arena, slab).await?,
-            None => Vec::new(),
-        };
-        for (slab, data) in round.into_iter().zip(ranks.gather_floats(&mine)?) {
-            if let Some(slab) = slab {
-                keep(slab, data)?;
-            }
+        for (slab, data) in gather_round(ranks, storage, arena, &round).await? {
+            keep(slab, data)?;
         }
     }
     Ok(())
 }
 
+/// The slabs of a round, each with what its owner has of an arena.
+async fn gather_round(
+    ranks: &dyn Ranks,
+    storage: &Storage,
+    arena: Arena,
+    round: &[Option<usize>],
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let mine = match round[ranks.rank()] {
+        Some(slab) => storage.read_slab(arena, slab).await?,
+        None => Vec::new(),
+    };
+    let given = ranks.gather_floats(&mine)?;
+    let pairs = round.iter().zip(given);
+    Ok(pairs
+        .filter_map(|(slab, data)| Some(((*slab)?, data)))
+        .collect())
+}
+
 /// Gives every rank the weights that their owners have updated.
 pub(super) async fn spread_weights(ranks: &dyn Ranks, storage: &mut Storage) -> Result<()> {
-    let mut slabs = Vec::new();
-    let take = |slab, data| {
-        slabs.push((slab, data));
-        Ok(())
-    };
-    gather_owned(ranks, storage, PARAMS, take).await?;
-    for (slab, data) in slabs {
-        if !storage.layout().slabs()[slab].owned {
-            storage.write_slab(PARAMS, slab, &data)?;
+    let layout = storage.layout().clone();
+    for round in rounds(&layout, ranks.size()) {
+        for (slab, data) in gather_round(ranks, storage, PARAMS, &round).await? {
+            if !layout.slabs()[slab].owned {
+                storage.write_slab(PARAMS, slab, &data)?;
+            }
         }
     }
     Ok(())

@@ -144,9 +144,9 @@ impl Trainer {
         }
     }
 
-    /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only
-    /// `training.steps`, `training.save_every`, `training.patience` and `data.cache` of `config` may differ
-    /// from what was saved.
+    /// Continues a run from a checkpoint, bit by bit on the same device with as many threads. Only `training.steps`,
+    /// `training.save_every`, `training.patience`, `training.recompute`, `training.shard` and `data.cache` of `config` may
+    /// differ from what was saved.
     ///
     /// # Errors
     /// [`Error::Config`] that names the key that differs, [`Error::Checkpoint`], [`Error::Io`].
@@ -186,13 +186,21 @@ impl Trainer {
         checkpoint::verify(checkpoint)?;
         let mut saved = settings::read(&checkpoint.join(CONFIG))?;
         let state = TrainState::read(checkpoint)?;
+        config.validate()?;
         let mut config = config.clone();
-        keep_global_batch(
-            &mut config.training,
-            &mut saved.training,
-            ranks.size(),
-            state.ranks,
-        )?;
+        let (given, before) = (&mut config.training, &mut saved.training);
+        let counts = [before.batch, before.accumulation, state.ranks];
+        let global = counts.into_iter().try_fold(1, usize::checked_mul);
+        let Some(global) = global.filter(|&global| global > 0) else {
+            let [batch, accumulation, ranks] = counts;
+            let problem = format!(
+                "{ranks} ranks with training.batch = {batch} and training.accumulation = {accumulation} train on nothing"
+            );
+            return Err(Error::checkpoint(checkpoint, None, problem));
+        };
+        if ranks.size() != state.ranks {
+            keep_global_batch(given, before, ranks.size(), global)?;
+        }
         match config.base.path.is_empty() {
             true => {
                 config.model.vocab_size = corpus.tokenizer.vocab_size();
@@ -270,17 +278,13 @@ impl Trainer {
     }
 }
 
-/// Lets `ranks` ranks go on where `before` have been, if the sequences of a step can stay as many.
+/// Lets `ranks` ranks go on where others have been, if the sequences of a step can stay as many: `global`.
 fn keep_global_batch(
     given: &mut TrainingConfig,
     saved: &mut TrainingConfig,
     ranks: usize,
-    before: usize,
+    global: usize,
 ) -> Result<()> {
-    if ranks == before {
-        return Ok(());
-    }
-    let global = saved.global_batch() * before;
     let same = (given.batch, given.accumulation) == (saved.batch, saved.accumulation);
     if same && global.is_multiple_of(ranks * given.batch) {
         given.accumulation = global / (ranks * given.batch);

@@ -34,7 +34,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// What the loss is multiplied by in the step after `ahead` ones that are on their way.
-    pub fn loss_scale(&self, ahead: u64) -> f64 {
+    fn loss_scale(&self, ahead: u64) -> f64 {
         self.loss_scale.map_or(1.0, |scale| scale.of(ahead))
     }
 }
@@ -59,7 +59,7 @@ pub(super) struct Steps {
     /// None while another length's is made, so that the two are not in memory at once.
     pub session: Option<TrainSession>,
     batches: Prefetch<Result<Prepared>>,
-    pub ranks: Arc<dyn Ranks>,
+    ranks: Arc<dyn Ranks>,
     /// What rounding has taken from gradients that travel in half precision.
     narrow: Vec<Narrow>,
     feeding: Option<Feeding>,
@@ -158,7 +158,9 @@ impl Steps {
             if let Some(scale) = &mut at.loss_scale {
                 scale.note(outcome.finite);
             }
-            if at.skipped_in_a_row >= MOST_SKIPPED {
+            // a smaller scale may end the overflows
+            let hopeless = at.loss_scale.is_none_or(|scale| !scale.can_shrink());
+            if at.skipped_in_a_row >= MOST_SKIPPED && hopeless {
                 return Err(Error::NonFinite {
                     step: at.step,
                     quantity: "gradient",

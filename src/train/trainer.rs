@@ -316,22 +316,42 @@ impl Trainer {
 
     /// The error with the first tensor of the last step that was not finite, if there is room to compute it again.
     async fn blamed(&self, mut error: Error) -> Error {
-        let first = self.first_not_finite().await;
-        if let (Error::NonFinite { first: slot, .. }, Ok(first)) = (&mut error, first) {
-            *slot = first;
+        let mine = self.first_not_finite().await.ok().flatten();
+        if let Error::NonFinite { first, .. } = &mut error {
+            *first = self.first_of_all(mine);
         }
         error
+    }
+
+    /// What the first rank that has found something has found.
+    fn first_of_all(&self, mine: Option<String>) -> Option<String> {
+        if self.ranks.size() == 1 {
+            return mine;
+        }
+        let all = self
+            .ranks
+            .gather(mine.unwrap_or_default().as_bytes())
+            .ok()?;
+        let (rank, found) = all
+            .iter()
+            .enumerate()
+            .find(|(_, found)| !found.is_empty())?;
+        Some(format!(
+            "at rank {rank}: {}",
+            String::from_utf8_lossy(found)
+        ))
     }
 
     async fn first_not_finite(&self) -> Result<Option<String>> {
         let (k, config, network) = (self.at.step - 1, &self.config, self.network());
         let (objective, blocks) = (&self.objective, self.corpus.train.clone());
         let frozen = network.trunk.frozen_token();
-        let (rank, size) = (self.steps.ranks.rank(), self.steps.ranks.size());
+        let (rank, size) = (self.ranks.rank(), self.ranks.size());
         let turn = k * size as u64 + rank as u64;
         let passes =
             batch_maker(config, objective.clone(), blocks, frozen, (rank, size))(k)?.passes;
-        let of = |micro| step_scalars(config, k, micro).with(LOSS_SCALE, self.at.loss_scale(0));
+        let scale = self.at.loss_scale.map_or(1.0, |scale| scale.last());
+        let of = |micro| step_scalars(config, k, micro).with(LOSS_SCALE, scale);
         let scalars = (turn * passes.len() as u64..).map(of);
         first_not_finite(
             &self.device,
@@ -419,7 +439,11 @@ fn own(config: &TrainConfig, device: &Device, _: Option<&Path>) -> Result<Family
 }
 
 /// An error if half precision is asked for where there is none.
-fn check_precision(config: &TrainConfig, device: &Device, network: &Network) -> Result<()> {
+pub(super) fn check_precision(
+    config: &TrainConfig,
+    device: &Device,
+    network: &Network,
+) -> Result<()> {
     let problem = match config.training.precision {
         Precision::F32 => return Ok(()),
         _ if !network.trunk.rounds() => {

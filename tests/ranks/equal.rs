@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mdlm::Error;
-use mdlm::config::{Recipe, TrainConfig, Wire};
+use mdlm::config::{Moments, Precision, Recipe, TrainConfig, Wire};
 use mdlm::device::Device;
 use mdlm::progress::{Event, Flow};
 use mdlm::ranks::each;
@@ -96,12 +96,23 @@ fn ranks_agree_within_rounding() {
 
 #[test]
 fn bits_repeat_and_survive_a_break() {
-    for (shard, wire) in [(false, Wire::F32), (true, Wire::F32), (false, Wire::F16)] {
+    for (shard, wire, half, recipe) in [
+        (false, Wire::F32, false, Recipe::Reference),
+        (true, Wire::F32, false, Recipe::Reference),
+        (false, Wire::F16, false, Recipe::Reference),
+        (false, Wire::F32, true, Recipe::Fast),
+        (true, Wire::F32, true, Recipe::Reference),
+        (true, Wire::F32, true, Recipe::Fast),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let [whole, again, broken] = ["whole", "again", "broken"].map(|name| dir.path().join(name));
         let mut config = config(6);
         (config.training.save_every, config.training.shard) = (3, shard);
-        config.training.wire = wire;
+        (config.training.wire, config.optim.recipe) = (wire, recipe);
+        if half {
+            config.training.precision = Precision::F16;
+            config.optim.moments = Moments::Bf16;
+        }
         run(2, &config, &whole, u64::MAX);
         run(2, &config, &again, u64::MAX);
         assert_same(&whole, &again);

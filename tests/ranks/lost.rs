@@ -15,13 +15,9 @@ use mdlm_engine::rng::{Rng, Stream};
 
 use crate::common::runs::{assert_same, checkpoint, config};
 use crate::common::shared::part;
+use crate::common::trials::trials;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a rank is killed; more than the default for a longer trial.
-fn kills() -> u64 {
-    std::env::var("MDLM_KILLS").map_or(20, |n| n.parse().unwrap())
-}
 
 /// What a rank does when its time has come.
 #[derive(Clone, Copy, Debug)]
@@ -96,16 +92,17 @@ fn attempt(
 fn killed_at_any_exchange() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
-    let mut config = config(3 * kills());
+    let seed = 12;
+    let kills = trials("ranks killed", 20, seed);
+    let mut config = config(3 * kills);
     config.training.accumulation = 1;
     (config.training.save_every, config.training.val_every) = (4, 6);
     for summary in attempt(&config, &whole, None) {
-        assert_eq!(summary.unwrap().step, 3 * kills());
+        assert_eq!(summary.unwrap().step, 3 * kills);
     }
-    let seed = 12;
     let mut rng = Rng::new(seed, Stream::Shuffle, 0);
     let (mut at, mut killed) = (0, 0);
-    while killed < kills() {
+    while killed < kills {
         let rank = rng.below(3) as usize;
         let left = 1 + rng.below(30);
         let end = if rng.uniform() < 0.5 {
@@ -134,12 +131,12 @@ fn killed_at_any_exchange() {
         at = now;
     }
     assert!(killed >= 10, "{killed}");
-    if at < 3 * kills() {
+    if at < 3 * kills {
         for summary in attempt(&config, &broken, None) {
             summary.unwrap();
         }
     }
-    let last = 3 * kills();
+    let last = 3 * kills;
     assert_same(&checkpoint(&whole, last), &checkpoint(&broken, last));
     for file in ["log.jsonl", "config.toml"] {
         let read = |dir: &Path| std::fs::read_to_string(dir.join(file)).unwrap();

@@ -46,6 +46,25 @@ fn a_sum_is_added_in_the_order_of_ranks() {
     }
 }
 
+/// What goes to one rank, or from one to all, may be longer than a message, and of other lengths than the others'.
+#[test]
+fn parts_may_be_longer_than_a_message() {
+    let counts = [(1 << 22) + 17, 3];
+    let heard = each(2, PATIENCE, |ranks| {
+        let mine = counts.map(|count| numbers(ranks.rank(), count));
+        let sums = ranks.sum_each(&[&mine[0], &mine[1]])?;
+        let all = ranks.gather_floats(&mine[ranks.rank()])?;
+        Ok::<_, Error>((sums, all))
+    });
+    let given = [0, 1].map(|rank| numbers(rank, counts[rank]));
+    for (rank, heard) in heard.into_iter().enumerate() {
+        let (sums, all) = heard.unwrap().unwrap();
+        let [mine, other] = [0, 1].map(|of| numbers(of, counts[rank]));
+        let expected: Vec<f32> = mine.iter().zip(&other).map(|(x, y)| x + y).collect();
+        assert!(sums == expected && all == given, "rank {rank}");
+    }
+}
+
 #[test]
 fn everyone_hears_everyone() {
     let heard = each(4, PATIENCE, |ranks| {

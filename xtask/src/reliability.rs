@@ -20,6 +20,8 @@ pub enum Harness {
     Kills,
     /// The same on a GPU adapter
     KillsGpu,
+    /// Ranks that die at any exchange, as threads
+    KillsRanks,
     /// Every call on files of a run, an export and a cache fails once (Linux; trials are per cent of the calls)
     FileFaults,
     /// Full disks, by a small tmpfs (Linux)
@@ -46,6 +48,7 @@ impl Harness {
             Self::Attacks => ("memory", "attacks::", 1),
             Self::Kills => ("crash", "killed_at_any_moment", 1000),
             Self::KillsGpu => ("crash", "killed_on_the_gpu", 200),
+            Self::KillsRanks => ("ranks", "killed_at_any_exchange", 100),
             Self::FileFaults => ("faults", "io::", 100),
             Self::FullDisk => ("faults", "disk::a_full_disk", 1000),
             Self::LostDevices => ("faults", "device::", 400),

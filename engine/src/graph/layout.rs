@@ -298,13 +298,15 @@ impl LayoutBuilder {
         let slabs = &mut self.layout.slabs;
         // whole blocks that take a multiple of that many bytes, whatever the words of a block
         let align = ALIGN / 4 * block.max(self.state.block().0);
+        let unit = block.max(self.state.block().0);
         let split = parts.split_last().map_or(&[][..], |(_, before)| before);
         let cut = |(_, shape): &&(String, Vec<usize>)| {
-            !shape.iter().product::<usize>().is_multiple_of(block)
+            !shape.iter().product::<usize>().is_multiple_of(unit)
         };
         if let Some((part, _)) = split.iter().find(cut) {
-            let problem =
-                format!("{part} has no multiple of {block} elements; keep weights in f32");
+            let problem = format!(
+                "{part} has no multiple of {unit} elements; keep weights and moments in f32"
+            );
             return Err(Error::argument("weights", element, problem));
         }
         let fits = |used: usize| element.bytes(used.next_multiple_of(align) + len) <= binding;
