@@ -28,9 +28,7 @@ use support::samples::{answers, samples};
 Examples:
   train
   train --preset mini --steps 3000
-  train --data my-text.txt --tokenizer char --length 64
-  train --ranks threads:2
-  mpirun -n 4 target/release/examples/train --ranks mpi (built with --features mpi; see docs/scaling.md)")]
+  train --data my-text.txt --tokenizer char --length 64")]
 #[command(allow_negative_numbers = true)]
 struct Args {
     /// TOML file with the run's settings; see examples/configs.

@@ -1,5 +1,7 @@
 //! Stands for a suite of cases where each is run again and again, on numbers as they are and on extreme ones.
 
+use std::ops::RangeInclusive;
+
 use crate::common::Executor;
 use crate::common::case::{Build, Case, Role};
 use crate::common::suite::Running;
@@ -8,20 +10,26 @@ use crate::common::trials::trials;
 /// What parameters are multiplied by.
 const SCALES: [f64; 5] = [1.0, 1e-30, 1e30, 1e-10, 1e10];
 
-/// Where f32 gives finite numbers that are not those of f64: operations by the beginning of their names, from which scale
-/// on, and why.
-const KNOWN: [(&str, f64, &str); 3] = [
+/// Where f32 gives finite numbers that are not those of f64: operations by the beginning of their names, at which scales,
+/// and why.
+const KNOWN: [(&str, RangeInclusive<f64>, &str); 5] = [
     (
         "attention",
-        1e10,
+        1e10..=1e30,
         "differences of scores near 1e20, and sums that overflow",
     ),
-    ("norm", 1e30, "squares overflow from 1e19 on"),
+    ("norm", 1e30..=1e30, "squares overflow from 1e19 on"),
     (
         "head_loss",
-        1e30,
+        1e30..=1e30,
         "logits overflow; the loss says so, gradients need not",
     ),
+    (
+        "half precision",
+        1e-30..=1e-10,
+        "f16 holds nothing below 6e-8, which is what losses are scaled for",
+    ),
+    ("half precision", 1e10..=1e30, "f16 ends at 65504"),
 ];
 
 /// What came of every case.
@@ -118,8 +126,8 @@ impl Suite {
                         "{}, {executor:?}, times {scale:e}: {}",
                         self.label, got.name
                     );
-                    let known = |(label, from, _): &(&str, f64, &str)| {
-                        self.label.starts_with(label) && scale >= *from
+                    let known = |(label, at, _): &(&str, RangeInclusive<f64>, &str)| {
+                        self.label.starts_with(label) && at.contains(&scale)
                     };
                     match KNOWN.iter().position(known) {
                         Some(place) => self.known[place] += 1,
@@ -137,10 +145,8 @@ impl Suite {
             "{} runs had the bits of the first, on 1 to 3 threads",
             self.runs
         );
-        for ((label, from, why), count) in KNOWN.iter().zip(self.known) {
-            println!(
-                "{label} from {from:e} on: {count} tensors are finite and not those of f64: {why}"
-            );
+        for ((label, at, why), count) in KNOWN.iter().zip(self.known) {
+            println!("{label} at {at:e?}: {count} tensors are finite and not those of f64: {why}");
         }
         assert!(self.wrong.is_empty(), "\n{}", self.wrong.join("\n"));
         assert!(self.runs > 500);
