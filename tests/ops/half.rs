@@ -29,19 +29,15 @@ fn end(g: &mut Graph) {
     g.set_precision(Element::F32);
 }
 
-/// Sizes of every path of the products: single, prime, in fours, of large tiles, and of sums in planes.
+/// Sizes of the paths of the products: prime, in fours, of large tiles, and of sums in planes. There are few, since
+/// software drivers compile conversions slowly.
 fn products(suite: &mut Suite) {
     for [rows, n, k] in [
-        [1, 1, 3],
         [7, 5, 3],
-        [64, 64, 16],
         [65, 36, 20],
-        [131, 3, 40],
-        [37, 257, 97],
         [513, 516, 20],
         [2051, 66, 33],
         [2048, 32, 36],
-        [5, 2049, 31],
     ] {
         let mut case = begin(format!("{rows}x{n}x{k}"), rows, k);
         case.param("w", &[n, k], 1.0)
@@ -61,7 +57,7 @@ fn products(suite: &mut Suite) {
 
 /// GELU between two products, and a gated residual with dropout behind them.
 fn branches(suite: &mut Suite) {
-    for [samples, sample_rows, width] in [[1, 1, 4], [3, 7, 5], [2, 65, 64], [1, 131, 36]] {
+    for [samples, sample_rows, width] in [[3, 7, 5], [2, 65, 64]] {
         let rows = samples * sample_rows;
         let name = format!("{samples} samples of {sample_rows}x{width}");
         let mut case = begin(name, rows, width);
@@ -95,15 +91,16 @@ fn heads(suite: &mut Suite) {
     for ([batch, length, heads, dim], seen) in [
         ([2, 1, 2, 12], Seen::All),
         ([3, 7, 2, 16], Seen::All),
-        ([1, 65, 1, 24], Seen::All),
-        ([1, 130, 2, 16], Seen::Causal),
+        ([1, 130, 2, 12], Seen::Causal),
     ] {
         let (rows, width) = (batch * length, heads * dim);
         let name = format!("batch {batch}, length {length}, {heads} heads of {dim}, {seen:?}");
         let mut case = begin(name, rows, width);
         case.param("qkv", &[3 * width, width], 0.5)
             .param("out", &[width, width], 1.0);
-        suite.check(&case, rows.max(3 * width), &|g, t, _| {
+        // the code for hardware once
+        let long = length != 7;
+        suite.check_code(&case, rows.max(3 * width), long, &|g, t, _| {
             let frequencies: Vec<f64> = inv_freq(dim).map(f64::from).collect();
             let table = g.rotary_table(length, &frequencies);
             set(g);
