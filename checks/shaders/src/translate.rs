@@ -10,11 +10,12 @@ pub struct Translation {
     pub spirv: Vec<u32>,
     /// Metal 2.4.
     pub msl: String,
-    /// Shader model 6.0.
+    /// Shader model 6.0; 6.2 with 16-bit floats.
     pub hlsl: String,
 }
 
-/// Parses, validates and translates a shader. It may use the language's core alone: no extension is allowed.
+/// Parses, validates and translates a shader. It may use the language's core alone, and 16-bit floats if it says so: no
+/// other extension is allowed.
 ///
 /// The error is the translator's message, with the place in the text where it knows one.
 pub fn translate(wgsl: &str) -> Result<Translation, String> {
@@ -22,15 +23,22 @@ pub fn translate(wgsl: &str) -> Result<Translation, String> {
     Ok(Translation {
         spirv: to_spirv(&module, &info).map_err(|problem| format!("SPIR-V: {problem}"))?,
         msl: to_msl(&module, &info).map_err(|problem| format!("MSL: {problem}"))?,
-        hlsl: to_hlsl(&module, &info).map_err(|problem| format!("HLSL: {problem}"))?,
+        hlsl: to_hlsl(&module, &info, has_f16(wgsl))
+            .map_err(|problem| format!("HLSL: {problem}"))?,
     })
+}
+
+/// Whether a shader has 16-bit floats.
+fn has_f16(wgsl: &str) -> bool {
+    wgsl.starts_with("enable f16;")
 }
 
 pub(crate) fn parse(wgsl: &str) -> Result<(naga::Module, ModuleInfo), String> {
     let module = wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
     // unpack2x16float is part of WebGPU's core; the flag is for downlevel devices without it
-    let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    let info = Validator::new(ValidationFlags::all(), core)
+    let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    allowed.set(Capabilities::SHADER_FLOAT16, has_f16(wgsl));
+    let info = Validator::new(ValidationFlags::all(), allowed)
         .validate(&module)
         .map_err(|error| error.emit_to_string(wgsl))?;
     if module.entry_points.is_empty() {
@@ -61,9 +69,12 @@ fn to_msl(module: &naga::Module, info: &ModuleInfo) -> Result<String, String> {
     Ok(text)
 }
 
-fn to_hlsl(module: &naga::Module, info: &ModuleInfo) -> Result<String, String> {
+fn to_hlsl(module: &naga::Module, info: &ModuleInfo, f16: bool) -> Result<String, String> {
     let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
+        shader_model: match f16 {
+            true => hlsl::ShaderModel::V6_2,
+            false => hlsl::ShaderModel::V6_0,
+        },
         ..Default::default()
     };
     let mut text = String::new();

@@ -26,6 +26,7 @@ fn a_good_shader_passes() {
     assert!(translation.msl.contains("kernel void"));
     assert!(translation.hlsl.contains("[numthreads(64, 1, 1)]"));
     check_limits(DOUBLE).unwrap();
+    translate(&format!("enable f16;\n{DOUBLE}").replace("f32", "f16")).unwrap();
 }
 
 #[test]
@@ -36,10 +37,8 @@ fn mistakes_are_found() {
             DOUBLE.replace("let", "lot").replace("fn main", "fun main"),
         ),
         ("a type error", DOUBLE.replace("2.0 *", "2u *")),
-        (
-            "an extension",
-            format!("enable f16;\n{DOUBLE}").replace("f32", "f16"),
-        ),
+        ("an extension", DOUBLE.replace("f32", "f64")),
+        ("f16 that is not enabled", DOUBLE.replace("f32", "f16")),
         ("nothing to run", "fn f() {}".to_owned()),
     ];
     for (what, wgsl) in broken {
