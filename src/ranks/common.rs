@@ -29,12 +29,14 @@ pub trait Ranks: Send + Sync {
 
     /// Bytes that this one has sent to others so far.
     fn sent(&self) -> u64;
+}
 
+impl dyn Ranks + '_ {
     /// What every rank gives to all, in the order of ranks.
     ///
     /// # Errors
     /// As [`Ranks::exchange`].
-    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+    pub fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.exchange(vec![mine.to_vec(); self.size()])
     }
 
@@ -42,7 +44,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::exchange`].
-    fn broadcast(&self, mine: &[u8], from: usize) -> Result<Vec<u8>> {
+    pub fn broadcast(&self, mine: &[u8], from: usize) -> Result<Vec<u8>> {
         let parts = match self.rank() == from {
             true => vec![mine.to_vec(); self.size()],
             false => vec![Vec::new(); self.size()],
@@ -54,7 +56,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::exchange`].
-    fn barrier(&self) -> Result<()> {
+    pub fn barrier(&self) -> Result<()> {
         self.gather(&[]).map(drop)
     }
 
@@ -64,7 +66,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::exchange`]; [`Error::Internal`] for another number of numbers elsewhere.
-    fn sum(&self, data: &mut [f32]) -> Result<()> {
+    pub fn sum(&self, data: &mut [f32]) -> Result<()> {
         if self.size() > 1 {
             for part in data.chunks_mut(PART) {
                 let shares = shares(part.len(), self.size());
@@ -82,7 +84,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::sum`].
-    fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
+    pub fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
         let longest = parts.iter().map(|part| part.len()).max().unwrap_or(0);
         let mut all = Vec::with_capacity(parts[self.rank()].len());
         for first in (0..longest).step_by(PART) {
@@ -93,7 +95,6 @@ pub trait Ranks: Send + Sync {
     }
 
     /// As [`Ranks::sum_each`], of parts that fit a message.
-    #[doc(hidden)]
     fn sum_pieces(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
         let own = parts[self.rank()];
         let packed = parts
@@ -121,7 +122,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::exchange`].
-    fn gather_floats(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
+    pub fn gather_floats(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
         let mut longest = vec![0.0; self.size()];
         longest[self.rank()] = mine.len() as f64;
         self.sum_few(&mut longest)?;
@@ -136,7 +137,6 @@ pub trait Ranks: Send + Sync {
     }
 
     /// As [`Ranks::gather_floats`], of numbers that fit a message.
-    #[doc(hidden)]
     fn gather_pieces(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
         let given = self.gather(&of_floats(mine))?;
         Ok(given.iter().map(|bytes| floats(bytes).collect()).collect())
@@ -146,7 +146,7 @@ pub trait Ranks: Send + Sync {
     ///
     /// # Errors
     /// As [`Ranks::sum`].
-    fn sum_few(&self, data: &mut [f64]) -> Result<()> {
+    pub fn sum_few(&self, data: &mut [f64]) -> Result<()> {
         if self.size() == 1 {
             return Ok(());
         }

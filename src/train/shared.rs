@@ -12,6 +12,11 @@ use crate::model::Family;
 use crate::program::Arena;
 use crate::ranks::{Narrow, Ranks};
 
+/// Whether there are others. A page trains alone, so that what is for others is left out of its module.
+pub(super) fn several(ranks: &dyn Ranks) -> bool {
+    cfg!(not(target_arch = "wasm32")) && ranks.size() > 1
+}
+
 /// Replaces the gradients by their sums over all ranks; in half precision, with the errors of each slab kept in `narrow`,
 /// if that is given.
 pub(super) async fn sum_gradients(
@@ -153,7 +158,7 @@ pub(super) async fn owned_by_key(
 /// The network with its slabs shared out, if they are to be.
 pub(super) fn shared(family: Family, config: &TrainConfig, ranks: &dyn Ranks) -> Result<Family> {
     match family {
-        family if !config.training.shard || ranks.size() == 1 => Ok(family),
+        family if !config.training.shard || !several(ranks) => Ok(family),
         Family::Own(mut backbone) => {
             let layout = backbone.layout.shared(ranks.rank(), ranks.size());
             backbone.layout = Arc::new(layout);

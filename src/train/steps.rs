@@ -15,7 +15,7 @@ use crate::progress::StepStats;
 use crate::ranks::{Narrow, Ranks};
 use crate::rng::{Stream, stream_key};
 use crate::train::batches::Prepared;
-use crate::train::shared::{spread_weights, sum_gradients, sum_owned_gradients};
+use crate::train::shared::{several, spread_weights, sum_gradients, sum_owned_gradients};
 use crate::train::{StepOutcome, TrainSession, ema_decay, learning_rate};
 
 /// Steps in a row that may be skipped before training gives up.
@@ -181,7 +181,7 @@ impl Steps {
 
     /// Whether gradients of others belong to a step.
     fn shared(&self) -> bool {
-        self.ranks.size() > 1
+        several(&*self.ranks)
     }
 
     /// Sums gradients and loss of step `k` over the ranks, and updates.

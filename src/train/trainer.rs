@@ -25,7 +25,7 @@ use crate::train::TrainSession;
 use crate::train::agree::Card;
 use crate::train::batches::batch_maker;
 use crate::train::blame::first_not_finite;
-use crate::train::shared::{gather_owned, shared, told};
+use crate::train::shared::{gather_owned, several, shared, told};
 use crate::train::steps::{Progress, Steps, step_scalars};
 
 /// Trains a model on a corpus.
@@ -316,7 +316,11 @@ impl Trainer {
 
     /// The error with the first tensor of the last step that was not finite, if there is room to compute it again.
     async fn blamed(&self, mut error: Error) -> Error {
-        let mine = self.first_not_finite().await.ok().flatten();
+        // a page has no room for the search
+        let mine = match cfg!(target_arch = "wasm32") {
+            true => None,
+            false => self.first_not_finite().await.ok().flatten(),
+        };
         if let Error::NonFinite { first, .. } = &mut error {
             *first = self.first_of_all(mine);
         }
@@ -325,7 +329,7 @@ impl Trainer {
 
     /// What the first rank that has found something has found.
     fn first_of_all(&self, mine: Option<String>) -> Option<String> {
-        if self.ranks.size() == 1 {
+        if !several(&*self.ranks) {
             return mine;
         }
         let all = self

@@ -5,7 +5,7 @@ use crate::eval::{EvalConfig, Evaluator, Perplexity};
 use crate::graph::PARAMS;
 use crate::ops::EMA;
 use crate::train::Trainer;
-use crate::train::shared::gather_owned;
+use crate::train::shared::{gather_owned, several};
 
 impl Trainer {
     /// Perplexity of the moving average on the held-out blocks.
@@ -23,13 +23,15 @@ impl Trainer {
             self.storage.write_slab(PARAMS, slab, &data)?;
         }
         // what came from a rank that died meanwhile may be cut short, so nothing counts before all have it
-        self.ranks.barrier()?;
+        if several(&*self.ranks) {
+            self.ranks.barrier()?;
+        }
         found
     }
 
     /// Whether moments and moving average are shared out among ranks.
     pub(super) fn is_shared(&self) -> bool {
-        self.config.training.shard && self.ranks.size() > 1
+        self.config.training.shard && several(&*self.ranks)
     }
 
     /// Lets the moving average take the weights' place, and returns those.

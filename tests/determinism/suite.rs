@@ -146,7 +146,7 @@ impl Suite {
             self.runs
         );
         for ((label, at, why), count) in KNOWN.iter().zip(self.known) {
-            println!("{label} at {at:e?}: {count} tensors are finite and not those of f64: {why}");
+            println!("{label} at {at:?}: {count} tensors are finite and not those of f64: {why}");
         }
         assert!(self.wrong.is_empty(), "\n{}", self.wrong.join("\n"));
         assert!(self.runs > 500);
