@@ -53,7 +53,7 @@ impl Suite {
         Self {
             label: "",
             repeats,
-            most: if long { 40_000 } else { 2000 },
+            most: if long { 40_000 } else { 700 },
             scales: if long { &SCALES } else { &SCALES[..3] },
             runs: 0,
             known: [0; KNOWN.len()],

@@ -71,7 +71,7 @@ struct Worst {
 /// Damages the seeds of a target again and again.
 fn fuzz(name: &str) {
     let _turn = alone();
-    let count = trials("executions", 300, SEED);
+    let count = trials("executions", 150, SEED);
     let (number, target) = (0..)
         .zip(TARGETS)
         .find(|(_, target)| target.name == name)

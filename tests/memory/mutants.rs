@@ -130,7 +130,7 @@ impl Tally {
 fn damaged_models_are_refused_or_loaded() {
     let _turn = alone();
     let all = Specimen::all();
-    let count = trials("damaged models", 2000, SEED);
+    let count = trials("damaged models", 1000, SEED);
     let mut plan = systematic(&all);
     let (every, mut rng) = (plan.len(), Rng::new(SEED, Stream::Shuffle, 0));
     let chosen = every.min((count - count / 4) as usize);

@@ -230,18 +230,19 @@ impl Context {
         Ok(())
     }
 
-    /// The pipeline of a source whose operands are writable as in `writable`; compiled once.
+    /// The pipeline of a source whose operands are writable as in `writable`; compiled once, but for threads that ask for it
+    /// at the same time: the cache is not locked meanwhile, so that they compile others side by side.
     pub(super) fn pipeline(
         &self,
         source: &Source,
         writable: &[Option<bool>],
     ) -> Result<Arc<Pipeline>> {
         let key = (source.clone(), writable.to_vec());
-        let mut cache = self
-            .pipelines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = cache.get(&key) {
+        let cache = || {
+            let cache = self.pipelines.lock();
+            cache.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(found) = cache().get(&key) {
             return Ok(found.clone());
         }
         count(&self.counters.pipelines);
@@ -294,8 +295,7 @@ impl Context {
                 cache: None,
             });
         let made = Arc::new(Pipeline { pipeline, operands });
-        cache.insert(key, made.clone());
-        Ok(made)
+        Ok(cache().entry(key).or_insert(made).clone())
     }
 }
 
