@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (even + 1u < p.n) {
     second = update(even + 1u, second);
   }
-  let words = threefry(now.rounding_key, vec2<u32>(p.first + i, p.site));
+  let words = threefry(now.rounding_key, vec2<u32>(p.pairs_before + i, p.site));
   m[i] = rounded_two(first.x, second.x, words.x);
   v[i] = rounded_two(first.y, second.y, words.y);
   //#else

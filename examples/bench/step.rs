@@ -96,7 +96,7 @@ pub fn run(shape: Shape, device: &Device, seconds: f64) -> anyhow::Result<()> {
         report = train.graph.graph.report(device.class(), &TRAINING)?;
     } else {
         let options = Options::of(shape.batch, shape.length);
-        let mut graph = LogitsGraph::new(&backbone.network, options, false)?;
+        let mut graph = LogitsGraph::new(&backbone.network, options)?;
         let mut session = wait(Session::new(
             device,
             &mut graph.graph,

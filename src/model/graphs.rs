@@ -182,15 +182,12 @@ pub struct LogitsGraph {
 }
 
 impl LogitsGraph {
-    /// Builds it; `keep_all` keeps every activation readable.
+    /// Builds it.
     ///
     /// # Errors
     /// [`crate::Error::Argument`] if the length is above the model's.
-    pub fn new(network: &Network, options: Options, keep_all: bool) -> Result<Self> {
+    pub fn new(network: &Network, options: Options) -> Result<Self> {
         let (mut graph, call, hidden) = network.begin(options)?;
-        if keep_all {
-            graph.keep_all();
-        }
         let head = network
             .trunk
             .head(&mut graph, &mut network.params(), hidden)?;

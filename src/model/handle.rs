@@ -241,7 +241,7 @@ impl Model {
                 if blocks.is_some() {
                     options.sights = Sights::Given { rows: key[1] };
                 }
-                let mut g = LogitsGraph::new(self.family.network(), options, false)?;
+                let mut g = LogitsGraph::new(self.family.network(), options)?;
                 let outputs = [g.logits];
                 let session =
                     Session::new(&self.device, &mut g.graph, &self.storage, PARAMS, &outputs)

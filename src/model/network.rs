@@ -123,6 +123,9 @@ impl Network {
     /// [`Error::Argument`] for sizes that cannot be; what the trunk says.
     pub fn begin(&self, options: Options) -> Result<(Graph, Call, Tensor)> {
         let mut g = Graph::new(self.layout.clone());
+        if options.keep_all {
+            g.keep_all();
+        }
         let (call, hidden) = self.append(&mut g, options)?;
         Ok((g, call, hidden))
     }

@@ -123,6 +123,8 @@ pub struct Options {
     pub recompute: Recompute,
     /// What activations of blocks are kept in: f32 or f16, see [`Trunk::rounds`].
     pub precision: Element,
+    /// Keeps every activation readable after a run.
+    pub keep_all: bool,
 }
 
 /// What a call needs besides its tokens if keys and values are kept.

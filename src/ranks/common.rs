@@ -83,7 +83,7 @@ impl dyn Ranks + '_ {
     /// Gives `parts[i]` to rank i, and returns the sum of what all have given to this one, in the order of ranks.
     ///
     /// # Errors
-    /// As [`Ranks::sum`].
+    /// As [`Ranks::exchange`]; [`Error::Internal`] for another number of numbers elsewhere.
     pub fn sum_each(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
         let longest = parts.iter().map(|part| part.len()).max().unwrap_or(0);
         let mut all = Vec::with_capacity(parts[self.rank()].len());
@@ -94,7 +94,7 @@ impl dyn Ranks + '_ {
         Ok(all)
     }
 
-    /// As [`Ranks::sum_each`], of parts that fit a message.
+    /// As `sum_each`, of parts that fit a message.
     fn sum_pieces(&self, parts: &[&[f32]]) -> Result<Vec<f32>> {
         let own = parts[self.rank()];
         let packed = parts
@@ -136,16 +136,16 @@ impl dyn Ranks + '_ {
         Ok(all)
     }
 
-    /// As [`Ranks::gather_floats`], of numbers that fit a message.
+    /// As `gather_floats`, of numbers that fit a message.
     fn gather_pieces(&self, mine: &[f32]) -> Result<Vec<Vec<f32>>> {
         let given = self.gather(&of_floats(mine))?;
         Ok(given.iter().map(|bytes| floats(bytes).collect()).collect())
     }
 
-    /// [`Ranks::sum`] of a few numbers in double precision.
+    /// `sum` of a few numbers in double precision.
     ///
     /// # Errors
-    /// As [`Ranks::sum`].
+    /// As [`Ranks::exchange`]; [`Error::Internal`] for another number of numbers elsewhere.
     pub fn sum_few(&self, data: &mut [f64]) -> Result<()> {
         if self.size() == 1 {
             return Ok(());
@@ -171,6 +171,13 @@ pub(super) fn shares(count: usize, size: usize) -> Vec<Range<usize>> {
 fn cut(numbers: &[f32], first: usize) -> &[f32] {
     let rest = numbers.get(first..).unwrap_or_default();
     &rest[..rest.len().min(PART)]
+}
+
+/// Bytes of the parts that a rank gives to others.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn to_others(parts: &[Vec<u8>], rank: usize) -> u64 {
+    let others = parts.iter().enumerate().filter(|&(to, _)| to != rank);
+    others.map(|(_, part)| part.len() as u64).sum()
 }
 
 /// An error unless a rank has given what it should.

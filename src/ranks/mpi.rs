@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use super::common::to_others;
 use super::courier::{Answer, Order, carry};
 use crate::error::{Error, Result};
 use crate::ranks::Ranks;
@@ -82,8 +83,7 @@ impl Ranks for Mpi {
     }
 
     fn exchange(&self, parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
-        let to_others = parts.iter().enumerate().filter(|&(to, _)| to != self.rank);
-        let sent = to_others.map(|(_, part)| part.len() as u64).sum();
+        let sent = to_others(&parts, self.rank);
         self.sent.fetch_add(sent, Ordering::Relaxed);
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.order(Order::Exchange(parts))?;

@@ -11,7 +11,7 @@ const PART: usize = 1 << 22;
 /// The largest exponent of a number that travels, so that sums of two stay below the largest half.
 const TOP: i32 = 14;
 
-/// Sums of the same numbers, again and again, in half of the bytes of [`Ranks::sum`].
+/// Sums of the same numbers, again and again, in half of the bytes of `sum`.
 ///
 /// A number is rounded to f16, of a scale that suits the largest of its message, before it is sent and again after it
 /// is summed. Each time the error is kept and added to the number of the next time (error feedback), so that over many
@@ -28,7 +28,7 @@ impl Narrow {
     /// Replaces numbers by their sums over all ranks, rounded.
     ///
     /// # Errors
-    /// As [`Ranks::sum`].
+    /// As [`Ranks::exchange`]; [`Error::Internal`] for another number of numbers elsewhere.
     pub fn sum(&mut self, ranks: &dyn Ranks, data: &mut [f32]) -> Result<()> {
         if ranks.size() == 1 {
             return Ok(());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::common::to_others;
 use crate::error::{Error, Result};
 use crate::ranks::Ranks;
 
@@ -122,8 +123,7 @@ impl Ranks for Threads {
     }
 
     fn exchange(&self, parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
-        let to_others = parts.iter().enumerate().filter(|&(to, _)| to != self.rank);
-        let sent = to_others.map(|(_, part)| part.len() as u64).sum();
+        let sent = to_others(&parts, self.rank);
         self.sent.fetch_add(sent, Ordering::Relaxed);
         {
             let mut state = self.state();

@@ -42,9 +42,11 @@ pub async fn first_not_finite(
     for slab in 0..layout.slabs().len() {
         apart.copy_slab(PARAMS, slab, storage, PARAMS).await?;
     }
-    let made = TrainSession::made(
-        device, network, &apart, optim, row_loss, options, None, true,
-    );
+    let options = Options {
+        keep_all: true,
+        ..options
+    };
+    let made = TrainSession::new(device, network, &apart, optim, row_loss, options, None);
     let mut again = made.await?;
     for (step, pass) in passes {
         again.run(&mut apart, pass, step.clone(), false).await?;

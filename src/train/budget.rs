@@ -7,9 +7,8 @@ use crate::graph::Report;
 use crate::model::{Backbone, Family, TrainGraph};
 use crate::objective;
 use crate::ops::TRAINING;
-use crate::program::Element;
 use crate::train::rule;
-use crate::train::trainer::{check_precision, options};
+use crate::train::trainer::{check_precision, options, with_moments};
 
 /// What a run of one of this crate's networks takes on a device.
 ///
@@ -47,10 +46,7 @@ impl Budget {
             config.optim.moments = Moments::F32;
         }
         let family = Family::Own(Backbone::new(&config.model, device.slab_limit())?);
-        let family = match config.optim.moments {
-            Moments::F32 => family,
-            Moments::Bf16 => family.with_state(device, Element::Bf16)?,
-        };
+        let family = with_moments(family, &config, device)?;
         let network = family.network();
         check_precision(&config, device, network)?;
         let objective = objective::make(&config.model, &config.noise, &config.objective)?;

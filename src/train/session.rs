@@ -88,29 +88,8 @@ impl TrainSession {
         options: Options,
         chunk: Option<usize>,
     ) -> Result<Self> {
-        let (loss, keep_all) = (row_loss, false);
-        Self::made(
-            device, network, storage, optim, loss, options, chunk, keep_all,
-        )
-        .await
-    }
-
-    /// As [`TrainSession::new`]; `keep_all` keeps every activation readable.
-    pub(super) async fn made(
-        device: &Device,
-        network: &Network,
-        storage: &Storage,
-        optim: &OptimConfig,
-        row_loss: RowLoss,
-        options: Options,
-        chunk: Option<usize>,
-        keep_all: bool,
-    ) -> Result<Self> {
         let rule = |name: &str, _: &[usize]| rule(optim, network.group(name));
         let mut graph = TrainGraph::new(network, options, row_loss, chunk, optim.clip, &rule)?;
-        if keep_all {
-            graph.graph.keep_all();
-        }
         let outputs = [graph.loss, graph.stats];
         let session = Session::new(device, &mut graph.graph, storage, PARAMS, &outputs).await?;
         Ok(Self {

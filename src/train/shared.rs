@@ -160,7 +160,7 @@ pub(super) fn shared(family: Family, config: &TrainConfig, ranks: &dyn Ranks) ->
     match family {
         family if !config.training.shard || !several(ranks) => Ok(family),
         Family::Own(mut backbone) => {
-            let layout = backbone.layout.shared(ranks.rank(), ranks.size());
+            let layout = backbone.layout.shared(ranks.rank(), ranks.size())?;
             backbone.layout = Arc::new(layout);
             backbone.network.layout = backbone.layout.clone();
             Ok(Family::Own(backbone))

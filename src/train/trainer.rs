@@ -178,10 +178,7 @@ impl Trainer {
             Some(base) => base.family.clone(),
             None => Family::Own(Backbone::new(&config.model, device.slab_limit())?),
         };
-        let family = match config.optim.moments {
-            Moments::F32 => family,
-            Moments::Bf16 => family.with_state(device, Element::Bf16)?,
-        };
+        let family = with_moments(family, &config, device)?;
         #[cfg(not(target_arch = "wasm32"))]
         if ranks.size() > 1 {
             let alike = Card::new(&config, &corpus, described, device)?.compare(&*ranks)?;
@@ -439,6 +436,18 @@ fn own(config: &TrainConfig, device: &Device, _: Option<&Path>) -> Result<Family
             let problem = "there are no files here: train on a published model natively";
             Err(Error::config("base.path", path, problem))
         }
+    }
+}
+
+/// The network with its moments kept as a configuration says.
+pub(super) fn with_moments(
+    family: Family,
+    config: &TrainConfig,
+    device: &Device,
+) -> Result<Family> {
+    match config.optim.moments {
+        Moments::F32 => Ok(family),
+        Moments::Bf16 => family.with_state(device, Element::Bf16),
     }
 }
 

@@ -89,7 +89,7 @@ pub fn build(config: &ModelConfig, purpose: Purpose, batch: usize, length: usize
                 .graph
         }
         Purpose::Logits => {
-            let mut made = LogitsGraph::new(&network, options, false).unwrap();
+            let mut made = LogitsGraph::new(&network, options).unwrap();
             if config.kind == ModelKind::Dit {
                 made.log_probs(&network).unwrap();
             }

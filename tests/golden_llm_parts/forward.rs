@@ -86,6 +86,7 @@ async fn check(
             Some(_) => Sights::Given { rows },
             None => Sights::Own,
         },
+        keep_all: true,
         ..Options::default()
     };
     let mut pass = Pass::of(&v.xt);
@@ -93,7 +94,7 @@ async fn check(
     if let Some(mask) = &v.mask {
         pass.sights = model.network.trunk.padded(mask, length);
     }
-    let mut graph = LogitsGraph::new(&model.network, options, true).unwrap();
+    let mut graph = LogitsGraph::new(&model.network, options).unwrap();
     let made = Session::new(
         executor.shared(),
         &mut graph.graph,
@@ -197,7 +198,7 @@ async fn logits(
     // between tensors 64 blocks at most
     let gaps = 64 * element.bytes(element.block().0) * keys.len() as u64;
     assert!(held >= least && held < least + gaps);
-    let mut graph = LogitsGraph::new(network, options, false).unwrap();
+    let mut graph = LogitsGraph::new(network, options).unwrap();
     let outputs = [graph.logits];
     let device = executor.shared();
     let made = Session::new(device, &mut graph.graph, &model.storage, PARAMS, &outputs);

@@ -44,10 +44,11 @@ async fn forward(
         batch: sigma.len(),
         length,
         precision,
+        keep_all: true,
         ..Options::default()
     };
     let network = &backbone.network;
-    let mut graph = LogitsGraph::new(network, options, true).unwrap();
+    let mut graph = LogitsGraph::new(network, options).unwrap();
     let log_probs =
         (backbone.config.kind == ModelKind::Dit).then(|| graph.log_probs(network).unwrap());
     let mut session = Session::new(device, &mut graph.graph, &storage, PARAMS, &[])

@@ -128,16 +128,15 @@ impl<F: Float> Cpu<F> {
                     scratch: Some(scratch),
                 },
             );
-            for slot in &call.writes {
+            for slot in call
+                .writes
+                .iter()
+                .filter(|slot| slot.element == Element::F16)
+            {
                 if let Some((_, Buffer::Number(data))) =
                     held.iter_mut().find(|(id, _)| *id == slot.buffer)
                 {
-                    let element = slot.element;
-                    if element != Element::F32 {
-                        for_rows(&mut data[slot.range()], 1, |_, part| {
-                            F::round_to(element, part)
-                        });
-                    }
+                    for_rows(&mut data[slot.range()], 1, |_, part| F::round_to_f16(part));
                 }
             }
             for (id, buffer) in held {

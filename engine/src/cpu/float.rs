@@ -5,7 +5,6 @@ use super::gemm::call as product;
 use super::gemm::{MatMut, MatRef};
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
 use super::relaxed::product;
-use crate::program::Element;
 use half::slice::HalfFloatSliceExt as _;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -53,8 +52,8 @@ pub trait Float:
     fn sqrt(self) -> Self;
     /// Whether neither infinite nor NaN.
     fn finite(self) -> bool;
-    /// Rounds numbers as an element of that type keeps them; f64, the oracle, keeps all.
-    fn round_to(element: Element, data: &mut [Self]);
+    /// Rounds numbers as f16 keeps them; f64, the oracle, keeps all.
+    fn round_to_f16(data: &mut [Self]);
     /// The neighbour in bf16, below or above as 16 random bits say, so that what is lost on the way is nothing on average;
     /// f64, the oracle, keeps all.
     fn rounded_by(self, bits: u32) -> Self;
@@ -131,7 +130,7 @@ macro_rules! common {
 
 impl Float for f64 {
     common!(f64, super::gemm::call);
-    fn round_to(_: Element, _: &mut [Self]) {}
+    fn round_to_f16(_: &mut [Self]) {}
     fn rounded_by(self, _: u32) -> Self {
         self
     }
@@ -149,17 +148,13 @@ impl Float for f32 {
     fn erf(self) -> Self {
         libm::erff(self)
     }
-    fn round_to(element: Element, data: &mut [Self]) {
-        if element == Element::F16 {
-            // slices of numbers are converted many times as fast as numbers
-            let mut halves = [half::f16::ZERO; 256];
-            for data in data.chunks_mut(halves.len()) {
-                let halves = &mut halves[..data.len()];
-                halves.convert_from_f32_slice(data);
-                halves.convert_to_f32_slice(data);
-            }
-        } else if element == Element::Bf16 {
-            data.iter_mut().for_each(|x| *x = element.round(*x));
+    fn round_to_f16(data: &mut [Self]) {
+        // slices of numbers are converted many times as fast as numbers
+        let mut halves = [half::f16::ZERO; 256];
+        for data in data.chunks_mut(halves.len()) {
+            let halves = &mut halves[..data.len()];
+            halves.convert_from_f32_slice(data);
+            halves.convert_to_f32_slice(data);
         }
     }
     #[inline(always)]

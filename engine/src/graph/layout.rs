@@ -142,54 +142,23 @@ impl Layout {
 
     /// The same parameters in slabs that are small enough to be shared out among `size` ranks, of which `rank` owns
     /// its part.
-    pub fn shared(&self, rank: usize, size: usize) -> Self {
+    ///
+    /// # Errors
+    /// As [`LayoutBuilder::stacked`].
+    pub fn shared(&self, rank: usize, size: usize) -> Result<Self> {
         let trained: usize = self.trained().map(|i| self.slabs[i].len).sum();
-        let most = trained.div_ceil(SLABS_A_RANK * size);
-        let mut made = Self {
-            binding: self.binding,
-            ..Self::default()
+        let room = Room {
+            binding: trained.div_ceil(SLABS_A_RANK * size),
+            buffer: MOST,
         };
-        let mut open: Vec<Option<usize>> = vec![None; self.slabs.len()];
-        for entry in &self.entries {
-            let old = self.slabs[entry.slab];
-            let len = entry.shape.iter().product::<usize>();
-            let align = ALIGN / 4 * old.element.block().0.max(old.state.block().0);
-            let end = |slab: usize, slabs: &[Slab]| slabs[slab].len.next_multiple_of(align);
-            let fits = |&slab: &usize| old.frozen || end(slab, &made.slabs) + len <= most;
-            let slab = open[entry.slab].filter(fits).unwrap_or(made.slabs.len());
-            if slab == made.slabs.len() {
-                made.slabs.push(Slab { len: 0, ..old });
-                open[entry.slab] = Some(slab);
-            }
-            let offset = end(slab, &made.slabs);
-            made.slabs[slab].len = offset + len;
-            made.entries.push(Entry {
-                slab,
-                offset,
-                ..entry.clone()
-            });
-        }
-        let moved = |key: &Key| {
-            let within = |e: &&Entry| {
-                let end = e.offset + e.shape.iter().product::<usize>();
-                e.slab == key.slab && (e.offset..end).contains(&key.offset)
-            };
-            let place = self.entries.iter().position(|e| within(&e));
-            place.map_or_else(
-                || key.clone(),
-                |i| Key {
-                    slab: made.entries[i].slab,
-                    offset: made.entries[i].offset + key.offset - self.entries[i].offset,
-                    ..key.clone()
-                },
-            )
-        };
-        made.keys = self.keys.iter().map(moved).collect();
+        let state = self.slabs.first().map_or(Element::F32, |slab| slab.state);
+        let mut made = self.with_state(room, state)?;
+        made.binding = self.binding;
         let owners = made.owners(size);
         for (slab, owner) in made.slabs.iter_mut().zip(owners) {
             slab.owned = owner == rank;
         }
-        made
+        Ok(made)
     }
 
     /// The tensors that files hold and that are trained, with their places among [`Layout::keys`].
@@ -374,7 +343,7 @@ mod tests {
                 .unwrap();
         }
         let whole = builder.finish(|_| 0);
-        let parts: Vec<Layout> = (0..2).map(|rank| whole.shared(rank, 2)).collect();
+        let parts: Vec<Layout> = (0..2).map(|rank| whole.shared(rank, 2).unwrap()).collect();
         assert_eq!(parts[0].keys(), parts[1].keys());
         for (slab, (a, b)) in parts[0].slabs().iter().zip(parts[1].slabs()).enumerate() {
             assert!(a.owned != b.owned, "slab {slab} has one owner");

@@ -38,7 +38,7 @@ pub(super) struct Rounding {
     /// The arena and the slab, so that no two numbers of a step have one draw.
     pub(super) site: u32,
     /// Pairs in front of the first one.
-    pub(super) first: u32,
+    pub(super) pairs_before: u32,
 }
 
 impl Rounding {
@@ -46,14 +46,14 @@ impl Rounding {
     pub(super) fn of(state: Element, slab: usize, first: usize) -> Option<Self> {
         (state == Element::Bf16).then_some(Self {
             site: slab as u32,
-            first: (first / 2) as u32,
+            pairs_before: (first / 2) as u32,
         })
     }
 
     /// 16 random bits for each of element `i`'s two moments, in the words' lower halves.
     #[inline(always)]
     pub(super) fn bits(self, key: [u32; 2], i: usize) -> [u32; 2] {
-        let words = threefry2x32(key, [self.first + (i / 2) as u32, self.site]);
+        let words = threefry2x32(key, [self.pairs_before + (i / 2) as u32, self.site]);
         words.map(|word| word >> (i % 2 * 16))
     }
 }
@@ -69,7 +69,7 @@ params! {
         rate: f32,
         site: u32,
         /// Pairs of the slab in front.
-        first: u32,
+        pairs_before: u32,
     }
 }
 
@@ -197,7 +197,7 @@ impl Op for Adamw {
             weight_decay: weight_decay as f32,
             rate: self.rate as f32,
             site: self.rounding.map_or(0, |r| r.site),
-            first: self.rounding.map_or(0, |r| r.first),
+            pairs_before: self.rounding.map_or(0, |r| r.pairs_before),
         };
         let items = if self.rounding.is_some() {
             n.div_ceil(2)

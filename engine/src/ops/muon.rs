@@ -217,7 +217,7 @@ impl Op for Momentum {
         let params = MuonParams {
             momentum: self.momentum as f32,
             site: self.rounding.map_or(0, |r| r.site),
-            pairs_before: self.rounding.map_or(0, |r| r.first),
+            pairs_before: self.rounding.map_or(0, |r| r.pairs_before),
             ..self.place.params()
         };
         let rounded = self.rounding.is_some();
