@@ -38,62 +38,8 @@ const QUADS_K: u32 = TILE_K / 4u;
 //#if STEP
 //#include step
 //#endif
-//#include math
-//#if DROPOUT
-//#include threefry
-//#endif
-
-// numbers of a, b, c and the second output in memory; what is computed is f32
-alias A = f32;
-alias B = f32;
-alias C = f32;
-alias Second = f32;
-//#if VEC_A
-@group(0) @binding(0) var<storage, read> a: array<vec4<A>>;
-//#else
-@group(0) @binding(0) var<storage, read> a: array<A>;
-//#endif
-//#if PACKED
-//#include at_rest
-@group(0) @binding(1) var<storage, read> b: array<u32>;
-//#else
-//#if VEC_B
-@group(0) @binding(1) var<storage, read> b: array<vec4<B>>;
-//#else
-@group(0) @binding(1) var<storage, read> b: array<B>;
-//#endif
-//#endif
-//#if VEC_C
-alias Value = vec4<f32>;
-alias Stored = vec4<C>;
-alias SecondStored = vec4<Second>;
-const WIDE = 4u;
-//#else
-alias Value = f32;
-alias Stored = C;
-alias SecondStored = Second;
-const WIDE = 1u;
-//#endif
-//#if BIAS
-@group(0) @binding(2) var<storage, read> bias: array<Value>; // [n]
-//#endif
-//#if RESIDUAL
-@group(0) @binding(3) var<storage, read> residual: array<Value>; // [m, n]
-//#endif
-//#if COMBINE
-@group(0) @binding(3) var<storage, read> d: array<Value>; // [m, n]
-//#endif
-//#if GATE
-@group(0) @binding(4) var<storage, read> modulation: array<Value>;
-//#endif
-@group(0) @binding(5) var<storage, read_write> c: array<Stored>; // [m, n]
-//#if SECOND
-@group(0) @binding(6) var<storage, read_write> second: array<SecondStored>; // [m, n]
-//#endif
-//#if COLUMN_SUM
-@group(0) @binding(7) var<storage, read_write> column_sum: array<f32>; // [m]
-//#endif
-@group(0) @binding(8) var<uniform> p: Params;
+//#include operands
+//#include epilogue
 
 // slices by term, then in fours along m and n; arrays where their numbers are stored one by one
 //#if TURN_A
@@ -108,12 +54,6 @@ alias FourOfB = vec4<f32>;
 //#endif
 var<workgroup> a_tile: array<array<FourOfA, QUADS_M>, TILE_K>;
 var<workgroup> b_tile: array<array<FourOfB, QUADS_N>, TILE_K>;
-
-//#if PLACED
-var<private> first: vec3<u32>; // where a product's A, B and C begin, or its plane of C
-//#else
-const first = vec3<u32>();
-//#endif
 
 // Where in a slice the vector `e` lies: its row (or the first of its four), and its term (or the first of its four).
 fn place_a(e: u32) -> vec2<u32> {
@@ -139,52 +79,6 @@ fn place_b(e: u32) -> vec2<u32> {
   return vec2<u32>(4u * (e % QUADS_N), e / QUADS_N);
   //#endif
 }
-
-// Four of A: along m at one term, or along k in one row.
-fn load_a(row: u32, k: u32) -> vec4<f32> {
-  //#if A_T
-  let at = first.x + k * p.m + row;
-  let step = 1u;
-  //#else
-  let at = first.x + row * p.k + k;
-  let step = p.k;
-  //#endif
-  //#if VEC_A
-  return vec4<f32>(a[at / 4u]);
-  //#else
-  return vec4<f32>(f32(a[at]), f32(a[at + step]), f32(a[at + 2u * step]), f32(a[at + 3u * step]));
-  //#endif
-}
-
-fn load_b(col: u32, k: u32) -> vec4<f32> {
-  //#if B_T
-  let at = first.y + col * p.k + k;
-  let step = p.k;
-  //#else
-  let at = first.y + k * p.n + col;
-  let step = 1u;
-  //#endif
-  //#if VEC_B
-  //#if PACKED
-  return four_of(b[first_word(at)], b[second_word(at)], at);
-  //#else
-  return vec4<f32>(b[at / 4u]);
-  //#endif
-  //#else
-  return vec4<f32>(number_of_b(at), number_of_b(at + step), number_of_b(at + 2u * step), number_of_b(at + 3u * step));
-  //#endif
-}
-
-//#if !VEC_B
-fn number_of_b(at: u32) -> f32 {
-  //#if PACKED
-  let four = at & 0xfffffffcu;
-  return four_of(b[first_word(four)], b[second_word(four)], four)[at & 3u];
-  //#else
-  return f32(b[at]);
-  //#endif
-}
-//#endif
 
 fn four_of_a(x: FourOfA) -> vec4<f32> {
   return vec4<f32>(x[0], x[1], x[2], x[3]);
@@ -394,68 +288,4 @@ fn store_block(row: u32, col: u32, m: u32, block: mat4x4<f32>) {
       store_row(row + i, col, block[i]);
     }
   }
-}
-
-fn store_row(row: u32, col: u32, values: vec4<f32>) {
-  //#if VEC_C
-  if (col < p.n) {
-    store(row, col, values);
-  }
-  //#else
-  for (var j = 0u; j < 4u; j++) {
-    if (col + j < p.n) {
-      store(row, col + j, values[j]);
-    }
-  }
-  //#endif
-}
-
-//#if GELU
-fn activated(x: Value) -> Value {
-  //#if VEC_C
-  return vec4<f32>(gelu(x.x), gelu(x.y), gelu(x.z), gelu(x.w));
-  //#else
-  return gelu(x);
-  //#endif
-}
-//#endif
-
-//#if DROPOUT
-// Dropout factors of the element at `index`, or of four.
-fn factors(index: u32) -> Value {
-  //#if VEC_C
-  return dropout_of_four(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
-  //#else
-  return dropout(now.dropout_key, p.site, index, p.threshold, p.keep_scale);
-  //#endif
-}
-//#endif
-
-fn store(row: u32, col: u32, sum: Value) {
-  let index = first.z + row * p.n + col;
-  let at = index / WIDE;
-  var value = sum;
-  //#if COMBINE
-  value = p.alpha * value + p.beta * d[at];
-  //#endif
-  //#if BIAS
-  value += bias[col / WIDE];
-  //#endif
-  //#if ACCUMULATE
-  value += Value(c[at]);
-  //#endif
-  c[at] = Stored(value);
-  //#if GELU
-  second[at] = SecondStored(activated(value));
-  //#endif
-  //#if RESIDUAL
-  var branch = value;
-  //#if DROPOUT
-  branch *= factors(index);
-  //#endif
-  //#if GATE
-  branch *= modulation[((row / p.sample_rows) * p.mod_stride + p.gate_column + col) / WIDE];
-  //#endif
-  second[at] = SecondStored(residual[at] + branch);
-  //#endif
 }

@@ -1,5 +1,7 @@
 //! A wgpu device as an application would own it.
 
+use mdlm::device::Device;
+use mdlm_engine::gpu::{Cooperative, DeviceClass, Tuning};
 use pollster::block_on;
 
 /// Opens the machine's first adapter with these limits, and with 16-bit floats if it has them.
@@ -27,4 +29,25 @@ pub fn open_of(
         ..Default::default()
     });
     block_on(device).unwrap()
+}
+
+/// The first adapter with products of f16 on its matrix units, as if its subgroups had so many lanes.
+pub fn cooperative(lanes: u32) -> Device {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let adapter = adapters.first().expect("a GPU adapter");
+    let units = Cooperative::of(adapter).expect("an adapter with matrix units");
+    let device = adapter.request_device(&wgpu::DeviceDescriptor {
+        required_limits: adapter.limits(),
+        required_features: Cooperative::FEATURES,
+        experimental_features: Cooperative::experimental(),
+        ..Default::default()
+    });
+    let (device, queue) = block_on(device).unwrap();
+    let class = DeviceClass::of(&adapter.get_info());
+    let tuning = Tuning {
+        cooperative: Some(Cooperative { lanes, ..units }),
+        ..Tuning::of(class)
+    };
+    Device::from_wgpu_with(device, queue, class, tuning).unwrap()
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use mdlm::config::ModelConfig;
 use mdlm::model::trunks::{Bert, BertKind, Llama, Names};
 use mdlm::model::{Among, DrawGraph, Network, Options, TrainGraph, Trunk};
-use mdlm_engine::gpu::{DeviceClass, Source};
+use mdlm_engine::gpu::{Cooperative, DeviceClass, Source, Tuning};
 use mdlm_engine::graph::Graph;
 use mdlm_engine::ops::{RowLoss, Rule};
 use mdlm_engine::program::{Element, Room};
@@ -33,14 +33,26 @@ use crate::graphs::{ADAMW, build, configs, purposes};
 
 /// Labels and texts of every shader that a graph of the library uses on any class of device.
 pub fn catalogue() -> Vec<(String, String)> {
+    use DeviceClass::{Desktop, Portable, Software};
+    shaders(&[Software, Portable, Desktop].map(Tuning::of))
+}
+
+/// Those that matrix units have of their own, of every kind that there is.
+pub fn cooperative() -> Vec<(String, String)> {
+    let units = [(16, 32), (16, 64), (8, 32)].map(|(side, lanes)| Tuning {
+        cooperative: Some(Cooperative { side, lanes }),
+        ..Tuning::of(DeviceClass::Desktop)
+    });
+    let mut all = shaders(&units);
+    all.retain(|(label, _)| label.starts_with("matmul_cooperative"));
+    all
+}
+
+fn shaders(tunings: &[Tuning]) -> Vec<(String, String)> {
     let mut sources = HashSet::new();
     for graph in library() {
-        for class in [
-            DeviceClass::Software,
-            DeviceClass::Portable,
-            DeviceClass::Desktop,
-        ] {
-            sources.extend(graph.sources(class).unwrap());
+        for tuning in tunings {
+            sources.extend(graph.sources(tuning).unwrap());
         }
     }
     let text = |source: &Source| (source.label(), source.expand().unwrap());

@@ -29,6 +29,8 @@ pub enum Executor {
     /// The same GPU as if an application owned it: the limits and kernel constants of portable
     /// devices.
     Borrowed,
+    /// The same GPU with products of f16 on its matrix units, as if its subgroups had so many lanes: 4, 8 or 16.
+    Cooperative(u32),
     CpuF32,
     CpuF64,
 }
@@ -49,6 +51,7 @@ impl Executor {
                 let (device, queue) = borrowed::open(wgpu::Limits::default());
                 Device::from_wgpu_as(device, queue, DeviceClass::Portable).unwrap()
             }
+            Self::Cooperative(lanes) => borrowed::cooperative(lanes),
             Self::CpuF32 => Device::cpu(),
             Self::CpuF64 => Device::oracle(),
         }
@@ -58,11 +61,14 @@ impl Executor {
     pub fn shared(self) -> &'static Device {
         static GPU: LazyLock<Device> = LazyLock::new(|| Executor::Gpu.device());
         static BORROWED: LazyLock<Device> = LazyLock::new(|| Executor::Borrowed.device());
+        static COOPERATIVE: LazyLock<[Device; 3]> =
+            LazyLock::new(|| [4, 8, 16].map(|lanes| Executor::Cooperative(lanes).device()));
         static CPU_F32: LazyLock<Device> = LazyLock::new(|| Executor::CpuF32.device());
         static CPU_F64: LazyLock<Device> = LazyLock::new(|| Executor::CpuF64.device());
         match self {
             Self::Gpu => &GPU,
             Self::Borrowed => &BORROWED,
+            Self::Cooperative(lanes) => &COOPERATIVE[lanes.ilog2() as usize - 2],
             Self::CpuF32 => &CPU_F32,
             Self::CpuF64 => &CPU_F64,
         }

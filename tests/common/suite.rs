@@ -117,10 +117,21 @@ pub struct Suite {
 
 impl Suite {
     pub fn new(name: &str, kernel: Kernel) -> Self {
-        let executors = [Executor::Gpu, Executor::Borrowed, Executor::CpuF32];
+        Self::on(
+            name,
+            kernel,
+            &[Executor::Gpu, Executor::Borrowed, Executor::CpuF32],
+        )
+    }
+
+    /// On these executors only.
+    pub fn on(name: &str, kernel: Kernel, executors: &[Executor]) -> Self {
         Self {
             kernel,
-            executors: executors.map(|e| (e, Report::new(name, e))).into(),
+            executors: executors
+                .iter()
+                .map(|&e| (e, Report::new(name, e)))
+                .collect(),
             differences: Report::new(&format!("{name}, central differences,"), Executor::CpuF64),
         }
     }

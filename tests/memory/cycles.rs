@@ -21,6 +21,9 @@ const SEED: u64 = 1;
 /// What allocators and queues may hold more of than at the beginning, over all rounds.
 const SLACK: usize = 256 << 10;
 
+/// Stretches that are measured apart.
+const PARTS: u64 = 5;
+
 /// A GPU with the instance that counts what lives on it, or the twin.
 struct Place {
     instance: Option<wgpu::Instance>,
@@ -67,17 +70,32 @@ impl Place {
         4096 * pages.unwrap_or(0)
     }
 
-    /// Does something again and again, a tenth of it to warm up.
+    /// Does something again and again, a tenth of it to warm up. A leak is what grows in most of five parts: a thread
+    /// of the pool that has its first product late takes its buffer once.
     fn flat(&self, what: &str, rounds: u64, mut round: impl FnMut(u64)) {
         let warm = rounds / 10 + 2;
         (0..warm).for_each(&mut round);
-        let (alive, held, resident) = (self.alive(), live(), Self::resident());
-        (warm..warm + rounds).for_each(&mut round);
-        let (after, more) = (self.alive(), live().saturating_sub(held));
-        let grown = Self::resident().saturating_sub(resident);
+        let alive = self.alive();
+        let part = rounds.div_ceil(PARTS);
+        let (mut heap, mut resident) = (Vec::new(), Vec::new());
+        for k in 0..PARTS {
+            let before = (live(), Self::resident());
+            let first = warm + k * part;
+            (first..first + part).for_each(&mut round);
+            heap.push(live().saturating_sub(before.0));
+            resident.push(Self::resident().saturating_sub(before.1));
+        }
+        let after = self.alive();
+        let middle = |grown: &mut Vec<usize>| {
+            grown.sort_unstable();
+            grown[grown.len() / 2] * grown.len()
+        };
+        let (more, grown) = (middle(&mut heap), middle(&mut resident));
         let name = &self.device.info().name;
         println!(
-            "{what}, {name}: {rounds} rounds, heap +{more} bytes, resident +{} KiB, buffers and groups {alive:?} and {after:?}",
+            "{what}, {name}: {} rounds, heap +{more} bytes (parts {heap:?}), resident +{} KiB, buffers and groups \
+             {alive:?} and {after:?}",
+            PARTS * part,
             grown >> 10
         );
         assert!(more < SLACK, "{what}: {more} bytes more");

@@ -56,7 +56,7 @@ fn products(suite: &mut Suite) {
 }
 
 /// GELU between two products, and a gated residual with dropout behind them.
-fn branches(suite: &mut Suite) {
+pub fn branches(suite: &mut Suite) {
     for [samples, sample_rows, width] in [[3, 7, 5], [2, 65, 64]] {
         let rows = samples * sample_rows;
         let name = format!("{samples} samples of {sample_rows}x{width}");

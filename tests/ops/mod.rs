@@ -11,7 +11,7 @@ mod elementwise;
 mod embedding;
 mod gated;
 mod gather_rows;
-mod half;
+pub mod half;
 mod head_loss;
 mod linear;
 mod norm;

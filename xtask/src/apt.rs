@@ -59,6 +59,11 @@ impl Index {
 
     /// The packages of another suite (such as `bookworm-backports`) on the mirror that the system uses.
     pub fn suite(suite: &str) -> Result<Self> {
+        Self::suites(&[suite])
+    }
+
+    /// As [`Index::suite`], of several together.
+    pub fn suites(suites: &[&str]) -> Result<Self> {
         let base = codename().context("/etc/os-release names no release")?;
         let mirror = Self::system()?
             .query(
@@ -68,10 +73,14 @@ impl Index {
             .lines()
             .find_map(|line| Some(line.strip_prefix(&base)?.strip_prefix(' ')?.to_owned()))
             .with_context(|| format!("apt has no source for {base}"))?;
-        let list = cache_dir()?.join("apt").join(format!("{suite}.list"));
-        fs::write(&list, format!("deb {mirror} {suite} main\n"))?;
+        let name = suites.join("+");
+        let list = cache_dir()?.join("apt").join(format!("{name}.list"));
+        let lines = suites
+            .iter()
+            .map(|suite| format!("deb {mirror} {suite} main\n"));
+        fs::write(&list, lines.collect::<String>())?;
         Self::open(
-            suite,
+            &name,
             &[
                 format!("Dir::Etc::SourceList={}", list.display()),
                 "Dir::Etc::SourceParts=-".into(),

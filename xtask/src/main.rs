@@ -3,6 +3,7 @@
 mod apt;
 mod axe;
 mod chromium;
+mod cooperative;
 mod demo;
 mod kernels;
 mod node;

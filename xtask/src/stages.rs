@@ -2,7 +2,8 @@
 
 use crate::shell::{Consent, cargo, run as run_command};
 use crate::{
-    axe, chromium, kernels, npm, openai, package, peft, ranks, rustup, supply, vulkan, wasm, web,
+    axe, chromium, cooperative, kernels, npm, openai, package, peft, ranks, rustup, supply, vulkan,
+    wasm, web,
 };
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -20,6 +21,8 @@ pub enum Stage {
     Docs,
     /// All tests, on a GPU adapter (a software one if there is no other)
     Tests,
+    /// Products on matrix units are right
+    Cooperative,
     /// Kernels are as good as they were in the compilers of real GPUs
     Kernels,
     /// The library compiles for the browser
@@ -47,6 +50,7 @@ pub enum Stage {
 pub struct Tools {
     driver: Option<PathBuf>,
     amd: Option<PathBuf>,
+    units: Option<PathBuf>,
     wasm: Option<wasm::Toolchain>,
     chromium: Option<PathBuf>,
     axe: Option<PathBuf>,
@@ -68,6 +72,9 @@ impl Tools {
         }
         if stages.contains(&Stage::Tests) {
             self.driver = vulkan::set_up(consent)?;
+        }
+        if stages.contains(&Stage::Cooperative) {
+            self.units = cooperative::set_up(consent)?;
         }
         if stages.contains(&Stage::Kernels) {
             self.amd = vulkan::amd_compiler(consent)?;
@@ -128,6 +135,16 @@ impl Stage {
                 // what the default features leave out
                 run_command(&mut cargo("test --release --lib --features hub,parquet"))
             }
+            Self::Cooperative => match &tools.units {
+                Some(folder) => cooperative::test(folder),
+                None => {
+                    println!(
+                        "This system offers no lavapipe with matrix units: on a GPU that has them, \
+                         cargo test --release --test cooperative -- --ignored"
+                    );
+                    Ok(())
+                }
+            },
             Self::Kernels => match &tools.amd {
                 Some(driver) => kernels::compile(driver, true),
                 None => {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use mdlm_engine::gpu::Dispatch;
 use mdlm_engine::program::{Element, Step};
 
-use crate::graphs::SIZES;
+use crate::graphs::{SIZES, UNITS};
 use crate::table::{Chip, Kernel, constant};
 
 /// What a chip can do in a clock.
@@ -71,7 +71,8 @@ multiply-adds takes the longest of three times on its busiest SIMD: that of its 
 instructions x 2 clocks; 4 on GCN), that of its reads from workgroup memory (128 bytes a clock and unit), and that of one
 wave after the other as they fit (a turn's instructions + 300 clocks a stop + 160 for workgroup memory). Other kernels
 move their operands at 0.8 of the bandwidth. A launch is 4 microseconds. Caches, contention, epilogues and dual issue are
-left out; the peak is that of single-issue f32. Products are computed in f32 also where blocks are kept in f16.
+left out; the peak is that of single-issue f32. Where blocks are kept in f16, products run on matrix units as far as the
+chip has them (RDNA3), else in f32.
 
 | chip | hidden | blocks in | launches | bytes moved | ms | share of peak | where it goes |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -140,7 +141,7 @@ fn turns(kernel: &Kernel, launch: &Dispatch, step: &Step, waves: f64) -> Option<
     if launch.flops == 0 || kernel.fma == 0 {
         return None;
     }
-    if kernel.label.starts_with("matmul:") {
+    if kernel.label.starts_with("matmul") {
         // m, n, k and the parts of k are the first parameters
         let &[_, _, k, planes, ..] = &launch.params[..] else {
             return None;
@@ -164,7 +165,8 @@ pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
         let machine = machine.with_context(|| format!("{} is not described", chip.name))?;
         let precisions = [Element::F32, Element::F16];
         for (size, precision) in SIZES.iter().flat_map(|size| precisions.map(|p| (size, p))) {
-            let (launches, step) = size.training(precision)?;
+            let has_units = chip.kernels.iter().any(|kernel| kernel.matrix > 0);
+            let (launches, step) = size.training(precision, has_units.then_some(UNITS))?;
             let (mut families, mut moved, mut flops, mut count) =
                 (BTreeMap::<String, f64>::new(), 0.0, 0.0, 0);
             for launch in &launches {
@@ -206,9 +208,19 @@ fn family(label: &str) -> String {
     let has = |flag: &str| label.split(' ').any(|word| word == flag);
     match name {
         "matmul:main" if has("MANY") => "products of Muon".to_owned(),
-        "matmul:main" if has("A_T") => "matmul TN".to_owned(),
-        "matmul:main" if has("B_T") => "matmul NT".to_owned(),
-        "matmul:main" => "matmul NN".to_owned(),
+        "matmul:main" | "matmul_cooperative:main" => {
+            let form = match (has("A_T"), has("B_T")) {
+                (true, _) => "TN",
+                (_, true) => "NT",
+                _ => "NN",
+            };
+            let units = if name.contains("cooperative") {
+                " on matrix units"
+            } else {
+                ""
+            };
+            format!("matmul {form}{units}")
+        }
         _ => name.to_owned(),
     }
 }

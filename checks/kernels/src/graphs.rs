@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use mdlm::config::{ModelConfig, ModelKind, TrainConfig};
 use mdlm::model::{Among, Backbone, DrawGraph, Options, TrainGraph};
 use mdlm::train::rule;
-use mdlm_engine::gpu::{DeviceClass, Dispatch, Tuning};
+use mdlm_engine::gpu::{Cooperative, DeviceClass, Dispatch, Tuning};
 use mdlm_engine::graph::{Graph, Plan};
 use mdlm_engine::ops::{ROWS, RowLoss};
 use mdlm_engine::program::{Element, Step};
@@ -47,6 +47,20 @@ pub static SIZES: [Size; 2] = [
     },
 ];
 
+/// The matrix units of the chips that have some.
+pub const UNITS: Cooperative = Cooperative {
+    side: 16,
+    lanes: 64,
+};
+
+/// A discrete GPU with these units.
+fn discrete(cooperative: Option<Cooperative>) -> Tuning {
+    Tuning {
+        cooperative,
+        ..Tuning::of(DeviceClass::Desktop)
+    }
+}
+
 /// With heads of 128.
 const WIDE: Size = Size {
     hidden_size: 512,
@@ -58,17 +72,20 @@ const WIDE: Size = Size {
 };
 
 impl Size {
-    /// What a step of training with blocks in `precision` launches on a discrete GPU, and its scalars: half of the tokens
-    /// are masked.
-    pub fn training(&self, precision: Element) -> Result<(Vec<Dispatch>, Step)> {
+    /// What a step of training with blocks in `precision` launches on a discrete GPU with these units, and its scalars: half
+    /// of the tokens are masked.
+    pub fn training(
+        &self,
+        precision: Element,
+        units: Option<Cooperative>,
+    ) -> Result<(Vec<Dispatch>, Step)> {
         let [full, half, _] = self.graphs()?;
         let graph = if precision == Element::F16 {
             half
         } else {
             full
         };
-        let tuning = Tuning::of(DeviceClass::Desktop);
-        let program = Plan::new(&graph, true)?.lower_gpu(&graph, &tuning)?;
+        let program = Plan::new(&graph, true)?.lower_gpu(&graph, &discrete(units))?;
         let mut step = Step::default();
         step.set(ROWS, (self.batch * self.length / 2) as u32);
         Ok((program.dispatches, step))
@@ -110,13 +127,18 @@ impl Size {
     }
 }
 
-/// Each kernel once, in the order of their labels.
-pub fn sources() -> Result<Vec<Source>> {
+/// Each kernel once, in the order of their labels; those of discrete GPUs also for these units.
+pub fn sources(units: Option<Cooperative>) -> Result<Vec<Source>> {
     let mut seen = HashSet::new();
+    let plain = [DeviceClass::Desktop, DeviceClass::Portable].map(Tuning::of);
+    let tunings: Vec<_> = plain
+        .into_iter()
+        .chain(units.map(|units| discrete(Some(units))))
+        .collect();
     for size in SIZES.iter().chain([&WIDE]) {
         for graph in size.graphs()? {
-            for class in [DeviceClass::Desktop, DeviceClass::Portable] {
-                seen.extend(graph.sources(class)?);
+            for tuning in &tunings {
+                seen.extend(graph.sources(tuning)?);
             }
         }
     }

@@ -5,10 +5,12 @@ use std::ops::Range;
 /// What the loop with the most multiply-adds is made of; of the whole kernel where no loop has any.
 #[derive(Debug, Default, PartialEq)]
 pub struct Loop {
-    /// Multiply-adds of 32 bits.
+    /// Multiply-adds of a lane with sums in 32 bits, those of matrix units among them.
     pub fma: usize,
-    /// Instructions of the vector unit, those among them.
+    /// Instructions of the vector unit, those among them; of a matrix unit as many as fit its time.
     pub vector: usize,
+    /// Instructions of matrix units.
+    pub matrix: usize,
     /// Bytes that a lane reads from workgroup memory.
     pub local: usize,
     /// Loads from memory that are waited for before 32 multiply-adds have been issued behind them.
@@ -59,6 +61,29 @@ fn loops(blocks: &[Block<'_>]) -> Vec<Range<usize>> {
     loops
 }
 
+/// 16 x 16 x 16 products by a wave of 64 lanes.
+fn is_matrix(code: &str) -> bool {
+    code.starts_with("v_wmma_f32_16x16x16")
+}
+
+/// Multiply-adds of a lane.
+fn multiply_adds(code: &str) -> usize {
+    if is_matrix(code) {
+        16 * 16 * 16 / 64
+    } else {
+        usize::from(is_fma(code))
+    }
+}
+
+/// Turns of the vector unit: two clocks each, where a matrix unit takes 32.
+fn issued(code: &str) -> usize {
+    if is_matrix(code) {
+        16
+    } else {
+        usize::from(code.starts_with("v_"))
+    }
+}
+
 fn is_fma(code: &str) -> bool {
     let name = code.split_whitespace().next().unwrap_or_default();
     let plain = [
@@ -93,7 +118,7 @@ impl Loop {
                 .iter()
                 .flat_map(|block| block.code.iter().copied())
         };
-        let fma = |range: &Range<usize>| code(range.clone()).filter(|line| is_fma(line)).count();
+        let fma = |range: &Range<usize>| code(range.clone()).map(multiply_adds).sum::<usize>();
         let loops = loops(&blocks);
         let within =
             |a: &Range<usize>, b: &Range<usize>| a != b && b.start <= a.start && a.end <= b.end;
@@ -122,8 +147,9 @@ impl Loop {
     fn of(code: &[&str]) -> Self {
         let count = |holds: fn(&str) -> bool| code.iter().filter(|line| holds(line)).count();
         let mut found = Self {
-            fma: count(is_fma),
-            vector: count(|line| line.starts_with("v_")),
+            fma: code.iter().map(|line| multiply_adds(line)).sum(),
+            vector: code.iter().map(|line| issued(line)).sum(),
+            matrix: count(is_matrix),
             local: code.iter().map(|line| local_bytes(line)).sum(),
             stops: 0,
         };
@@ -132,7 +158,7 @@ impl Loop {
         let mut done = 0;
         for turn in 0..2 {
             for line in code {
-                done += usize::from(is_fma(line));
+                done += multiply_adds(line);
                 if is_load(line) {
                     waiting.push(done);
                 }
@@ -201,6 +227,7 @@ BB2:
         let expected = Loop {
             fma: 2,
             vector: 3,
+            matrix: 0,
             local: 0,
             stops: 2,
         };

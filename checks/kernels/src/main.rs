@@ -50,7 +50,8 @@ fn main() -> Result<()> {
             let compiler = vulkan::Compiler::open()?;
             let rdna = std::env::var(FAMILY).is_ok_and(|chip| chip.starts_with("navi"));
             let mut kernels = Vec::new();
-            for source in graphs::sources()? {
+            let units = compiler.cooperative.then_some(graphs::UNITS);
+            for source in graphs::sources(units)? {
                 let compiled = compiler
                     .compile(&source.text, source.entry)
                     .with_context(|| source.label.clone())?;

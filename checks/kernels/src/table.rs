@@ -32,6 +32,8 @@ pub struct Kernel {
     pub fma: usize,
     /// Its vector instructions.
     pub vector: usize,
+    /// Its instructions of matrix units.
+    pub matrix: usize,
     /// Bytes that a lane reads from workgroup memory in it.
     pub local: usize,
     /// Share of the multiply-adds among vector instructions.
@@ -77,6 +79,7 @@ impl Kernel {
             code: figure("Code size")?,
             fma: hot.fma,
             vector: hot.vector,
+            matrix: hot.matrix,
             local: hot.local,
             share: (1000.0 * hot.share()).round() / 1000.0,
             stops: hot.stops,
@@ -117,7 +120,8 @@ discrete and of other GPUs, with the checks that wgpu adds.
 - *registers*: of a lane, 32 bits each; *spilled*: those that found no place, and bytes of scratch memory.
 - *waves*: that fit a SIMD by registers and workgroup memory; *code*: bytes.
 - *multiply-adds*, *share*: in a turn of the hottest loop, and their share of its vector instructions, which is the most
-  that can be had of the single-issue peak. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
+  that can be had of the single-issue peak. *By matrix units*: instructions of these, each with 64 multiply-adds of a
+  lane in the time of 16 vector instructions; so a share may be above 1. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
 - *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
 
 `cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.
@@ -133,16 +137,16 @@ pub fn write(out: &Path, chips: &[Chip]) -> Result<()> {
         writeln!(text, "\n## {generation} ({name})\n")?;
         writeln!(
             text,
-            "| kernel | registers | spilled | workgroup memory | waves | code | multiply-adds | share | stops |"
+            "| kernel | registers | spilled | workgroup memory | waves | code | multiply-adds | by matrix units | share | stops |"
         )?;
         writeln!(
             text,
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
         for k in &chip.kernels {
             writeln!(
                 text,
-                "| `{}` | {} | {} | {} | {} | {} | {} | {:.2} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} | {} | {} | {:.2} | {} |",
                 k.label,
                 k.registers,
                 k.spilled,
@@ -150,6 +154,7 @@ pub fn write(out: &Path, chips: &[Chip]) -> Result<()> {
                 k.waves,
                 k.code,
                 k.fma,
+                k.matrix,
                 k.share,
                 k.stops
             )?;

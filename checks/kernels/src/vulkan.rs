@@ -14,6 +14,8 @@ use crate::translate::translate;
 pub struct Compiler {
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
+    /// Whether it has matrix units that kernels can use.
+    pub cooperative: bool,
     _instance: ash::Instance,
     _entry: ash::Entry,
 }
@@ -73,6 +75,13 @@ impl Compiler {
                 .pipeline_executable_info(true);
             let mut robust =
                 vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
+            let listed = instance.enumerate_device_extension_properties(physical)?;
+            let name = khr::cooperative_matrix::NAME;
+            let cooperative = listed
+                .iter()
+                .any(|extension| extension.extension_name_as_c_str() == Ok(name));
+            let mut matrices =
+                vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
             let mut features = vk::PhysicalDeviceFeatures2::default()
                 .features(core.robust_buffer_access(true))
                 .push_next(&mut vulkan11)
@@ -80,10 +89,14 @@ impl Compiler {
                 .push_next(&mut vulkan13)
                 .push_next(&mut figures)
                 .push_next(&mut robust);
-            let extensions = [
+            let mut extensions = vec![
                 khr::pipeline_executable_properties::NAME.as_ptr(),
                 ext::robustness2::NAME.as_ptr(),
             ];
+            if cooperative {
+                extensions.push(name.as_ptr());
+                features = features.push_next(&mut matrices);
+            }
             let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
             let info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
@@ -94,6 +107,7 @@ impl Compiler {
             Ok(Self {
                 device,
                 executables,
+                cooperative,
                 _instance: instance,
                 _entry: entry,
             })

@@ -5,4 +5,4 @@ mod limits;
 mod translate;
 
 pub use limits::check_limits;
-pub use translate::{Translation, translate};
+pub use translate::{Translation, translate, translate_cooperative};

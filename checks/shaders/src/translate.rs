@@ -21,11 +21,19 @@ pub struct Translation {
 pub fn translate(wgsl: &str) -> Result<Translation, String> {
     let (module, info) = parse(wgsl)?;
     Ok(Translation {
-        spirv: to_spirv(&module, &info).map_err(|problem| format!("SPIR-V: {problem}"))?,
+        spirv: to_spirv(&module, &info, (1, 3)).map_err(|problem| format!("SPIR-V: {problem}"))?,
         msl: to_msl(&module, &info).map_err(|problem| format!("MSL: {problem}"))?,
         hlsl: to_hlsl(&module, &info, has_f16(wgsl))
             .map_err(|problem| format!("HLSL: {problem}"))?,
     })
+}
+
+/// As [`translate`], of a shader for matrix units, which only Vulkan (1.3) and Metal reach: SPIR-V.
+pub fn translate_cooperative(wgsl: &str) -> Result<Vec<u32>, String> {
+    let units = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
+    let (module, info) = parse_with(wgsl, units)?;
+    to_msl(&module, &info).map_err(|problem| format!("MSL: {problem}"))?;
+    to_spirv(&module, &info, (1, 6)).map_err(|problem| format!("SPIR-V: {problem}"))
 }
 
 /// Whether a shader has 16-bit floats.
@@ -34,9 +42,13 @@ fn has_f16(wgsl: &str) -> bool {
 }
 
 pub(crate) fn parse(wgsl: &str) -> Result<(naga::Module, ModuleInfo), String> {
+    parse_with(wgsl, Capabilities::empty())
+}
+
+fn parse_with(wgsl: &str, more: Capabilities) -> Result<(naga::Module, ModuleInfo), String> {
     let module = wgsl::parse_str(wgsl).map_err(|error| error.emit_to_string(wgsl))?;
     // unpack2x16float is part of WebGPU's core; the flag is for downlevel devices without it
-    let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | more;
     allowed.set(Capabilities::SHADER_FLOAT16, has_f16(wgsl));
     let info = Validator::new(ValidationFlags::all(), allowed)
         .validate(&module)
@@ -47,9 +59,13 @@ pub(crate) fn parse(wgsl: &str) -> Result<(naga::Module, ModuleInfo), String> {
     Ok((module, info))
 }
 
-fn to_spirv(module: &naga::Module, info: &ModuleInfo) -> Result<Vec<u32>, String> {
+fn to_spirv(
+    module: &naga::Module,
+    info: &ModuleInfo,
+    lang_version: (u8, u8),
+) -> Result<Vec<u32>, String> {
     let options = spv::Options {
-        lang_version: (1, 3),
+        lang_version,
         ..Default::default()
     };
     spv::write_vec(module, info, &options, None).map_err(|error| error.to_string())

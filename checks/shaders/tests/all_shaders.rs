@@ -5,9 +5,9 @@ mod catalogue;
 #[path = "../../../tests/common/graphs.rs"]
 mod graphs;
 
-use catalogue::catalogue;
+use catalogue::{catalogue, cooperative};
 use mdlm_shader_checks::external::{SPIRV_VAL, TINT, spirv_bytes};
-use mdlm_shader_checks::{check_limits, translate};
+use mdlm_shader_checks::{check_limits, translate, translate_cooperative};
 
 /// Collects what is wrong with each specialisation, so that one run shows all of it.
 #[derive(Default)]
@@ -56,6 +56,16 @@ fn every_specialisation_translates() {
         report.note(label, translate(wgsl).map(|_| ()));
     }
     report.finish("naga: validation, SPIR-V, MSL, HLSL", all.len());
+}
+
+#[test]
+fn matrix_units_of_vulkan_and_metal_are_reached() {
+    let mut report = Report::default();
+    let all = cooperative();
+    for (label, wgsl) in &all {
+        report.note(label, translate_cooperative(wgsl).map(|_| ()));
+    }
+    report.finish("matrix units: validation, SPIR-V, MSL", all.len());
 }
 
 #[test]

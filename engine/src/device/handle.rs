@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Context, DeviceClass};
+use crate::gpu::{Context, DeviceClass, Tuning};
 use crate::program::Room;
 
 /// What a [`Device`] is, and why it was taken.
@@ -84,6 +84,21 @@ impl Device {
         queue: wgpu::Queue,
         class: DeviceClass,
     ) -> Result<Self> {
+        Self::from_wgpu_with(device, queue, class, Tuning::of(class))
+    }
+
+    /// As [`Device::from_wgpu_as`], with constants of the kernels that need not be the class's: with
+    /// `tuning.cooperative` of [`Cooperative::of`](crate::gpu::Cooperative::of), products of f16 run on the matrix units
+    /// of a device that was made with their features.
+    ///
+    /// # Errors
+    /// As [`Device::from_wgpu`].
+    pub fn from_wgpu_with(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        class: DeviceClass,
+        tuning: Tuning,
+    ) -> Result<Self> {
         let limits = device.limits();
         for (what, need, have) in [
             (
@@ -116,7 +131,7 @@ impl Device {
             }
         }
         let info = DeviceInfo::of(&device.adapter_info(), "given by the application");
-        let context = Context::new(device, queue, class, false);
+        let context = Context::new(device, queue, class, tuning, false);
         Ok(Self::new(Backend::Gpu(Arc::new(context)), info))
     }
 

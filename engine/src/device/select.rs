@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::handle::{Backend, Device, DeviceInfo};
 use crate::error::{Error, Result};
-use crate::gpu::{Context, DeviceClass};
+use crate::gpu::{Context, Cooperative, DeviceClass, Tuning};
 
 /// Which GPU to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,10 @@ pub async fn adapters() -> Vec<String> {
 
 async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
     let info = adapter.get_info();
-    let descriptor = wgpu::DeviceDescriptor {
+    let class = DeviceClass::of(&info);
+    // a software driver has no units, only a slower way to say the same
+    let cooperative = Cooperative::of(adapter).filter(|_| class != DeviceClass::Software);
+    let mut descriptor = wgpu::DeviceDescriptor {
         label: Some("mdlm"),
         required_limits: adapter.limits(),
         required_features: adapter.features()
@@ -108,6 +111,10 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()
     };
+    if cooperative.is_some() {
+        descriptor.required_features |= Cooperative::FEATURES;
+        descriptor.experimental_features = Cooperative::experimental();
+    }
     let (device, queue) =
         adapter
             .request_device(&descriptor)
@@ -117,7 +124,11 @@ async fn open(adapter: &wgpu::Adapter, reason: &str) -> Result<Device> {
                 found: format!("{}, which refused: {e}", describe(&info)),
             })?;
     let described = DeviceInfo::of(&info, reason);
-    let context = Context::new(device, queue, DeviceClass::of(&info), true);
+    let tuning = Tuning {
+        cooperative,
+        ..Tuning::of(class)
+    };
+    let context = Context::new(device, queue, class, tuning, true);
     Ok(Device::new(Backend::Gpu(Arc::new(context)), described))
 }
 

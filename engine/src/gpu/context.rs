@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{self, Poll, Waker};
 
 use super::{DeviceClass, Source, Tuning};
@@ -57,8 +57,10 @@ pub struct Context {
     pub limits: wgpu::Limits,
     /// What kind of adapter it is; `Portable` for a device that the application owns.
     pub class: DeviceClass,
-    /// Kernel constants of the class, see [`Tuning::of`].
+    /// Kernel constants: those of the class, see [`Tuning::of`], and the matrix units of the adapter.
     pub tuning: Tuning,
+    /// Whether its matrix units multiply right; not known before a graph wants to use them.
+    pub units_right: OnceLock<bool>,
     /// Whether shaders may have 16-bit floats.
     pub f16: bool,
     /// Whether a system watchdog may kill long submissions, so that long runs are cut into several.
@@ -71,7 +73,13 @@ pub struct Context {
 
 impl Context {
     /// Wraps a device. `owned`: it is ours, so a lost-device callback may be installed on it.
-    pub fn new(device: wgpu::Device, queue: wgpu::Queue, class: DeviceClass, owned: bool) -> Self {
+    pub fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        class: DeviceClass,
+        tuning: Tuning,
+        owned: bool,
+    ) -> Self {
         let lost = Arc::new(Mutex::new(None));
         if owned {
             let lost = lost.clone();
@@ -91,7 +99,8 @@ impl Context {
             queue,
             step_layout,
             class,
-            tuning: Tuning::of(class),
+            tuning,
+            units_right: OnceLock::new(),
             watchdog: class != DeviceClass::Software,
             counters: Counters::default(),
             pipelines: Mutex::default(),

@@ -2,6 +2,7 @@
 //! and bytes, not what they mean.
 
 mod context;
+mod cooperative;
 mod executor;
 mod limits;
 mod memory;
@@ -11,6 +12,7 @@ pub mod shader;
 mod tuning;
 
 pub use context::{Context, Counters};
+pub use cooperative::{Cooperative, CooperativeTile};
 pub use executor::{Gpu, RUNS, Running};
 pub use memory::Memory;
 pub use program::{Binding, Dispatch, Grid, Program};

@@ -38,12 +38,14 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 9] = [
+const LIBRARY: [Shader; 11] = [
     shader!("lib/activation"),
     shader!("lib/at_rest"),
     shader!("lib/bf16"),
+    shader!("lib/epilogue"),
     shader!("lib/grid"),
     shader!("lib/math"),
+    shader!("lib/operands"),
     shader!("lib/reduce"),
     shader!("lib/sight"),
     shader!("lib/step"),

@@ -1,5 +1,7 @@
 //! Small constants of the kernels, as data: one row per device class.
 
+use super::Cooperative;
+
 /// What kind of adapter runs the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceClass {
@@ -71,6 +73,8 @@ pub struct Tuning {
     pub matmul_small: MatmulTile,
     /// Output tiles of the large tile below which the small one is taken.
     pub matmul_small_below: u32,
+    /// Matrix units, for products of f16; no class has them of itself.
+    pub cooperative: Option<Cooperative>,
     /// Query rows (or keys, in the backward pass) of an attention workgroup.
     pub attention_rows: u32,
     /// Whether attention's code is short: loops stay loops, and no load runs ahead.
@@ -86,6 +90,7 @@ impl Tuning {
             matmul: MatmulTile::new(64, 64, 16, 4, 4),
             matmul_small: MatmulTile::new(32, 32, 16, 4, 4),
             matmul_small_below: 64,
+            cooperative: None,
             attention_rows: 64,
             attention_loops: false,
             row_threads: 256,

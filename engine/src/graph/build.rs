@@ -323,6 +323,12 @@ impl Graph {
         self.precision = element;
     }
 
+    /// Whether something that is computed is kept in half precision.
+    pub(super) fn has_halves(&self) -> bool {
+        let half = |t: &Info| t.element == Element::F16 && matches!(t.origin, Origin::Pooled);
+        self.tensors.iter().any(half)
+    }
+
     /// As [`Graph::activation`], in the precision that is set.
     pub fn rounded(&mut self, name: &str, shape: &[usize]) -> Tensor {
         self.tensor(name.to_owned(), shape, self.precision, Origin::Pooled)

@@ -12,6 +12,7 @@ mod report;
 mod session;
 mod storage;
 mod tensor;
+mod trial;
 
 pub use build::{Backward, Graph, Lower, Op, Role};
 pub use kernel::{Kernel, Operand};

@@ -8,7 +8,7 @@ use super::kernel::Operand;
 use super::tensor::{Info, Origin, PARAMS, Tensor};
 use crate::cpu;
 use crate::error::{Error, Result};
-use crate::gpu::{self, Binding, DeviceClass, Dispatch, Source, Tuning};
+use crate::gpu::{self, Binding, Dispatch, Source, Tuning};
 use crate::program::{Arena, BufferId, BufferSpec, Extent, Phase, Scalars, Slab, Slot};
 
 /// Where every tensor of a graph lies.
@@ -30,12 +30,12 @@ pub struct Plan {
 type Life = (usize, usize);
 
 impl Graph {
-    /// The shaders that the graph's kernels use on a device class.
+    /// The shaders that the graph's kernels use with these constants.
     ///
     /// # Errors
     /// [`Error::Internal`] if the graph cannot be planned.
-    pub fn sources(&self, class: DeviceClass) -> Result<Vec<Source>> {
-        let program = Plan::new(self, true)?.lower_gpu(self, &Tuning::of(class))?;
+    pub fn sources(&self, tuning: &Tuning) -> Result<Vec<Source>> {
+        let program = Plan::new(self, true)?.lower_gpu(self, tuning)?;
         Ok(program.dispatches.into_iter().map(|d| d.source).collect())
     }
 }

@@ -3,11 +3,12 @@
 use super::build::Graph;
 use super::storage::{Arenas, narrow, widen};
 use super::tensor::{Origin, PARAMS, Tensor};
+use super::trial::trusted;
 use super::{Plan, Storage};
 use crate::cpu::{self, Cpu, Float};
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, Tuning};
 use crate::program::{Arena, Phase, Slot, Step};
 
 enum Executor {
@@ -54,10 +55,26 @@ impl Session {
         weights: Arena,
         outputs: &[Tensor],
     ) -> Result<Self> {
+        let tuning = match device.backend() {
+            Backend::Gpu(context) => Some(trusted(device, context, graph).await?),
+            _ => None,
+        };
+        Self::tuned(device, graph, storage, weights, outputs, tuning).await
+    }
+
+    /// As [`Session::new`], with these constants of the kernels on a GPU.
+    pub(super) async fn tuned(
+        device: &Device,
+        graph: &mut Graph,
+        storage: &Storage,
+        weights: Arena,
+        outputs: &[Tensor],
+        tuning: Option<Tuning>,
+    ) -> Result<Self> {
         for &t in outputs {
             graph.keep(t);
         }
-        let temps = matches!(device.backend(), Backend::Gpu(_));
+        let temps = tuning.is_some();
         let plan = Plan::new(graph, temps)?.with_weights(weights, graph.layout().slabs());
         let missing =
             |t: Tensor| Error::Internal(format!("output {} is never computed", graph.name(t)));
@@ -68,7 +85,7 @@ impl Session {
         fits(graph, storage, weights)?;
         let executor = match (device.backend(), &storage.arenas) {
             (Backend::Gpu(context), Arenas::Gpu(memory)) => {
-                let program = plan.lower_gpu(graph, &context.tuning)?;
+                let program = plan.lower_gpu(graph, &tuning.unwrap_or(context.tuning))?;
                 let half = program
                     .dispatches
                     .iter()
