@@ -387,6 +387,11 @@ fn run(args: &Args, ranks: &Arc<dyn Ranks>, device: &Device) -> anyhow::Result<(
         all if all == trainer.parameters() => String::new(),
         some => format!(", {some} of them trained"),
     };
+    match device.on_matrix_units() {
+        Some(true) => println!("products of f16 run on matrix units"),
+        Some(false) => println!("matrix units multiply wrong on this driver: not used"),
+        None => {}
+    }
     println!(
         "{} parameters{trained}; {train_blocks} training and {valid_blocks} held-out blocks of {} tokens\n{together}{}\nwriting to {}",
         trainer.parameters(),

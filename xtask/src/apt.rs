@@ -62,7 +62,7 @@ impl Index {
         Self::suites(&[suite])
     }
 
-    /// As [`Index::suite`], of several together.
+    /// As [`Index::suite`], of several together; the last one's packages come before the others'.
     pub fn suites(suites: &[&str]) -> Result<Self> {
         let base = codename().context("/etc/os-release names no release")?;
         let mirror = Self::system()?
@@ -84,6 +84,10 @@ impl Index {
             &[
                 format!("Dir::Etc::SourceList={}", list.display()),
                 "Dir::Etc::SourceParts=-".into(),
+                format!(
+                    "APT::Default-Release={}",
+                    suites.last().copied().unwrap_or_default()
+                ),
             ],
         )
     }

@@ -28,7 +28,7 @@ pub fn set_up(consent: Consent) -> Result<Option<PathBuf>> {
         ))?;
         let index = Index::suites(&[RELEASE, SUITE])?;
         let mut packages = index.dependencies(DRIVER, &["lib", "zlib"])?;
-        packages.push(format!("{DRIVER}/{SUITE}"));
+        packages.push(DRIVER.to_owned());
         index.unpack(&packages, &folder)?;
     }
     Ok(Some(folder))

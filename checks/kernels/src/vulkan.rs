@@ -204,7 +204,7 @@ impl Compiler {
             let assembly = forms
                 .iter()
                 .zip(&buffers)
-                .find(|(form, _)| text(&form.name) == "Assembly");
+                .find(|(form, _)| text(&form.name).ends_with("ssembly"));
             let (_, listing) = assembly.context("the driver shows no machine code")?;
             let listing = CStr::from_bytes_until_nul(listing)?
                 .to_string_lossy()

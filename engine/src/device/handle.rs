@@ -169,6 +169,12 @@ impl Device {
         }
     }
 
+    /// Whether products of f16 run on matrix units: those that multiplied right when a graph first wanted them. `None`
+    /// before that, and on a device that has none.
+    pub fn on_matrix_units(&self) -> Option<bool> {
+        self.context()?.units_right.get().copied()
+    }
+
     /// Whether what a graph computes can be kept in f16: on a GPU whose shaders have such numbers, and on the twin, which
     /// rounds to them.
     pub fn has_f16(&self) -> bool {
