@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// Debian's release whose backports have a Mesa with cooperative matrices in lavapipe (26.1).
 const RELEASE: &str = "trixie";
 const SUITE: &str = "trixie-backports";
-/// What the driver needs is unpacked too, whatever the system has.
-const DRIVER: &str = "mesa-vulkan-drivers";
+/// The drivers, and what stands in for the kernel where there is no GPU to compile for. What they need is unpacked too,
+/// whatever the system has.
+const DRIVERS: [&str; 2] = ["mesa-vulkan-drivers", "mesa-drm-shim"];
 /// Cargo runs tests through the program that this names.
 const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
@@ -27,8 +28,8 @@ pub fn set_up(consent: Consent) -> Result<Option<PathBuf>> {
             folder.display()
         ))?;
         let index = Index::suites(&[RELEASE, SUITE])?;
-        let mut packages = index.dependencies(DRIVER, &["lib", "zlib"])?;
-        packages.push(DRIVER.to_owned());
+        let mut packages = index.dependencies(DRIVERS[0], &["lib", "zlib"])?;
+        packages.extend(DRIVERS.map(str::to_owned));
         index.unpack(&packages, &folder)?;
     }
     Ok(Some(folder))

@@ -1,7 +1,7 @@
 //! The kernels in the compilers of GPUs that are not there.
 
 use crate::shell::{Consent, cargo, root, run};
-use crate::vulkan;
+use crate::{cooperative, vulkan};
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -21,13 +21,17 @@ pub fn figures(options: &Options, consent: Consent) -> Result<()> {
              elsewhere, run mdlm-kernel-checks with the manifest of libvulkan_radeon.so"
         );
     };
-    compile(&driver, options.check)
+    let newer = cooperative::set_up(consent)?;
+    compile(&driver, newer.as_deref(), options.check)
 }
 
-/// The same with a driver that is there.
-pub fn compile(driver: &Path, check: bool) -> Result<()> {
+/// The same with drivers that are there: AMD's, and those of a newer Mesa, which takes minutes for NVIDIA.
+pub fn compile(driver: &Path, newer: Option<&Path>, check: bool) -> Result<()> {
     let mut compile = cargo("run --release --package mdlm-kernel-checks -- all");
     compile.arg("--driver").arg(driver);
+    if let Some(folder) = newer {
+        compile.arg("--newer").arg(folder);
+    }
     compile.arg("--out").arg(root().join("docs"));
     run(compile.args(check.then_some("--check")))
 }

@@ -146,7 +146,7 @@ impl Stage {
                 }
             },
             Self::Kernels => match &tools.amd {
-                Some(driver) => kernels::compile(driver, true),
+                Some(driver) => kernels::compile(driver, None, true),
                 None => {
                     println!(
                         "The figures are those of a Mesa that this system does not offer: not compared"

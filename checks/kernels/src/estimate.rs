@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use mdlm_engine::gpu::Dispatch;
 use mdlm_engine::program::{Element, Step};
 
-use crate::graphs::{SIZES, UNITS};
+use crate::graphs::{SIZES, units};
+use crate::listing::Vendor;
 use crate::table::{Chip, Kernel, constant};
 
 /// What a chip can do in a clock.
@@ -161,12 +162,14 @@ fn turns(kernel: &Kernel, launch: &Dispatch, step: &Step, waves: f64) -> Option<
 pub fn section(text: &mut String, chips: &[Chip]) -> Result<()> {
     text.push_str(INTRODUCTION);
     for chip in chips {
-        let machine = MACHINES.iter().find(|m| m.name == chip.name);
-        let machine = machine.with_context(|| format!("{} is not described", chip.name))?;
+        let Some(machine) = MACHINES.iter().find(|m| m.name == chip.name) else {
+            continue;
+        };
         let precisions = [Element::F32, Element::F16];
         for (size, precision) in SIZES.iter().flat_map(|size| precisions.map(|p| (size, p))) {
             let has_units = chip.kernels.iter().any(|kernel| kernel.matrix > 0);
-            let (launches, step) = size.training(precision, has_units.then_some(UNITS))?;
+            let (launches, step) =
+                size.training(precision, has_units.then_some(units(Vendor::Amd)))?;
             let (mut families, mut moved, mut flops, mut count) =
                 (BTreeMap::<String, f64>::new(), 0.0, 0.0, 0);
             for launch in &launches {

@@ -11,6 +11,8 @@ use mdlm_engine::graph::{Graph, Plan};
 use mdlm_engine::ops::{ROWS, RowLoss};
 use mdlm_engine::program::{Element, Step};
 
+use crate::listing::Vendor;
+
 /// A kernel to compile.
 pub struct Source {
     pub label: String,
@@ -47,11 +49,16 @@ pub static SIZES: [Size; 2] = [
     },
 ];
 
-/// The matrix units of the chips that have some.
-pub const UNITS: Cooperative = Cooperative {
-    side: 16,
-    lanes: 64,
-};
+/// The matrix units of the chips that have some: 16 x 16, by waves of 64 lanes or of 32.
+pub fn units(vendor: Vendor) -> Cooperative {
+    Cooperative {
+        side: 16,
+        lanes: match vendor {
+            Vendor::Amd => 64,
+            Vendor::Nvidia => 32,
+        },
+    }
+}
 
 /// A discrete GPU with these units.
 fn discrete(cooperative: Option<Cooperative>) -> Tuning {

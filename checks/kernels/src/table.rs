@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::estimate;
-use crate::listing::Loop;
+use crate::listing::{Loop, Vendor};
 use crate::vulkan::Compiled;
 
 /// What a compiler says of a kernel.
@@ -47,11 +47,14 @@ pub struct Kernel {
 pub struct Chip {
     pub name: String,
     pub generation: String,
+    /// Mesa's version.
+    pub driver: String,
     pub kernels: Vec<Kernel>,
 }
 
 impl Kernel {
-    pub fn read(label: String, compiled: &Compiled, rdna: bool) -> Result<Self> {
+    /// `rdna`: whether the driver counts waves in halves of 64 lanes.
+    pub fn read(label: String, compiled: &Compiled, vendor: Vendor, rdna: bool) -> Result<Self> {
         let figure = |name: &str| {
             let found = compiled.statistics.get(name).copied();
             found.with_context(|| {
@@ -61,22 +64,36 @@ impl Kernel {
                 )
             })
         };
-        let hot = Loop::hottest(&compiled.listing, |fma| inner_turns(&label, fma));
-        // RDNA counts in waves of 32 lanes, whatever the kernel's have
-        let waves = figure("Subgroups per SIMD")?
-            / if rdna {
-                u64::from(compiled.lanes) / 32
-            } else {
-                1
-            };
+        let hot = Loop::hottest(vendor, &compiled.listing, |fma| inner_turns(&label, fma));
+        let [registers, spilled, workgroup, waves, code] = match vendor {
+            Vendor::Amd => [
+                figure("VGPRs")?,
+                figure("Spilled VGPRs")? + figure("Scratch size")?,
+                figure("LDS size")?,
+                figure("Subgroups per SIMD")?
+                    / if rdna {
+                        u64::from(compiled.lanes) / 32
+                    } else {
+                        1
+                    },
+                figure("Code size")?,
+            ],
+            Vendor::Nvidia => [
+                figure("Number of GPRs")?,
+                figure("Spills to memory")? + figure("SLM size")?,
+                u64::from(compiled.workgroup),
+                figure("Max warps/SM")?,
+                figure("Code size")?,
+            ],
+        };
         Ok(Self {
             threads: compiled.threads,
             lanes: compiled.lanes,
-            registers: figure("VGPRs")?,
-            spilled: figure("Spilled VGPRs")? + figure("Scratch size")?,
-            workgroup: figure("LDS size")?,
+            registers,
+            spilled,
+            workgroup,
             waves,
-            code: figure("Code size")?,
+            code,
             fma: hot.fma,
             vector: hot.vector,
             matrix: hot.matrix,
@@ -112,16 +129,17 @@ fn inner_turns(label: &str, fma: usize) -> usize {
 const INTRODUCTION: &str = "\
 # Kernels in the compilers of real GPUs
 
-Written by `cargo xtask kernels` with Mesa 25.0.7, whose driver for AMD compiles for any chip without one being there.
+Written by `cargo xtask kernels`: Mesa's drivers compile for any AMD chip, and for NVIDIA's, without one being there. NVIDIA's
+own compiler is another, and does without the guards that Mesa's puts before every four bytes of a load.
 Nothing is run: these are the compiler's figures, not times. The kernels are those of training and of sampling with
 hidden 256 (4 heads, 32 x 128 tokens, vocabulary 2,049) and hidden 768 (12 heads, 8 x 1,024, 50,258), in the tiles of
 discrete and of other GPUs, with the checks that wgpu adds.
 
 - *registers*: of a lane, 32 bits each; *spilled*: those that found no place, and bytes of scratch memory.
-- *waves*: that fit a SIMD by registers and workgroup memory; *code*: bytes.
+- *waves*: that fit a SIMD (of NVIDIA: warps that fit a multiprocessor) by registers and workgroup memory; *code*: bytes.
 - *multiply-adds*, *share*: in a turn of the hottest loop, and their share of its vector instructions, which is the most
   that can be had of the single-issue peak. *By matrix units*: instructions of these, each with 64 multiply-adds of a
-  lane in the time of 16 vector instructions; so a share may be above 1. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
+  lane in the time of 16 vector instructions (of NVIDIA: 32); so a share may be above 1. Of a matrix product a turn is a slice of depth TILE_K, staging included; of attention, eight rows.
 - *stops*: how often a turn waits for a load with fewer than 32 multiply-adds behind it.
 
 `cargo xtask kernels --check` fails where a kernel spills, has fewer waves, or a share smaller by more than 0.03.
@@ -134,7 +152,7 @@ pub fn write(out: &Path, chips: &[Chip]) -> Result<()> {
     estimate::section(&mut text, chips)?;
     for chip in chips {
         let (generation, name) = (&chip.generation, &chip.name);
-        writeln!(text, "\n## {generation} ({name})\n")?;
+        writeln!(text, "\n## {generation} ({name}, Mesa {})\n", chip.driver)?;
         writeln!(
             text,
             "| kernel | registers | spilled | workgroup memory | waves | code | multiply-adds | by matrix units | share | stops |"
@@ -174,6 +192,13 @@ pub fn compare(out: &Path, chips: &[Chip]) -> Result<()> {
     let mut worse = Vec::new();
     for chip in chips {
         let before = known.iter().find(|known| known.name == chip.name);
+        if before.is_some_and(|known| known.driver != chip.driver) {
+            println!(
+                "{}: another Mesa than the figures': not compared",
+                chip.name
+            );
+            continue;
+        }
         for kernel in &chip.kernels {
             let before =
                 before.and_then(|chip| chip.kernels.iter().find(|k| k.label == kernel.label));

@@ -11,6 +11,8 @@ pub struct Module {
     pub words: Vec<u32>,
     /// Invocations of a workgroup.
     pub threads: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup: u32,
     /// Group and number of each binding, and whether it is a uniform.
     pub bindings: Vec<(u32, u32, bool)>,
 }
@@ -29,6 +31,14 @@ pub fn translate(wgsl: &str, entry: &str) -> Result<Module> {
     });
     let main = module.entry_points.iter().find(|e| e.name == entry);
     let threads = main.map(|e| e.workgroup_size.iter().product());
+    let uses = module.entry_points.iter().position(|e| e.name == entry);
+    let uses = uses.map(|index| info.get_entry_point(index));
+    let workgroup = module.global_variables.iter().filter(|(handle, variable)| {
+        variable.space == naga::AddressSpace::WorkGroup
+            && uses.is_some_and(|uses| !uses[*handle].is_empty())
+    });
+    let size = |ty| module.types[ty].inner.size(module.to_ctx());
+    let workgroup = workgroup.map(|(_, variable)| size(variable.ty)).sum();
     let options = spv::Options {
         lang_version: (1, 6),
         flags: spv::WriterFlags::empty(),
@@ -51,6 +61,7 @@ pub fn translate(wgsl: &str, entry: &str) -> Result<Module> {
     Ok(Module {
         words: spv::write_vec(&module, &info, &options, Some(&pipeline))?,
         threads: threads.ok_or_else(|| anyhow!("no entry point {entry}"))?,
+        workgroup,
         bindings: bindings.collect(),
     })
 }

@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use anyhow::{Context, Result, ensure};
 use ash::{ext, khr, vk};
 
-use crate::translate::translate;
+use crate::translate::{Module, translate};
 
 /// A driver without a GPU.
 pub struct Compiler {
@@ -16,6 +16,8 @@ pub struct Compiler {
     executables: khr::pipeline_executable_properties::Device,
     /// Whether it has matrix units that kernels can use.
     pub cooperative: bool,
+    /// Mesa's version.
+    pub version: String,
     _instance: ash::Instance,
     _entry: ash::Entry,
 }
@@ -26,6 +28,8 @@ pub struct Compiled {
     pub threads: u32,
     /// Lanes of a wave.
     pub lanes: u32,
+    /// Bytes of workgroup memory that the shader declares.
+    pub workgroup: u32,
     /// The driver's figures by name.
     pub statistics: BTreeMap<String, u64>,
     /// The machine code.
@@ -75,6 +79,12 @@ impl Compiler {
                 .pipeline_executable_info(true);
             let mut robust =
                 vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
+            let mut driver = vk::PhysicalDeviceDriverProperties::default();
+            let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
+            instance.get_physical_device_properties2(physical, &mut properties);
+            let version = text(&driver.driver_info);
+            let version = version.trim_start_matches("Mesa ").split(['-', ' ']).next();
+            let version = version.unwrap_or_default().to_owned();
             let listed = instance.enumerate_device_extension_properties(physical)?;
             let name = khr::cooperative_matrix::NAME;
             let cooperative = listed
@@ -108,6 +118,7 @@ impl Compiler {
                 device,
                 executables,
                 cooperative,
+                version,
                 _instance: instance,
                 _entry: entry,
             })
@@ -159,7 +170,7 @@ impl Compiler {
                 .flags(flags);
             let made = device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None);
             let pipeline = made.map_err(|(_, error)| error)?[0];
-            let compiled = self.describe(pipeline, module.threads);
+            let compiled = self.describe(pipeline, &module);
             device.destroy_pipeline(pipeline, None);
             device.destroy_pipeline_layout(layout, None);
             sets.iter()
@@ -171,7 +182,7 @@ impl Compiler {
 
     /// # Safety
     /// The pipeline is this device's and was made with both flags that capture.
-    unsafe fn describe(&self, pipeline: vk::Pipeline, threads: u32) -> Result<Compiled> {
+    unsafe fn describe(&self, pipeline: vk::Pipeline, module: &Module) -> Result<Compiled> {
         // SAFETY: by the function's contract; the buffers are as large as the driver has said.
         unsafe {
             let info = vk::PipelineInfoKHR::default().pipeline(pipeline);
@@ -210,8 +221,9 @@ impl Compiler {
                 .to_string_lossy()
                 .into_owned();
             Ok(Compiled {
-                threads,
+                threads: module.threads,
                 lanes: found[0].subgroup_size,
+                workgroup: module.workgroup,
                 statistics,
                 listing,
             })
