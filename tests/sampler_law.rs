@@ -4,6 +4,8 @@
 mod common;
 #[path = "sampler_law/law.rs"]
 mod law;
+#[path = "sampler_law/hybrid.rs"]
+mod hybrid;
 #[path = "../examples/ablate/oracle.rs"]
 mod oracle;
 #[path = "sampler_law/race.rs"]
