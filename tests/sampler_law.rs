@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-#[path = "sampler_law/law.rs"]
-mod law;
 #[path = "sampler_law/hybrid.rs"]
 mod hybrid;
+#[path = "sampler_law/law.rs"]
+mod law;
 #[path = "../examples/ablate/oracle.rs"]
 mod oracle;
 #[path = "sampler_law/race.rs"]

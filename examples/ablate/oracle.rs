@@ -216,7 +216,10 @@ impl Denoiser for Oracle {
                 .map_or(f64::INFINITY, |q| divergence(&p, q));
             draws.push(Draw {
                 token: token as u32,
-                probability: p[said],
+                probability: match options.temperature > 0.0 {
+                    true => p[said],
+                    false => posterior[l][said],
+                },
                 entropy: p
                     .iter()
                     .map(|p| if *p > 0.0 { -p * p.ln() } else { 0.0 })
@@ -237,6 +240,9 @@ impl Denoiser for Oracle {
 
 /// A distribution at a temperature; at 0 its largest probability is 1.
 pub fn tempered(p: &[f64], temperature: f64) -> Vec<f64> {
+    if temperature == 1.0 {
+        return p.to_vec();
+    }
     let top = p.iter().copied().fold(0.0, f64::max);
     let power = |p: &f64| match temperature > 0.0 {
         true => (p / top).powf(1.0 / temperature),

@@ -65,7 +65,13 @@ mod tests {
         let mut seen = [0; 5];
         let mut rng = Rng::new(1, Stream::Reveal, 0);
         (0..1000).for_each(|_| seen[noise.token(&mut rng) as usize] += 1);
-        assert!(seen[2] == 0 && [0, 1, 3, 4].iter().all(|&id| seen[id] > 180), "{seen:?}");
-        assert_eq!([0.0, 0.3, 1.0].map(|t| noise.told(t)), [1e-4, 0.3, 1.0 - 1e-4]);
+        assert!(
+            seen[2] == 0 && [0, 1, 3, 4].iter().all(|&id| seen[id] > 180),
+            "{seen:?}"
+        );
+        assert_eq!(
+            [0.0, 0.3, 1.0].map(|t| noise.told(t)),
+            [1e-4, 0.3, 1.0 - 1e-4]
+        );
     }
 }

@@ -31,7 +31,8 @@ pub enum Filled {
     Said,
     /// Another token, with the probability of the one that stands there.
     Judged,
-    /// Another token, with its own probability, as at masked rows; all at a temperature which what is said is of too.
+    /// Another token, with its own probability, as at masked rows: a draw at a temperature of its own, which all that is
+    /// said of it has too, unless it is 0.
     Anew(f64),
 }
 

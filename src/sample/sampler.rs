@@ -410,7 +410,11 @@ impl<D: Denoiser> Sampler<D> {
         };
         let (temperature, top_k, top_p) = match filled {
             Filled::Anew(temperature) => (temperature, 0, 1.0),
-            _ => (self.config.temperature, self.config.top_k, self.config.top_p),
+            _ => (
+                self.config.temperature,
+                self.config.top_k,
+                self.config.top_p,
+            ),
         };
         let options = DrawOptions {
             temperature,

@@ -10,28 +10,7 @@ use pollster::block_on;
 use super::law::{compare, follows, number, states, step_by, total_variation};
 use super::oracle::{Oracle, tempered};
 use super::{OPEN, settings};
-
-/// Alpha and the law of noise, over three tokens and the mask, at time t.
-fn noise(p_uniform: f64, t: f64) -> (f64, [f64; 4]) {
-    let b = 2.0 * p_uniform / (1.0 - p_uniform);
-    let c = b * t.sqrt() * (1.0 - t).sqrt();
-    let each = c / 3.0 / (1.0 + c);
-    ((1.0 - t) / (1.0 + c), [each, each, each, t / (1.0 + c)])
-}
-
-/// The posterior of what stands at s, given z at t and what the model predicts:
-/// `q(z | v) q_s(v) / q_t(z)`, as it is published.
-fn posterior(p_uniform: f64, [t, s]: [f64; 2], z: u32, x: &[f64]) -> Vec<(u32, f64)> {
-    let (z, [(alpha, at), (alpha_s, at_s)]) = (z as usize, [t, s].map(|t| noise(p_uniform, t)));
-    let x = |v: usize| x.get(v).copied().unwrap_or(0.0);
-    let share = alpha / alpha_s;
-    let law = (0..4).map(|v| {
-        let between = share * f64::from(u8::from(v == z)) + at[z] - share * at_s[z];
-        let p = between * (alpha_s * x(v) + at_s[v]) / (alpha * x(z) + at[z]);
-        (v as u32, p)
-    });
-    law.collect()
-}
+use crate::common::hybrid::posterior;
 
 /// The law of the process in so many steps.
 fn process(oracle: &Oracle, start: &[u32], p_uniform: f64, steps: usize) -> Vec<f64> {
@@ -40,7 +19,8 @@ fn process(oracle: &Oracle, start: &[u32], p_uniform: f64, steps: usize) -> Vec<
     for step in 0..steps {
         let times = [step, step + 1].map(|done| 1.0 - done as f64 / steps as f64);
         law = step_by(&law, oracle, start, &|z, x| {
-            posterior(p_uniform, times, z, x)
+            let law = posterior(p_uniform, times, z, x);
+            (0..).zip(law).collect()
         });
     }
     law
@@ -67,7 +47,13 @@ fn hybrid_sampling_follows_its_process() {
         oracle.hybrid = None;
         let law = super::law::process(&oracle, &OPEN, &super::law::grid(&oracle, 4));
         let config = settings(SamplerKind::HYBRID, 4);
-        follows(&format!("hybrid, {name}, masks"), &mut oracle, &OPEN, &config, &law);
+        follows(
+            &format!("hybrid, {name}, masks"),
+            &mut oracle,
+            &OPEN,
+            &config,
+            &law,
+        );
     }
 }
 
@@ -83,7 +69,10 @@ fn corrected(oracle: &mut Oracle, tokens: &[u32], config: &SampleConfig) -> Vec<
     let filled = block_on(sampler.finish(|report| {
         if report.network_calls > 0 {
             assert!(report.revealed.len() <= 1 && report.remasked.is_empty());
-            report.revealed.iter().for_each(|r| now[r.position] = r.token);
+            report
+                .revealed
+                .iter()
+                .for_each(|r| now[r.position] = r.token);
             seen.push(now.clone());
         }
         ControlFlow::Continue(())
@@ -103,14 +92,16 @@ fn corrections_write_what_the_network_is_surest_of() {
         let mut now = start.to_vec();
         let mut expected = Vec::new();
         loop {
-            let best: Vec<u32> = (oracle.posterior(&now).iter())
-                .map(|p| (0..3).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap() as u32)
-                .collect();
-            // at temperature 0 all that differ are equally sure: the first
-            let Some(at) = (0..6).find(|&l| best[l] != now[l]) else {
+            let predicted = oracle.posterior(&now);
+            let best = |l: usize| {
+                let most = (0..3).max_by(|&a, &b| predicted[l][a].total_cmp(&predicted[l][b]));
+                (most.unwrap() as u32, predicted[l][most.unwrap()])
+            };
+            let others = (0..6).rev().filter(|&l| best(l).0 != now[l]);
+            let Some(at) = others.max_by(|&a, &b| best(a).1.total_cmp(&best(b).1)) else {
                 break;
             };
-            now[at] = best[at];
+            now[at] = best(at).0;
             expected.push(now.clone());
             if expected.len() == 40 {
                 break;

@@ -357,7 +357,13 @@ impl Op for Categorical {
     }
 
     fn scalars(&self) -> Vec<Declared> {
-        [TOP_K.declared, INVERSE_TEMPERATURE.declared, TOP_P.declared, SHARPNESS.declared].into()
+        [
+            TOP_K.declared,
+            INVERSE_TEMPERATURE.declared,
+            TOP_P.declared,
+            SHARPNESS.declared,
+        ]
+        .into()
     }
 
     fn role(&self, input: usize) -> Role {
