@@ -13,41 +13,18 @@ use crate::error::{Error, Result};
 use crate::model::check_tokens;
 use crate::process::Schedule;
 use crate::rng::{Rng, Stream, stream_key};
-use crate::rules::{Filled, Plan, Rule, Setting, View, draw_all};
+use crate::rules::{Filled, Rule, Setting, View, draw_all};
 use crate::sample::check::{check_cache, check_canvases, check_prefix, left_to_right};
 use crate::sample::fit::Fit;
 use crate::sample::limits::Limits;
 use crate::sample::window::Windows;
+use crate::sample::work::{Planned, Work, ranked};
 use crate::sample::{
     Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
 };
 
 /// Numbers of samplers; 0 is nobody's.
 static READERS: AtomicUsize = AtomicUsize::new(1);
-
-/// The entropy, in nats, that tokens which come late are said to have.
-const UNSURE: f64 = 1e6;
-
-/// A canvas and what its rule remembers of it.
-struct Work {
-    canvas: Canvas,
-    /// Diffusion time in the window.
-    t: f64,
-    /// Probability of each token when it was revealed.
-    probability: Vec<f64>,
-    /// How far the prediction of each position moved in the last step.
-    drift: Vec<f64>,
-    /// Whether nothing is left to change in the window.
-    rests: bool,
-}
-
-/// What is done with a canvas in a step, before its draws are known.
-struct Planned {
-    masked: Vec<usize>,
-    filled: Vec<usize>,
-    rng: Rng,
-    plan: Plan,
-}
 
 /// Fills canvases step by step. It borrows a model ([`Model::sampler`](crate::Model::sampler)) or owns one
 /// (`Sampler::new(model, ..)`, for an application that keeps them together).
@@ -453,15 +430,8 @@ impl<D: Denoiser> Sampler<D> {
             plan,
         } = planned;
         let view = self.view(index, &masked, &filled);
-        let mut ranked = draws.to_vec();
-        // what is said of a draw is about another token where one is judged
         let judged = self.rule.filled(self.step) == Filled::Judged;
-        for draw in &mut ranked {
-            let own = draw.stood.is_none() || !judged;
-            if own && self.config.late.contains(&draw.token) {
-                (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
-            }
-        }
+        let mut ranked = ranked(draws, &self.config.late, judged);
         let [mut chosen, doubted] = match self.over() {
             true => [(0..draws.len()).collect(), Vec::new()],
             false => self.rule.settle(&view, &mut ranked, &mut rng),

@@ -144,7 +144,7 @@ fn smdm_says_what_it_lacks() {
     refused(load(&file, &adapter), "argument", &["adapter"]);
     for (n_head, part) in [
         (json!(3), "sizes cannot be"),
-        (json!(2), "64 queries"),
+        (json!(1), "have 64 rows"),
         (json!("many"), "n_head"),
         (Value::Null, "say the number of heads"),
     ] {

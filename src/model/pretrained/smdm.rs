@@ -22,10 +22,11 @@ const LENGTH: usize = 2048;
 
 /// Heads of the published models of a width: 64 wide, those of the larger ones 128.
 fn published(width: usize, mlp_size: usize) -> Option<usize> {
-    match (width, mlp_size / width.max(1)) {
-        (640, 2) => Some(8),
-        (256 | 384 | 512 | 576 | 640 | 768 | 896 | 1024, 4) => Some(width / 64),
-        (1280 | 1408 | 1536 | 1792 | 2048 | 2176, 4) => Some(width / 128),
+    match width {
+        640 if mlp_size == 1600 => Some(8),
+        _ if mlp_size != width.saturating_mul(4) => None,
+        256 | 384 | 512 | 576 | 640 | 768 | 896 | 1024 => Some(width / 64),
+        1280 | 1408 | 1536 | 1792 | 2048 | 2176 => Some(width / 128),
         _ => None,
     }
 }
@@ -54,7 +55,7 @@ pub(super) async fn describe(
     };
     let [table, width] = shape("transformer.wte.weight")?;
     let [rows, _] = shape("lm_head.weight")?;
-    if table != rows + 1 {
+    if table.checked_sub(1) != Some(rows) {
         let problem =
             format!("its table has {table} rows for the {rows} of its head, not one more");
         return Err(damaged(problem));
@@ -82,8 +83,9 @@ pub(super) async fn describe(
     )
     .map_err(damaged)?;
     if kv_heads == 0 || qkv != (heads + 2 * kv_heads) * head_dim || heads * head_dim != width {
-        let problem =
-            format!("{heads} heads do not make {qkv} queries, keys and values of {width}");
+        let problem = format!(
+            "{heads} heads cannot be: queries, keys and values have {qkv} rows for a width of {width}"
+        );
         return Err(damaged(problem));
     }
     let trunk = Llama {
