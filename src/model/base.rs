@@ -113,7 +113,7 @@ impl Base {
         let (limit, trunk) = (device.slab_limit(), other.described.trunk.clone());
         let network = Network::adapted(trunk, limit, weights, &config.lora)?;
         Ok(Self {
-            family: Family::Other(other.model(Some(&tokenizer), network)),
+            family: Family::Other(other.model(Some(&tokenizer), network).into()),
             tokenizer,
             dir: dir.to_owned(),
             weights: Folder(path.to_owned()),

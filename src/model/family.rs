@@ -26,7 +26,7 @@ pub(crate) enum Family {
     /// This crate's, with its configuration.
     Own(Backbone),
     /// Another program's; they are loaded from files.
-    Other(Foreign),
+    Other(Box<Foreign>),
 }
 
 /// What is known of another program's model.

@@ -41,7 +41,7 @@ impl Held {
     }
 
     /// The network's `[rows, columns]` of what files hold.
-    pub(crate) fn from_files(self, values: Vec<f32>, [rows, columns]: [usize; 2]) -> Vec<f32> {
+    pub(crate) fn read(self, values: Vec<f32>, [rows, columns]: [usize; 2]) -> Vec<f32> {
         match self {
             Self::Plain => values,
             Self::Transposed => turned(&values, columns, rows),
@@ -52,7 +52,7 @@ impl Held {
 
     /// What files hold of the network's `[rows, columns]`.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn to_files(self, mut values: Vec<f32>, [rows, columns]: [usize; 2]) -> Vec<f32> {
+    pub(crate) fn written(self, mut values: Vec<f32>, [rows, columns]: [usize; 2]) -> Vec<f32> {
         match self {
             Self::Plain => values,
             Self::Transposed => turned(&values, rows, columns),
@@ -120,13 +120,13 @@ mod tests {
             let shape = held.shape(vec![rows, 3]);
             let count: usize = shape.iter().product();
             let in_file: Vec<f32> = (0..count).map(|i| i as f32).collect();
-            let made = held.from_files(in_file.clone(), [rows, 3]);
+            let made = held.read(in_file.clone(), [rows, 3]);
             assert_eq!(made.len(), rows * 3);
-            assert_eq!(held.to_files(made, [rows, 3]), in_file, "{held:?}");
+            assert_eq!(held.written(made, [rows, 3]), in_file, "{held:?}");
         }
         // two groups: q q k v, q q k v
         let rows: Vec<f32> = (0..16).map(|row| row as f32).collect();
-        let made = grouped.from_files(rows, [16, 1]);
+        let made = grouped.read(rows, [16, 1]);
         let heads: Vec<f32> = made.iter().step_by(2).map(|row| row / 2.0).collect();
         assert_eq!(heads, [0.0, 1.0, 4.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
     }

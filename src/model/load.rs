@@ -122,7 +122,7 @@ impl Model {
                 if let Some(found) = &adapters {
                     adapters::load(&network, &found.weights, &mut storage).await?;
                 }
-                let family = Family::Other(other.model(tokenizer.as_ref(), network));
+                let family = Family::Other(other.model(tokenizer.as_ref(), network).into());
                 Ok(Self {
                     tokenizer,
                     ..Self::of(device, family, storage)

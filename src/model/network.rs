@@ -234,7 +234,7 @@ impl Network {
             if whole.len() < count {
                 return Ok(());
             }
-            let values = held.from_files(std::mem::take(&mut whole), [rows, columns]);
+            let values = held.read(std::mem::take(&mut whole), [rows, columns]);
             sink(index, 0, &values)
         };
         read_each(files, name, &specs, &ignored, &mut keep).await
@@ -288,7 +288,7 @@ impl Network {
             let values: Vec<f32> = values[index].iter().map(|&x| x as f32).collect();
             let held = self.declared[index].held;
             Ok(match self.layout.keys()[index].shape[..] {
-                [rows, columns] => held.to_files(values, [rows, columns]),
+                [rows, columns] => held.written(values, [rows, columns]),
                 _ => values,
             }
             .into())

@@ -36,7 +36,8 @@ impl Default for GiddFields {
 
 /// The network, and the share of changed tokens with the distance of times from 0 and 1.
 pub(super) fn describe(f: &GiddFields) -> Result<(Dit, [f64; 2]), String> {
-    if !(0.0..1.0).contains(&f.p_uniform) || !(f.t_eps > 0.0 && f.t_eps < 0.5) {
+    let possible = (0.0..1.0).contains(&f.p_uniform) && f.t_eps > 0.0 && f.t_eps < 0.5;
+    if !possible {
         return Err("p_uniform must be in [0, 1), and t_eps above 0 and below 0.5".into());
     }
     let config = ModelConfig {
