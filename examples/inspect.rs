@@ -44,6 +44,10 @@ fn run() -> anyhow::Result<()> {
     if let Some(block) = found.block {
         println!("a row sees       its block of {block} and those before it");
     }
+    if let Some(p_uniform) = found.p_uniform {
+        let most = 100.0 * p_uniform;
+        println!("noise            masks tokens and changes up to {most:.0} % of them for others");
+    }
     let s = &found.sampling;
     println!(
         "sampled by       {}, {} steps, block {}, temperature {}",

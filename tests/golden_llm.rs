@@ -9,6 +9,8 @@ mod common;
 mod forward;
 #[path = "golden_llm_parts/gguf.rs"]
 mod gguf;
+#[path = "golden_llm_parts/hybrid.rs"]
+mod hybrid;
 #[path = "golden_llm_parts/layouts.rs"]
 mod layouts;
 #[path = "golden_llm_parts/loss.rs"]
@@ -60,12 +62,16 @@ executors! {
     qwen3_a2d_forward: crate::forward::every_layer;
     modernbert_forward: crate::forward::every_layer;
     bert_forward: crate::forward::every_layer;
+    gidd_forward: crate::forward::every_layer;
+    smdm_forward: crate::forward::every_layer;
     half_llada_forward: crate::forward::at_rest;
     half_llada_gqa_forward: crate::forward::at_rest;
     half_dream_forward: crate::forward::at_rest;
     half_qwen3_a2d_forward: crate::forward::at_rest;
     half_modernbert_forward: crate::forward::at_rest;
     half_bert_forward: crate::forward::at_rest;
+    half_gidd_forward: crate::forward::at_rest;
+    half_smdm_forward: crate::forward::at_rest;
     loss_mdlm_llada: crate::loss::loss_and_gradients;
     loss_mdlm_qwen3: crate::loss::loss_and_gradients;
     loss_sft_llada: crate::loss::loss_and_gradients;
@@ -80,6 +86,8 @@ executors! {
     dllm_fastdllm_sampler: crate::sample::dllm;
     dream_generate: crate::sample::dream;
     dllm_bd3lm_sampler: crate::sample::blocks;
+    gidd_draws: crate::hybrid::draws;
+    gidd_samples: crate::hybrid::samples;
 }
 
 /// The bound of f32 (of the fixtures' README), or of f64: the golden numbers are rounded to f32.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "sampler_law/hybrid.rs"]
+mod hybrid;
 #[path = "sampler_law/law.rs"]
 mod law;
 #[path = "../examples/ablate/oracle.rs"]

@@ -2,7 +2,8 @@
 // row a workgroup, by an exponential race: the winner has the largest z / temperature - log(E), E
 // exponential; at temperature 0 the most probable token wins. Also the token's probability, the
 // entropy of the row in nats, the log-sum-exp of its logits, and by how much the most probable token
-// is ahead of the next, all of softmax(logits) without `absent`.
+// is ahead of the next, all of softmax(sharpness logits) without `absent`. Where a token stands, it is
+// said again in place of the winner; with REDRAWN the winner is, and the probability is of what stands.
 //
 // Top-k and top-p leave the logits at or above a threshold in the race, found without sorting: the
 // order of floats is that of an integer image, whose 32 bits are settled one reduction each.
@@ -14,6 +15,7 @@
 const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
 const OPEN: u32 = 0xffffffffu;
+const REDRAWN: u32 = 0u;
 
 //#params
 
@@ -101,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var mean = 0.0;
   for (var v = lane; v < p.vocab; v += THREADS) {
     if (v != p.absent) {
-      let z = logits[begin + v] - top;
+      let z = (logits[begin + v] - top) * now.sharpness;
       sum += exp(z);
       mean += exp(z) * z;
     }
@@ -147,15 +149,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         token = best_token[i];
       }
     }
+    var said = token;
     //#if STANDING
-    if (standing[row] != OPEN) {
-      token = standing[row];
-    }
+    said = select(standing[row], token, standing[row] == OPEN);
     //#endif
-    tokens[row] = token;
-    probability[row] = exp(logits[begin + token] - top) / sum;
+    tokens[row] = select(said, token, REDRAWN == 1u);
+    probability[row] = exp((logits[begin + said] - top) * now.sharpness) / sum;
     entropy[row] = log(sum) - mean;
-    log_total[row] = top + log(sum);
-    margin[row] = (1.0 - exp(next - top)) / sum;
+    log_total[row] = top * now.sharpness + log(sum);
+    margin[row] = (1.0 - exp((next - top) * now.sharpness)) / sum;
   }
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use mdlm::config::{NoiseConfig, Parameterization};
 use mdlm::error::Result;
-use mdlm::process::Schedule;
+use mdlm::process::{Hybrid, Schedule};
+use mdlm::rules::Filled;
 use mdlm::sample::{Denoiser, Draw, DrawOptions, Drawn, Facts};
 use mdlm_engine::rng::threefry2x32;
 
@@ -22,6 +23,7 @@ pub struct Oracle {
     pub emission: Matrix,
     pub length: usize,
     pub noise: NoiseConfig,
+    pub hybrid: Option<Hybrid>,
     pub parameterization: Parameterization,
     pub autoregressive: bool,
     /// The first canvas's time in each call.
@@ -41,6 +43,7 @@ impl Oracle {
             emission: matrix(emission),
             length,
             noise: NoiseConfig::default(),
+            hybrid: None,
             parameterization: Parameterization::Subs,
             autoregressive: false,
             asked: Vec::new(),
@@ -155,6 +158,7 @@ impl Denoiser for Oracle {
             mask_index: self.mask_index(),
             length: self.length,
             schedule: self.schedule(),
+            hybrid: self.hybrid,
             parameterization: self.parameterization,
             autoregressive: self.autoregressive,
             blocks: None,
@@ -169,7 +173,8 @@ impl Denoiser for Oracle {
         rows: &[u32],
         options: &DrawOptions,
     ) -> Result<Drawn> {
-        assert!(options.temperature == 1.0 && t.iter().all(|t| (0.0..=1.0).contains(t)));
+        let anew = matches!(options.filled, Filled::Anew(_));
+        assert!((anew || options.temperature == 1.0) && t.iter().all(|t| (0.0..=1.0).contains(t)));
         self.asked.push(t[0]);
         let length = xt.len() / t.len();
         let mut before = std::mem::take(&mut self.last);
@@ -184,7 +189,7 @@ impl Denoiser for Oracle {
                 posterior = self.posterior(&xt[canvas * length..][..length]);
                 known = Some(canvas);
             }
-            let mut p = posterior[l].clone();
+            let mut p = tempered(&posterior[l], options.temperature);
             if options.allowed.rows() > 0 {
                 for (v, p) in p.iter_mut().enumerate() {
                     *p *= f64::from(options.allowed.allows(i, v as u32));
@@ -199,16 +204,22 @@ impl Denoiser for Oracle {
                 sum += p;
                 u < sum
             });
-            let token = match xt[row as usize] {
-                standing if standing != self.mask_index() => standing as usize,
-                _ => token.unwrap_or(p.len() - 1),
+            let token = token.unwrap_or(p.len() - 1);
+            let stood = Some(xt[row as usize]).filter(|&token| token != self.mask_index());
+            let (token, said) = match (stood, options.filled) {
+                (None, _) | (_, Filled::Anew(_)) => (token, token),
+                (Some(standing), Filled::Judged) => (token, standing as usize),
+                (Some(standing), Filled::Said) => (standing as usize, standing as usize),
             };
             let drift = before
                 .get(&row)
                 .map_or(f64::INFINITY, |q| divergence(&p, q));
             draws.push(Draw {
                 token: token as u32,
-                probability: p[token],
+                probability: match options.temperature > 0.0 {
+                    true => p[said],
+                    false => posterior[l][said],
+                },
                 entropy: p
                     .iter()
                     .map(|p| if *p > 0.0 { -p * p.ln() } else { 0.0 })
@@ -217,6 +228,7 @@ impl Denoiser for Oracle {
                 log_total: (self.tokens() as f64).ln(),
                 margin: margin(&p),
                 drift,
+                stood,
             });
             if options.drifts {
                 self.last.insert(row, p);
@@ -224,6 +236,21 @@ impl Denoiser for Oracle {
         }
         Ok(Drawn { draws, calls: 1 })
     }
+}
+
+/// A distribution at a temperature; at 0 its largest probability is 1.
+pub fn tempered(p: &[f64], temperature: f64) -> Vec<f64> {
+    if temperature == 1.0 {
+        return p.to_vec();
+    }
+    let top = p.iter().copied().fold(0.0, f64::max);
+    let power = |p: &f64| match temperature > 0.0 {
+        true => (p / top).powf(1.0 / temperature),
+        false => f64::from(u8::from(*p == top)),
+    };
+    let p: Vec<f64> = p.iter().map(power).collect();
+    let sum: f64 = p.iter().sum();
+    p.iter().map(|p| p / sum).collect()
 }
 
 /// The Kullback-Leibler divergence of p from q.

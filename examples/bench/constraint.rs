@@ -124,6 +124,7 @@ impl Denoiser for Chance {
             length: 1 << 16,
             schedule: Schedule::default(),
             parameterization: Parameterization::Subs,
+            hybrid: None,
             autoregressive: false,
             blocks: None,
             tokenizer: Some(self.tokenizer.clone()),
@@ -151,6 +152,7 @@ impl Denoiser for Chance {
                 log_total: 0.0,
                 margin: 0.5,
                 drift: 0.0,
+                stood: None,
             });
         }
         self.spent += begin.elapsed();

@@ -115,7 +115,7 @@ fn run(mut model: Model, inbox: &Receiver<Ask>, most: usize, metrics: &Metrics) 
 
 /// Whether two may take part in one call. Those that keep something from call to call keep it alone.
 fn together(a: &DrawOptions, b: &DrawOptions) -> bool {
-    let what = |o: &DrawOptions| (o.temperature, o.top_k, o.top_p, o.reading.block);
+    let what = |o: &DrawOptions| (o.temperature, o.top_k, o.top_p, o.filled, o.reading.block);
     let scale = |o: &DrawOptions| o.guidance.as_ref().map(|guidance| guidance.scale);
     let exact = |o: &DrawOptions| !o.drifts && matches!(o.reading.cache, Cache::Exact | Cache::Off);
     what(a) == what(b)

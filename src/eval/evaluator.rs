@@ -132,6 +132,10 @@ pub async fn perplexity(
     if batch == 0 {
         return Err(Error::argument("batch", 0, "must be at least 1"));
     }
+    if model.family.hybrid().is_some() {
+        let problem = "was trained for noise that also changes tokens, whose bound is not here: it can be sampled only";
+        return Err(Error::argument("model_type", model.model_type(), problem));
+    }
     let shape = model.family.shape();
     let objective = objective::make(&shape, model.noise(), model.objective())?;
     let (device, network, storage) = model.parts();

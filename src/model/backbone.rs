@@ -39,7 +39,7 @@ impl Backbone {
         weights: Element,
     ) -> Result<Self> {
         config.validate()?;
-        let network = Network::new(Arc::new(Dit(config.clone())), room, weights)?;
+        let network = Network::new(Arc::new(Dit::new(config.clone())), room, weights)?;
         Ok(Self {
             config: config.clone(),
             layout: network.layout.clone(),

@@ -59,6 +59,11 @@ fn found(config: &TrainConfig, dir: &Path, mask: Option<u32>) -> Result<(Other, 
     let Kind::Other(other) = kind else {
         return refuse("is a model of this crate's: begin with it by start_from (--init)");
     };
+    if other.described.hybrid.is_some() {
+        return refuse(
+            "was trained for noise that also changes tokens, whose loss is not here: it can be sampled only",
+        );
+    }
     match tokenizer {
         Some(tokenizer) => Ok((other, tokenizer)),
         None => refuse("has no tokenizer.json, without which text cannot be read"),
@@ -108,7 +113,7 @@ impl Base {
         let (limit, trunk) = (device.slab_limit(), other.described.trunk.clone());
         let network = Network::adapted(trunk, limit, weights, &config.lora)?;
         Ok(Self {
-            family: Family::Other(other.model(Some(&tokenizer), network)),
+            family: Family::Other(other.model(Some(&tokenizer), network).into()),
             tokenizer,
             dir: dir.to_owned(),
             weights: Folder(path.to_owned()),

@@ -22,6 +22,8 @@ pub struct Among {
     pub restricted: bool,
     /// Whether each run says which tokens stand at its rows: [`Drawing::standing`].
     pub standing: bool,
+    /// Whether other tokens are drawn there, of which only the standing one's probability is said.
+    pub redrawn: bool,
     /// Places at which distributions are kept to measure how far they move, see [`Drawing::places`]; 0: none.
     pub places: usize,
 }
@@ -40,6 +42,7 @@ impl Among {
             guidance: 0.0,
             restricted: false,
             standing: false,
+            redrawn: false,
             places: 0,
         }
     }
@@ -116,6 +119,7 @@ impl Drawing {
         let race = Race {
             allowed,
             standing,
+            redrawn: among.redrawn,
             last,
             ..Race::new(among.never, chunk_rows(among.below, rows))
         };

@@ -48,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) restricted: bool,
     /// Whether draws are asked for at rows where a token stands.
     pub(crate) standing: bool,
+    /// Whether other tokens are drawn there.
+    pub(crate) redrawn: bool,
     /// Whether draws say how far predictions have moved.
     pub(crate) drifts: bool,
 }
@@ -119,6 +121,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) keys: &'a [u32],
     /// The tokens that each row may become; of all rows, in the order of the positions.
     pub(crate) allowed: &'a TokenSets,
+    /// Whether rows where a token stands are drawn at as if none did.
+    pub(crate) anew: bool,
     /// Whether what an inexact cache has kept is out of date.
     pub(crate) fresh: bool,
     /// Whose canvases these are: what was kept for another's is out of date.
@@ -186,6 +190,7 @@ impl Drawer {
             guidance: setup.guidance,
             restricted: setup.restricted,
             standing: setup.standing,
+            redrawn: setup.redrawn,
             places: usize::from(setup.drifts) * rows,
             ..among
         };
@@ -367,7 +372,7 @@ impl Drawer {
                     };
                     listed.push((s * width + at.ok_or_else(outside)?) as u32);
                     standing.push(match ask.tokens(s)[position] {
-                        token if token == ask.mask_index => OPEN,
+                        token if ask.anew || token == ask.mask_index => OPEN,
                         token => token,
                     });
                     places.push((s * self.setup.length + position) as u32);

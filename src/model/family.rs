@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{Among, Backbone, Network};
 use crate::ops::Never;
+use crate::process::Hybrid;
 use crate::program::Element;
 
 /// How a model's rows were trained to see each other: those of a block, and those of the blocks before it.
@@ -25,7 +26,7 @@ pub(crate) enum Family {
     /// This crate's, with its configuration.
     Own(Backbone),
     /// Another program's; they are loaded from files.
-    Other(Foreign),
+    Other(Box<Foreign>),
 }
 
 /// What is known of another program's model.
@@ -43,6 +44,8 @@ pub(crate) struct Foreign {
     pub(crate) blocks: Option<Blockwise>,
     /// Ids that stand for something; the network may have more rows.
     pub(crate) ids: usize,
+    /// Its noise, if that also changes tokens for others.
+    pub(crate) hybrid: Option<Hybrid>,
 }
 
 impl Family {
@@ -98,6 +101,14 @@ impl Family {
         }
     }
 
+    /// Its noise, if that also changes tokens for others.
+    pub(crate) fn hybrid(&self) -> Option<Hybrid> {
+        match self {
+            Self::Own(_) => None,
+            Self::Other(foreign) => foreign.hybrid,
+        }
+    }
+
     /// An error for another program's model.
     pub(crate) fn own(&self) -> Result<&Backbone> {
         match self {
@@ -126,7 +137,8 @@ impl Family {
         usize::from(shifted)
     }
 
-    /// What may be drawn: any id that stands for something, but not the mask. Other programs' softmax counts it.
+    /// What may be drawn: any id that stands for something, but not the mask. The softmax of most other programs counts
+    /// it.
     pub(crate) fn among(&self) -> Among {
         match self {
             Self::Own(backbone) => Among::all(&*backbone.network.trunk),
@@ -134,7 +146,7 @@ impl Family {
                 let mask = Some(foreign.mask_index);
                 let never = Never {
                     token: mask.filter(|&mask| (mask as usize) < foreign.ids),
-                    counted: true,
+                    counted: foreign.network.trunk.mask_index() != mask,
                 };
                 Among::new(foreign.ids, never)
             }

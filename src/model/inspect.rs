@@ -39,8 +39,10 @@ pub struct Inspected {
     pub block: Option<usize>,
     /// How it is sampled unless told otherwise.
     pub sampling: SampleConfig,
+    /// Of noise that also changes tokens for others: their share at the middle of time.
+    pub p_uniform: Option<f64>,
     /// Name of the weights' file; there may be an index in its place.
-    pub weights: &'static str,
+    pub weights: String,
     /// Matrices of a GGUF file, and what they rest in unless told otherwise; those of folders rest in f32.
     pub elements: Vec<(String, Element)>,
 }
@@ -65,6 +67,7 @@ pub async fn inspect_files(files: &impl Files, how: &Load) -> Result<Inspected> 
 fn describe(found: Found) -> Result<Inspected> {
     #[cfg_attr(target_arch = "wasm32", expect(unused_mut))]
     let mut elements = Vec::new();
+    let mut p_uniform = None;
     let (model_type, trunk, mask_index, shift, block, sampling) = match found.kind {
         Kind::Own(described) => {
             let config = described.model;
@@ -80,11 +83,12 @@ fn describe(found: Found) -> Result<Inspected> {
                 false => ("mdlm", SampleConfig::default()),
             };
             let (mask, shift) = (config.mask_index, config.autoregressive());
-            let trunk: Arc<dyn Trunk> = Arc::new(Dit(config));
+            let trunk: Arc<dyn Trunk> = Arc::new(Dit::new(config));
             (model_type.to_owned(), trunk, mask, shift, None, sampling)
         }
         Kind::Other(other) => {
             let described = other.described;
+            p_uniform = described.hybrid.map(|[p_uniform, _]| p_uniform);
             #[cfg(not(target_arch = "wasm32"))]
             if let Some(model) = &other.gguf {
                 elements = model.elements();
@@ -111,6 +115,7 @@ fn describe(found: Found) -> Result<Inspected> {
         shift,
         block,
         sampling,
+        p_uniform,
         elements,
         trunk,
         weights: found.weights,
@@ -124,7 +129,7 @@ impl Inspected {
     /// What loading would say of them.
     pub async fn check(&self, files: &impl Files) -> Result<()> {
         let network = Network::new(self.trunk.clone(), NO_LIMIT, Element::F32)?;
-        network.check(files, self.weights).await
+        network.check(files, &self.weights).await
     }
 
     /// Whether each parameter fits a buffer of a device.

@@ -19,6 +19,7 @@ use crate::model::family::{Blockwise, Foreign};
 use crate::model::pretrained::{self, Described};
 use crate::model::published::{CONFIG, MAX_CONFIG_BYTES, TOKENIZER, WEIGHTS};
 use crate::model::{Description, Family, Model, Network, Trunk, fitting};
+use crate::process::Hybrid;
 use crate::program::Element;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
@@ -105,7 +106,7 @@ impl Model {
         match kind {
             Kind::Own(described) => {
                 let element = how.weights.unwrap_or_default();
-                let made = described.build(device, element, files, weights).await?;
+                let made = described.build(device, element, files, &weights).await?;
                 Ok(Self {
                     tokenizer,
                     noise: described.noise,
@@ -114,14 +115,14 @@ impl Model {
                 })
             }
             Kind::Other(other) => {
-                let opened = other.open(device, files, weights, how.weights, &lora);
+                let opened = other.open(device, files, &weights, how.weights, &lora);
                 #[cfg_attr(target_arch = "wasm32", expect(unused_mut))]
                 let (network, mut storage) = opened.await?;
                 #[cfg(not(target_arch = "wasm32"))]
                 if let Some(found) = &adapters {
                     adapters::load(&network, &found.weights, &mut storage).await?;
                 }
-                let family = Family::Other(other.model(tokenizer.as_ref(), network));
+                let family = Family::Other(other.model(tokenizer.as_ref(), network).into());
                 Ok(Self {
                     tokenizer,
                     ..Self::of(device, family, storage)
@@ -136,7 +137,7 @@ pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) tokenizer: Option<Tokenizer>,
     /// Name of the weights' file.
-    pub(super) weights: &'static str,
+    pub(super) weights: String,
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) adapters: Option<Adapters>,
 }
@@ -166,7 +167,10 @@ pub(super) struct Other {
 }
 
 impl Other {
-    fn new(described: Described, mask_index: u32, how: &Load) -> Self {
+    fn new(mut described: Described, mask_index: u32, how: &Load) -> Self {
+        if let Some(trunk) = described.trunk.for_mask(mask_index) {
+            described.trunk = trunk;
+        }
         Self {
             mask_index,
             shift: how.shift.unwrap_or(described.shift),
@@ -206,8 +210,12 @@ impl Other {
 
     /// The model over a network.
     pub(super) fn model(self, tokenizer: Option<&Tokenizer>, network: Network) -> Foreign {
+        let ids = ids(tokenizer, &*network.trunk);
+        let hybrid =
+            |[p_uniform, t_eps]: [f64; 2]| Hybrid::new(p_uniform, t_eps, ids, self.mask_index);
         Foreign {
-            ids: ids(tokenizer, &*network.trunk),
+            ids,
+            hybrid: self.described.hybrid.map(hybrid),
             sampling: self.described.sampling(self.block),
             model_type: self.described.model_type,
             network,
@@ -225,8 +233,8 @@ impl Other {
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> {
     if path.is_file() {
-        let (folder, _) = Folder::of(path)?;
-        return Ok((in_file(path, how)?, folder));
+        let (folder, name) = Folder::of(path)?;
+        return Ok((in_file(path, &folder, name, how).await?, folder));
     }
     let folder = Folder(path.to_owned());
     if as_published(&folder) {
@@ -254,7 +262,7 @@ pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> 
     let found = Found {
         tokenizer: Some(fitted(&folder, &names, &described).await?),
         kind: Kind::Own(described),
-        weights: EMA,
+        weights: EMA.to_owned(),
         adapters: None,
     };
     Ok((found, folder))
@@ -262,15 +270,19 @@ pub(super) async fn find_in(path: &Path, how: &Load) -> Result<(Found, Folder)> 
 
 /// Looks for a model in one file.
 #[cfg(not(target_arch = "wasm32"))]
-fn in_file(path: &Path, how: &Load) -> Result<Found> {
-    if path.extension().is_some_and(|e| e == "safetensors") {
-        let problem = "weights alone are no model: give the folder that they lie in, with its config.json; \
-                       SMDM's files, which have none, are not supported";
-        return Err(Error::checkpoint(path, None, problem));
-    }
+async fn in_file(path: &Path, folder: &Folder, name: &str, how: &Load) -> Result<Found> {
     if let Some(dir) = &how.adapter {
-        let problem = "adapters are for the folders of published models, not for GGUF files";
+        let problem = "adapters are for the folders of published models, not for single files";
         return Err(Error::argument("adapter", dir.display(), problem));
+    }
+    let as_what = how.model_type.as_deref();
+    if path.extension().is_some_and(|e| e == "safetensors") {
+        if !as_what.is_some_and(|kind| kind.eq_ignore_ascii_case("smdm")) {
+            let problem = "weights alone are no model: give the folder that they lie in, with its config.json, or say \
+                           by model_type (--model-type smdm) that it is SMDM's, whose files have none";
+            return Err(Error::checkpoint(path, None, problem));
+        }
+        return described(folder, name, None, how).await;
     }
     let model = GgufModel::open(path, how.model_type.as_deref())?;
     let (m, described) = (&model.file.metadata, model.described.clone());
@@ -282,7 +294,7 @@ fn in_file(path: &Path, how: &Load) -> Result<Found> {
     Ok(Found {
         kind: Kind::Other(other),
         tokenizer,
-        weights: WEIGHTS,
+        weights: WEIGHTS.to_owned(),
         adapters: None,
     })
 }
@@ -300,7 +312,7 @@ pub(super) async fn of_run(folder: Folder, config: &TrainConfig) -> Result<(Foun
     // its own copy of the description, so that the model's folder is needed for the weights alone
     let mut found = find_published(&folder, &how).await?;
     if config.lora.is_none() {
-        found.weights = EMA;
+        found.weights = EMA.to_owned();
         return Ok((found, folder));
     }
     found.adapters = Some(Adapters {
@@ -315,17 +327,7 @@ pub(super) async fn find_published(files: &impl Files, how: &Load) -> Result<Fou
     let damaged = |problem: String| Error::checkpoint(&files.path(CONFIG), None, problem);
     let text = read_text(files, CONFIG, MAX_CONFIG_BYTES).await?;
     if is_foreign(&text).map_err(damaged)? || how.model_type.is_some() {
-        let as_what = how.model_type.as_deref();
-        let described = pretrained::describe(&text, as_what).map_err(damaged)?;
-        let (tokenizer, mask_index) = pretrained::tokenizer(files, &described, how.mask).await?;
-        let kind = Kind::Other(Other::new(described, mask_index, how));
-        return Ok(Found {
-            kind,
-            tokenizer,
-            weights: WEIGHTS,
-            #[cfg(not(target_arch = "wasm32"))]
-            adapters: None,
-        });
+        return described(files, WEIGHTS, Some(&text), how).await;
     }
     how.refuse_told()?;
     let (described, names) = Description::parse(&text).map_err(damaged)?;
@@ -336,7 +338,33 @@ pub(super) async fn find_published(files: &impl Files, how: &Load) -> Result<Fou
     Ok(Found {
         kind: Kind::Own(described),
         tokenizer,
-        weights: WEIGHTS,
+        weights: WEIGHTS.to_owned(),
+        #[cfg(not(target_arch = "wasm32"))]
+        adapters: None,
+    })
+}
+
+/// Another program's model, from the text of its `config.json` if it has one.
+async fn described(
+    files: &impl Files,
+    name: &str,
+    config: Option<&str>,
+    how: &Load,
+) -> Result<Found> {
+    let as_what = how.model_type.as_deref();
+    let described = pretrained::described(files, name, config, as_what).await?;
+    if let (Some(given), Some(own)) = (how.mask, described.trunk.mask_index())
+        && given != own
+        && described.trunk.for_mask(given).is_none()
+    {
+        let problem = format!("the mask of such a model is {own}, which its head does not have");
+        return Err(Error::argument("mask", given, problem));
+    }
+    let (tokenizer, mask_index) = pretrained::tokenizer(files, &described, how.mask).await?;
+    Ok(Found {
+        kind: Kind::Other(Other::new(described, mask_index, how)),
+        tokenizer,
+        weights: name.to_owned(),
         #[cfg(not(target_arch = "wasm32"))]
         adapters: None,
     })

@@ -13,6 +13,7 @@ mod files;
 mod gpt2;
 mod graphs;
 mod handle;
+mod held;
 mod inspect;
 mod load;
 mod network;

@@ -213,24 +213,29 @@ impl Network {
         let ignored = self.trunk.ignored();
         let ignored: Vec<&str> = ignored.iter().map(String::as_str).collect();
         let path = files.path(name);
-        // what there is so far of a tensor that files hold transposed
+        // what there is so far of a tensor that files hold in another order
         let mut whole = Vec::new();
         let mut keep = |i: usize, first: usize, values: &[f32]| {
-            let (index, spec) = (places[i], &specs[i]);
+            let (index, count) = (places[i], specs[i].count());
             self.holds(&path, index, first, values)?;
-            let (true, &[rows, columns]) = (self.declared[index].transposed, &spec.shape[..])
-            else {
+            let held = self.declared[index].held;
+            let &[rows, columns] = &self.layout.keys()[index].shape[..] else {
                 return sink(index, first, values);
             };
+            if held.in_order(count) {
+                sink(index, first, values)?;
+                let left = rows * columns - count;
+                return match left > 0 && first + values.len() == count {
+                    true => sink(index, count, &vec![0.0; left]),
+                    false => Ok(()),
+                };
+            }
             whole.extend(values);
-            if whole.len() < rows * columns {
+            if whole.len() < count {
                 return Ok(());
             }
-            sink(
-                index,
-                0,
-                &turned(&std::mem::take(&mut whole), rows, columns),
-            )
+            let values = held.read(std::mem::take(&mut whole), [rows, columns]);
+            sink(index, 0, &values)
         };
         read_each(files, name, &specs, &ignored, &mut keep).await
     }
@@ -281,13 +286,12 @@ impl Network {
         crate::io::safetensors::write_file(path, &specs, precision, |i| {
             let index = places[i];
             let values: Vec<f32> = values[index].iter().map(|&x| x as f32).collect();
-            Ok(
-                match (self.declared[index].transposed, &specs[i].shape[..]) {
-                    (true, &[rows, columns]) => turned(&values, columns, rows),
-                    _ => values,
-                }
-                .into(),
-            )
+            let held = self.declared[index].held;
+            Ok(match self.layout.keys()[index].shape[..] {
+                [rows, columns] => held.written(values, [rows, columns]),
+                _ => values,
+            }
+            .into())
         })
     }
 
@@ -297,10 +301,7 @@ impl Network {
         let base = |key: &Key| self.lora.is_none() || self.layout.is_frozen(key);
         keys.filter(|(_, (key, _))| base(key))
             .map(|(i, (key, declared))| {
-                let mut shape = key.shape.clone();
-                if declared.transposed {
-                    shape.reverse();
-                }
+                let shape = declared.held.shape(key.shape.clone());
                 let spec = TensorSpec::new(key.key.clone(), shape);
                 (i, spec)
             })
@@ -328,10 +329,4 @@ impl Network {
         }
         Ok(())
     }
-}
-
-/// A matrix `[rows, columns]` as `[columns, rows]`.
-fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let at = |i: usize| values[i % rows * columns + i / rows];
-    (0..rows * columns).map(at).collect()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::LoraConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Tensor};
+use crate::model::held::Held;
 use crate::ops::Dropout;
 use crate::program::{Element, Room};
 use crate::rng::{Rng, Stream};
@@ -73,8 +74,8 @@ pub(crate) struct Declared {
     pub(crate) key: String,
     shape: Vec<usize>,
     pub(crate) init: Init,
-    /// Whether files hold a matrix `[in, out]`.
-    pub(crate) transposed: bool,
+    /// How files hold it.
+    pub(crate) held: Held,
 }
 
 #[derive(Clone, Debug)]
@@ -262,11 +263,15 @@ impl Params {
         init: Init,
     ) -> Result<Linear> {
         let made = self.linear(g, name, shape, true, init)?;
-        let key = format!("{name}.weight");
-        if let Some(weight) = self.declared.iter_mut().find(|d| d.key == key) {
-            weight.transposed = true;
-        }
+        self.held(&format!("{name}.weight"), Held::Transposed);
         Ok(made)
+    }
+
+    /// Says how files hold a matrix, if not as it is.
+    pub(crate) fn held(&mut self, key: &str, held: Held) {
+        if let Some(declared) = self.declared.iter_mut().find(|d| d.key == key) {
+            declared.held = held;
+        }
     }
 
     /// A tensor whose parts files hold under names of their own: see [`Params::part`].
@@ -320,7 +325,7 @@ impl Params {
                 key: key.to_owned(),
                 shape: shape.to_vec(),
                 init,
-                transposed: false,
+                held: Held::Plain,
             });
         }
     }

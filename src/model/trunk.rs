@@ -1,6 +1,7 @@
 //! What a network has to provide to be trained, evaluated and sampled, and what its graphs are fed.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::config::Recompute;
 use crate::error::{Error, Result};
@@ -18,6 +19,11 @@ pub trait Trunk: Debug + Send + Sync {
 
     /// The mask, if it takes no part in the softmax.
     fn mask_index(&self) -> Option<u32> {
+        None
+    }
+
+    /// The same with another mask, where any token could be it.
+    fn for_mask(&self, _mask_index: u32) -> Option<Arc<dyn Trunk>> {
         None
     }
 

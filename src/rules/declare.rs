@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::plan::Rule;
 use crate::error::Result;
-use crate::process::Schedule;
+use crate::process::{Hybrid, Schedule};
 
 /// A sampler: what settings, command lines and the page know of it.
 pub struct Declaration {
@@ -102,6 +102,8 @@ impl Options {
 pub struct Setting<'a> {
     /// The noise of the model.
     pub schedule: &'a Schedule,
+    /// That noise where it also changes tokens for others.
+    pub hybrid: Option<Hybrid>,
     /// Steps of a window.
     pub steps: usize,
     /// Whether the model predicts scores (SEDD) instead of tokens.

@@ -10,7 +10,7 @@ mod plan;
 
 pub use declare::{Choice, Declaration, Options, SamplerKind, Setting};
 pub(crate) use plan::draw_all;
-pub use plan::{Draw, Plan, Rule, View, binomial};
+pub use plan::{Draw, Filled, Plan, Rule, View, binomial};
 
 /// The files with samplers, and the constants of [`SamplerKind`] that each declares.
 macro_rules! samplers {
@@ -32,6 +32,7 @@ samplers! {
     entropy_bound: ENTROPY_BOUND;
     remask: REMDM_CAP REMDM_RESCALE REMDM_CONF REMDM_LOOP;
     path: P2;
+    hybrid: HYBRID;
     published: SCHEDULED DREAM DREAM_ENTROPY DREAM_MARGIN FACTOR;
     left_to_right: LEFT_TO_RIGHT;
 }

@@ -19,6 +19,21 @@ pub struct Draw {
     /// The Kullback-Leibler divergence of that distribution from the one of the draw before at this row, nats; infinite
     /// if there was none, or nobody asked ([`Rule::drifts`]).
     pub drift: f64,
+    /// What stood at the row; `None` at a mask.
+    pub stood: Option<u32>,
+}
+
+/// What is drawn at rows that are not masked.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Filled {
+    /// What stands there, said again with the probability that the network gives it now.
+    #[default]
+    Said,
+    /// Another token, with the probability of the one that stands there.
+    Judged,
+    /// Another token, with its own probability, as at masked rows: a draw at a temperature of its own, which all that is
+    /// said of it has too, unless it is 0.
+    Anew(f64),
 }
 
 /// A canvas in a window, as a rule sees it; positions count from the window's beginning.
@@ -49,7 +64,7 @@ impl View<'_> {
 pub struct Plan {
     /// Time that the network is told.
     pub network_t: f64,
-    /// Positions at which to draw, rising; at filled ones the draw is about the token that stands there.
+    /// Positions at which to draw, rising; at filled ones as [`Rule::filled`] says.
     pub rows: Vec<usize>,
     /// Filled positions that become masks, rising.
     pub remask: Vec<usize>,
@@ -74,6 +89,18 @@ pub trait Rule: Send {
         Vec::new()
     }
 
+    /// Which draws are revealed, and which are about filled positions that become masks, as rising indices: what
+    /// [`Rule::choose`] and [`Rule::doubt`] say, but for a rule that has tokens of its own to put in place of drawn ones.
+    fn settle(&self, view: &View<'_>, draws: &mut [Draw], rng: &mut Rng) -> [Vec<usize>; 2] {
+        [self.choose(view, draws, rng), self.doubt(view, draws)]
+    }
+
+    /// What the draws of a step are at filled positions.
+    fn filled(&self, step: usize) -> Filled {
+        let _ = step;
+        Filled::Said
+    }
+
     /// Whether its draws are to have a [`Draw::drift`].
     fn drifts(&self) -> bool {
         false
@@ -82,6 +109,12 @@ pub trait Rule: Send {
     /// Steps of a window; 0: as many as it takes to fill it.
     fn steps(&self) -> usize {
         0
+    }
+
+    /// Whether a canvas is done in which that step has changed nothing.
+    fn rests(&self, step: usize) -> bool {
+        let _ = step;
+        false
     }
 
     /// Whether it goes on with a canvas that is full.

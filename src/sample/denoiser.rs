@@ -6,10 +6,10 @@ use crate::config::{Cache, Parameterization};
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::{Ask, Blockwise, Drawer, Model, Setup, TokenSets, check_tokens};
-use crate::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
-use crate::process::Schedule;
+use crate::ops::{INVERSE_TEMPERATURE, SHARPNESS, TOP_K, TOP_P};
+use crate::process::{Hybrid, Schedule};
 use crate::program::Step;
-use crate::rules::Draw;
+use crate::rules::{Draw, Filled};
 
 /// How tokens are drawn from a prediction; see [`crate::config::SampleConfig`].
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub struct DrawOptions {
     pub guidance: Option<Guidance>,
     /// What each of the rows may become; all that a draw says of a row is about these tokens alone.
     pub allowed: TokenSets,
+    /// What is drawn at rows that are not masked.
+    pub filled: Filled,
     /// How the canvases are read.
     pub reading: Reading,
     /// Whether draws say how far predictions have moved: [`Draw::drift`]. What they were is kept on the device, `L` times
@@ -43,6 +45,7 @@ impl Default for DrawOptions {
             top_p: 1.0,
             guidance: None,
             allowed: TokenSets::default(),
+            filled: Filled::Said,
             reading: Reading::default(),
             drifts: false,
             keys: vec![[0, 0]],
@@ -120,6 +123,8 @@ pub struct Facts {
     pub length: usize,
     /// The noise it was trained with.
     pub schedule: Schedule,
+    /// That noise where it also changes tokens for others.
+    pub hybrid: Option<Hybrid>,
     /// What its logits mean. `d3pm` models are sampled with the zero masking of SUBS: a revealed
     /// position never becomes a mask.
     pub parameterization: Parameterization,
@@ -138,8 +143,7 @@ pub trait Denoiser {
     fn facts(&self) -> Facts;
 
     /// Draws a token for each of `rows` (position + `L` x canvas, rising) of the canvases
-    /// `xt [B, L]`, canvas b at diffusion time `t[b]`. At a row that is not masked that is the token which stands there,
-    /// and what is said of it what the network thinks of it now. An autoregressive model is asked for the first masked
+    /// `xt [B, L]`, canvas b at diffusion time `t[b]`; at a row that is not masked as [`DrawOptions::filled`] says. An autoregressive model is asked for the first masked
     /// position of a canvas only.
     ///
     /// What a row gets depends on its canvas, its number and the options alone, up to rounding.
@@ -176,9 +180,12 @@ fn schedule(model: &Model) -> Schedule {
     Schedule::new(&model.noise).unwrap_or_default()
 }
 
-/// What the network is told of time t: sigma, or under the change of variables where log P(mask)
+/// What the network is told of time t: sigma, under hybrid noise t itself, or under the change of variables where log P(mask)
 /// lies in its range.
 fn noise_level(model: &Model, t: f64) -> f64 {
+    if let Some(hybrid) = model.family.hybrid() {
+        return hybrid.told(t);
+    }
     let schedule = schedule(model);
     if model.objective.change_of_variables {
         schedule.log_move_share(schedule.move_chance(t))
@@ -194,6 +201,7 @@ impl Denoiser for Model {
             mask_index: self.mask_index(),
             length: self.length(),
             schedule: schedule(self),
+            hybrid: self.family.hybrid(),
             parameterization: self.objective.parameterization,
             autoregressive: self.autoregressive(),
             blocks: self.blocks(),
@@ -225,7 +233,13 @@ impl Denoiser for Model {
         // graphs that once were told something stay so, for they are made anew otherwise
         let told = |what: fn(&Setup) -> bool| self.drawer.as_ref().is_some_and(|d| what(d.setup()));
         let masked = |&row: &u32| xt[row as usize] == mask_index;
-        let standing = told(|setup| setup.standing) || !rows.iter().all(masked);
+        let anew = matches!(options.filled, Filled::Anew(_));
+        let standing = told(|setup| setup.standing) || !anew && !rows.iter().all(masked);
+        let redrawn = match options.filled {
+            Filled::Said => false,
+            Filled::Judged => true,
+            Filled::Anew(_) => told(|setup| setup.redrawn),
+        };
         for &row in rows {
             positions[row as usize / length].push(row as usize % length);
         }
@@ -260,6 +274,10 @@ impl Denoiser for Model {
             .with(INVERSE_TEMPERATURE, inverse_temperature)
             .with(TOP_K, options.top_k)
             .with(TOP_P, options.top_p);
+        let step = match anew && inverse_temperature > 0.0 {
+            true => step.with(SHARPNESS, inverse_temperature),
+            false => step,
+        };
         let mut levels: Vec<f64> = t.iter().map(|&t| noise_level(self, t)).collect();
         let mut seen = xt.to_vec();
         let (mut lengths, mut first) = (reading.lengths.clone(), reading.first.clone());
@@ -287,6 +305,7 @@ impl Denoiser for Model {
             shift: self.family.shift(),
             restricted,
             standing,
+            redrawn,
             drifts: options.drifts,
         };
         let network = self.family.network();
@@ -309,6 +328,7 @@ impl Denoiser for Model {
             positions: &positions,
             keys: &keys,
             allowed,
+            anew,
             fresh: reading.fresh,
             reader: reading.reader,
         };
@@ -324,6 +344,7 @@ impl Denoiser for Model {
                 (Some(drift), true) => drift[i],
                 _ => f64::INFINITY,
             },
+            stood: Some(xt[rows[i] as usize]).filter(|&token| token != mask_index),
         };
         Ok(Drawn {
             draws: (0..rows.len()).map(draw).collect(),

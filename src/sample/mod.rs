@@ -12,6 +12,7 @@ mod limits;
 mod report;
 mod sampler;
 mod window;
+mod work;
 
 pub use crate::rules::Draw;
 pub use canvas::Canvas;

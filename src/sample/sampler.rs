@@ -13,39 +13,18 @@ use crate::error::{Error, Result};
 use crate::model::check_tokens;
 use crate::process::Schedule;
 use crate::rng::{Rng, Stream, stream_key};
-use crate::rules::{Plan, Rule, Setting, View, draw_all};
+use crate::rules::{Filled, Rule, Setting, View, draw_all};
 use crate::sample::check::{check_cache, check_canvases, check_prefix, left_to_right};
 use crate::sample::fit::Fit;
 use crate::sample::limits::Limits;
 use crate::sample::window::Windows;
+use crate::sample::work::{Planned, Work, ranked};
 use crate::sample::{
     Canvas, Denoiser, Draw, DrawOptions, Guidance, Reading, Remasked, Revealed, StepReport,
 };
 
 /// Numbers of samplers; 0 is nobody's.
 static READERS: AtomicUsize = AtomicUsize::new(1);
-
-/// The entropy, in nats, that tokens which come late are said to have.
-const UNSURE: f64 = 1e6;
-
-/// A canvas and what its rule remembers of it.
-struct Work {
-    canvas: Canvas,
-    /// Diffusion time in the window.
-    t: f64,
-    /// Probability of each token when it was revealed.
-    probability: Vec<f64>,
-    /// How far the prediction of each position moved in the last step.
-    drift: Vec<f64>,
-}
-
-/// What is done with a canvas in a step, before its draws are known.
-struct Planned {
-    masked: Vec<usize>,
-    filled: Vec<usize>,
-    rng: Rng,
-    plan: Plan,
-}
 
 /// Fills canvases step by step. It borrows a model ([`Model::sampler`](crate::Model::sampler)) or owns one
 /// (`Sampler::new(model, ..)`, for an application that keeps them together).
@@ -133,6 +112,7 @@ impl<D: Denoiser> Sampler<D> {
         let windows = Windows::new(facts.length, config.stride, config.block, open)?;
         let rule = (config.sampler.make)(&Setting {
             schedule: &facts.schedule,
+            hybrid: facts.hybrid,
             steps: config.steps,
             scores: facts.parameterization == Parameterization::Sedd,
             vocab_size: facts.vocab_size,
@@ -144,6 +124,7 @@ impl<D: Denoiser> Sampler<D> {
             t: 1.0,
             probability: vec![1.0; length],
             drift: vec![f64::INFINITY; length],
+            rests: false,
             canvas,
         });
         Ok(Self {
@@ -270,7 +251,9 @@ impl<D: Denoiser> Sampler<D> {
         (self.step, self.rest) = (0, 0);
         self.fresh = true;
         self.done = self.done.max(self.window * self.rule.steps());
-        self.work.iter_mut().for_each(|work| work.t = 1.0);
+        self.work
+            .iter_mut()
+            .for_each(|work| (work.t, work.rests) = (1.0, false));
         true
     }
 
@@ -295,7 +278,7 @@ impl<D: Denoiser> Sampler<D> {
     }
 
     fn plan_canvas(&self, index: usize) -> Option<Planned> {
-        let Work { canvas, .. } = &self.work[index];
+        let Work { canvas, rests, .. } = &self.work[index];
         let range = self.windows.range(self.window);
         let reach = self.windows.reach(self.window, index);
         let (mut masked, mut filled) = (Vec::new(), Vec::new());
@@ -308,7 +291,7 @@ impl<D: Denoiser> Sampler<D> {
         }
         let over = self.over();
         let rest = self.limits.binds() && !masked.is_empty();
-        let idle = masked.is_empty() && (filled.is_empty() || !self.rule.remasks());
+        let idle = masked.is_empty() && (filled.is_empty() || !self.rule.remasks() || *rests);
         if over && !rest || idle {
             return None;
         }
@@ -398,10 +381,23 @@ impl<D: Denoiser> Sampler<D> {
         // steps beyond the rule's count for themselves, so that other canvases know nothing of them
         let rest = self.over();
         let number = self.done as u64 | ((self.rest + usize::from(rest)) as u64) << 32;
+        let filled = match rest {
+            true => Filled::Said,
+            false => self.rule.filled(self.step),
+        };
+        let (temperature, top_k, top_p) = match filled {
+            Filled::Anew(temperature) => (temperature, 0, 1.0),
+            _ => (
+                self.config.temperature,
+                self.config.top_k,
+                self.config.top_p,
+            ),
+        };
         let options = DrawOptions {
-            temperature: self.config.temperature,
-            top_k: self.config.top_k,
-            top_p: self.config.top_p,
+            temperature,
+            top_k,
+            top_p,
+            filled,
             guidance,
             allowed,
             reading,
@@ -434,31 +430,28 @@ impl<D: Denoiser> Sampler<D> {
             plan,
         } = planned;
         let view = self.view(index, &masked, &filled);
-        let mut ranked = draws.to_vec();
-        for draw in &mut ranked {
-            if self.config.late.contains(&draw.token) {
-                (draw.probability, draw.margin, draw.entropy) = (0.0, 0.0, UNSURE);
-            }
-        }
-        let (mut chosen, doubted) = match self.over() {
-            true => ((0..draws.len()).collect(), Vec::new()),
-            false => (
-                self.rule.choose(&view, &ranked, &mut rng),
-                self.rule.doubt(&view, &ranked),
-            ),
+        let judged = self.rule.filled(self.step) == Filled::Judged;
+        let mut ranked = ranked(draws, &self.config.late, judged);
+        let [mut chosen, doubted] = match self.over() {
+            true => [(0..draws.len()).collect(), Vec::new()],
+            false => self.rule.settle(&view, &mut ranked, &mut rng),
         };
         let start = self.windows.range(self.window).start;
         if let Some(mut fit) = fit {
             // the surest first; what does not go with them is drawn again later
             let sure = |&i: &usize| ranked[i].probability;
             chosen.sort_by(|a, b| sure(b).total_cmp(&sure(a)));
-            chosen.retain(|&i| fit.write(start + plan.rows[i], draws[i].token));
+            chosen.retain(|&i| fit.write(start + plan.rows[i], ranked[i].token));
             chosen.sort_unstable();
         }
+        // what a rule writes of its own was never held to this
+        chosen.retain(|&i| !self.config.suppress.contains(&ranked[i].token));
         let mut remask = plan.remask;
         remask.extend(doubted.iter().map(|&i| plan.rows[i]));
         let open = masked.len() + filled.len();
-        let left = masked.len() + remask.len() - chosen.len();
+        let written = chosen.iter().filter(|&&i| draws[i].stood.is_none());
+        let left = masked.len() + remask.len() - written.count();
+        let rests = chosen.is_empty() && remask.is_empty() && self.rule.rests(self.step);
         let work = &mut self.work[index];
         work.drift.fill(f64::INFINITY);
         for (row, draw) in plan.rows.iter().zip(draws) {
@@ -466,12 +459,13 @@ impl<D: Denoiser> Sampler<D> {
         }
         for i in chosen {
             let (position, draw) = (start + plan.rows[i], draws[i]);
-            work.canvas.reveal(position, draw.token);
+            let token = ranked[i].token;
+            work.canvas.reveal(position, token);
             work.probability[position] = draw.probability;
             report.revealed.push(Revealed {
                 canvas: index,
                 position,
-                token: draw.token,
+                token,
                 probability: draw.probability,
                 entropy: draw.entropy,
             });
@@ -486,6 +480,7 @@ impl<D: Denoiser> Sampler<D> {
         // a plan that had come to its end has not if something was left
         let t = plan.t.filter(|&t| t > 0.0 || left == 0);
         work.t = t.unwrap_or(left as f64 / open as f64);
+        work.rests = rests;
         report.t = report.t.max(work.t);
         report.network_calls = self.network_calls;
     }

@@ -47,8 +47,6 @@ fn kinds_that_are_not_there_are_named() {
         ("diffusion_gemma", "mixture of experts"),
         ("llada_vl", "images"),
         ("qwen3", "a2d-qwen3"),
-        ("dit", "GIDD's layout"),
-        ("smdm", "one row more"),
         ("mamba", "not known"),
     ] {
         edit(&dir.join("config.json"), |c| {
@@ -60,6 +58,11 @@ fn kinds_that_are_not_there_are_named() {
             &[model_type, reason],
         );
     }
+    edit(&dir.join("config.json"), |c| {
+        c["model_type"] = json!("smdm")
+    });
+    let parts = ["model.safetensors", "transformer.wte.weight", "SMDM"];
+    refused(load(&dir, &Load::default()), "checkpoint", &parts);
     edit(&dir.join("config.json"), |c| *c = json!({}));
     refused(
         load(&dir, &Load::default()),
@@ -69,13 +72,85 @@ fn kinds_that_are_not_there_are_named() {
     refused(
         load(&dir.join("model.safetensors"), &Load::default()),
         "checkpoint",
-        &["model.safetensors", "weights alone", "SMDM"],
+        &["model.safetensors", "weights alone", "--model-type smdm"],
     );
     refused(
         load(&dir.join("tokenizer.json"), &Load::default()),
         "checkpoint",
         &["tokenizer.json", "no GGUF file"],
     );
+}
+
+#[test]
+fn gidd_says_what_it_lacks() {
+    let (_guard, dir) = copy("gidd");
+    refused(
+        load(&dir, &Load::default()),
+        "checkpoint",
+        &["which id the mask is"],
+    );
+    let masked = Load {
+        mask: Some(40),
+        ..Load::default()
+    };
+    let mut model = load(&dir, &masked).unwrap();
+    let blocks = mdlm::data::Blocks::new(16, vec![1; 16], 41).unwrap();
+    let config = mdlm::EvalConfig::default();
+    let score = mdlm::perplexity(&mut model, &blocks, 1, &config, |_, _| {});
+    refused(
+        block_on(score).map(|_| ()),
+        "argument",
+        &["dit", "sampled only"],
+    );
+    let mut run = mdlm::TrainConfig::default();
+    run.base.path = dir.display().to_string();
+    run.base.mask = Some(40);
+    let begun = mdlm::model::read_base(&mut run);
+    refused(begun, "config", &["base.path", "sampled only"]);
+    for (key, value, part) in [
+        ("p_uniform", json!(1.0), "p_uniform must be"),
+        ("t_eps", json!(0.0), "t_eps above 0"),
+        ("num_attention_heads", json!(3), "sizes cannot be"),
+        ("hidden_size", json!("wide"), "hidden_size"),
+        ("vocab_size", json!(42), "expected [42, 32]"),
+    ] {
+        let (_guard, dir) = copy("gidd");
+        edit(&dir.join("config.json"), |c| c[key] = value);
+        refused(load(&dir, &masked), "checkpoint", &[part]);
+    }
+}
+
+/// Sizes come from the weights, and heads from what was published.
+#[test]
+fn smdm_says_what_it_lacks() {
+    let (_guard, dir) = copy("smdm");
+    assert_eq!(load(&dir, &Load::default()).unwrap().mask_index(), 44);
+    let file = dir.join("model.safetensors");
+    let alone = Load {
+        model_type: Some("smdm".to_owned()),
+        ..Load::default()
+    };
+    let parts = ["32 wide", "n_head", "config.json"];
+    refused(load(&file, &alone), "checkpoint", &parts);
+    let other = Load {
+        mask: Some(3),
+        ..Load::default()
+    };
+    refused(load(&dir, &other), "argument", &["mask", "44"]);
+    let adapter = Load {
+        adapter: Some(dir.clone()),
+        ..alone.clone()
+    };
+    refused(load(&file, &adapter), "argument", &["adapter"]);
+    for (n_head, part) in [
+        (json!(3), "sizes cannot be"),
+        (json!(1), "have 64 rows"),
+        (json!("many"), "n_head"),
+        (Value::Null, "say the number of heads"),
+    ] {
+        edit(&dir.join("config.json"), |c| c["n_head"] = n_head);
+        refused(load(&dir, &Load::default()), "checkpoint", &[part]);
+    }
 }
 
 #[test]

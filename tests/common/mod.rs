@@ -8,6 +8,7 @@ pub mod examples;
 pub mod fixtures;
 pub mod gguf;
 pub mod graphs;
+pub mod hybrid;
 pub mod models;
 pub mod mutate;
 pub mod runs;

@@ -84,6 +84,7 @@ fn settings(sampler: SamplerKind, seed: u64) -> SampleConfig {
         let value = match choice.key {
             "tokens_per_call" => 4.0,
             "eta" => 0.08,
+            "corrections" => 4.0,
             _ => continue,
         };
         config = config.with(choice.key, value);
@@ -221,7 +222,7 @@ fn a_bound_canvas_becomes_what_it_becomes_alone() {
                 ..settings(sampler, 7)
             };
             let together = run(&mut model, &canvases, &config);
-            let drawn_by_chance = ["ancestral", "analytic", "first-hitting"]
+            let drawn_by_chance = ["ancestral", "analytic", "first-hitting", "hybrid"]
                 .contains(&sampler.name)
                 || sampler.name.starts_with("remdm");
             for (number, canvas) in canvases.iter().enumerate() {

@@ -74,6 +74,7 @@ impl Denoiser for Spy {
             length: 16,
             schedule: mdlm::process::Schedule::default(),
             parameterization: mdlm::config::Parameterization::Subs,
+            hybrid: None,
             autoregressive: false,
             blocks: None,
             tokenizer: Some(self.tokenizer.clone()),
@@ -114,6 +115,7 @@ impl Denoiser for Spy {
                 log_total: 2.0,
                 margin: self.rng.uniform(),
                 drift: self.rng.uniform(),
+                stood: Some(xt[row as usize]).filter(|&token| token != MASK),
             });
         }
         Ok(Drawn { draws, calls: 1 })

@@ -38,6 +38,14 @@ fn variant<'a>(fixture: &Fixture, prefix: &'a str) -> Option<Variant<'a>> {
     })
 }
 
+/// A pass over tokens, at the times that the fixture has, if the network is told them.
+fn told(fixture: &Fixture, xt: &[u32]) -> Pass {
+    Pass {
+        conditioning: fixture.find("t").unwrap_or_default().to_vec(),
+        ..Pass::of(xt)
+    }
+}
+
 pub async fn every_layer(name: &str, executor: Executor) {
     let Some(fixture) = FIXTURES.load(name) else {
         return;
@@ -89,7 +97,7 @@ async fn check(
         keep_all: true,
         ..Options::default()
     };
-    let mut pass = Pass::of(&v.xt);
+    let mut pass = told(fixture, &v.xt);
     pass.positions = v.positions.clone().unwrap_or_default();
     if let Some(mask) = &v.mask {
         pass.sights = model.network.trunk.padded(mask, length);
@@ -203,7 +211,7 @@ async fn logits(
     let device = executor.shared();
     let made = Session::new(device, &mut graph.graph, &model.storage, PARAMS, &outputs);
     let mut session = made.await.unwrap();
-    let pass = Pass::of(&fixture.tokens("input_ids").unwrap());
+    let pass = told(fixture, &fixture.tokens("input_ids").unwrap());
     graph
         .call
         .write(&mut session, &*network.trunk, &pass)

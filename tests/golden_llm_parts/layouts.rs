@@ -1,12 +1,15 @@
 //! One network under the names of several programs: the weights of a fixture, renamed, give the same logits.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::FIXTURES;
 use crate::common::Executor;
 use mdlm::config::Cache;
-use mdlm::model::Load;
+use mdlm::io::safetensors::{Precision, TensorSpec, write_file};
+use mdlm::model::{Load, inspect};
 use mdlm::{Canvas, Model, SampleConfig};
+use mdlm_engine::program::Element;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -118,6 +121,72 @@ fn llamas_by_any_name_compute_the_same() {
             error.contains("unexpected: module.lm_head.weight"),
             "{error}"
         );
+    });
+}
+
+/// A file of SMDM's alone says all but the heads, which are those of its published size.
+#[test]
+fn a_file_of_smdm_is_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mdm-6M.safetensors");
+    let (width, mlp, tokens) = (256, 1024, 20);
+    let mut shapes = vec![
+        ("lm_head.weight", vec![tokens, width]),
+        ("transformer.wte.weight", vec![tokens + 1, width]),
+        ("transformer.ln_f.weight", vec![width]),
+    ];
+    shapes.extend([
+        ("transformer.h.0.norm_1.weight", vec![width]),
+        ("transformer.h.0.attn.attn.weight", vec![3 * width, width]),
+        ("transformer.h.0.attn.proj.weight", vec![width, width]),
+        ("transformer.h.0.norm_2.weight", vec![width]),
+        ("transformer.h.0.mlp.swiglu.w1.weight", vec![mlp, width]),
+        ("transformer.h.0.mlp.swiglu.w2.weight", vec![mlp, width]),
+        ("transformer.h.0.mlp.swiglu.w3.weight", vec![width, mlp]),
+    ]);
+    let specs: Vec<TensorSpec> = (shapes.into_iter())
+        .map(|(name, shape)| TensorSpec::new(name, shape))
+        .collect();
+    let values = |i: usize| {
+        let part = |j: usize| ((i + 7 * j) % 23) as f32 / 23.0 - 0.5;
+        Ok(Cow::Owned((0..specs[i].count()).map(part).collect()))
+    };
+    write_file(&path, &specs, Precision::F32, values).unwrap();
+    let how = Load {
+        model_type: Some("smdm".to_owned()),
+        ..Load::default()
+    };
+    let found = inspect(&path, &how).unwrap();
+    assert_eq!(
+        (found.mask_index, found.length, found.vocab_size),
+        (20, 2048, 21)
+    );
+    assert!(format!("{:?}", found.trunk).contains("n_heads: 4, n_kv_heads: 4, head_dim: 64"));
+    pollster::block_on(async {
+        for weights in [Element::F32, Element::Q8] {
+            let how = Load {
+                weights: Some(weights),
+                ..how.clone()
+            };
+            let model = Model::load_with(Executor::CpuF32.shared(), &path, &how).await;
+            let mut model = model.unwrap();
+            let config = SampleConfig {
+                steps: 6,
+                guidance: 0.6,
+                ..model.sampling()
+            };
+            assert_eq!(config.sampler.name, "ancestral");
+            let canvas = Canvas::prompt(&[1, 2, 3], 12).unwrap();
+            let sampler = model.sampler(canvas, &config).unwrap();
+            let made = sampler.finish(|_| std::ops::ControlFlow::Continue(()));
+            assert!(
+                made.await
+                    .unwrap()
+                    .tokens(20)
+                    .iter()
+                    .all(|&token| token < 20)
+            );
+        }
     });
 }
 

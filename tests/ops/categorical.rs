@@ -4,12 +4,13 @@ use super::case::{Case, Made};
 use super::gather_rows::list;
 use super::suite::Suite;
 use mdlm_engine::ops::{Allowed, Last, Never, OPEN, ROWS, Race};
-use mdlm_engine::ops::{INVERSE_TEMPERATURE, TOP_K, TOP_P};
+use mdlm_engine::ops::{INVERSE_TEMPERATURE, SHARPNESS, TOP_K, TOP_P};
 
 suites! {
     draws_are_equal: "categorical", Softmax;
     restricted_draws_are_equal: "categorical, restricted", Softmax;
     what_stands_is_said_again: "categorical, standing and drift", Softmax;
+    sharper_and_softer_rows_are_told: "categorical, sharpness", Softmax;
 }
 
 /// Temperature, top-k, top-p. The twin sorts where the kernel bisects.
@@ -163,6 +164,36 @@ fn restricted_draws_are_equal(suite: &mut Suite) {
     }
 }
 
+/// What is said of rows at another sharpness than the model's.
+fn sharper_and_softer_rows_are_told(suite: &mut Suite) {
+    for (rows, width, vocab) in [(1, 1, 2), (130, 17, 67), (3, 2, 5003)] {
+        for sharpness in [0.3, 2.0] {
+            let mut case = Case::new(format!(
+                "{rows} rows, width {width}, vocabulary {vocab}, sharpness {sharpness}"
+            ));
+            case.step.set(ROWS, rows as u32);
+            case.step.set(INVERSE_TEMPERATURE, 0.0);
+            case.step.set(SHARPNESS, sharpness);
+            case.input("hidden", &[rows, width], 1.0)
+                .input("w", &[vocab, width], 2.0)
+                .uint("keys", &[rows, 3], &keys(&list(rows, rows).0));
+            suite.check(&case, width.max(vocab), &|g, t, _| {
+                let race = Race::new(Never::absent(Some(0)), 64);
+                let draws = g.categorical(t["hidden"], t["w"], None, t["keys"], race)?;
+                let outputs = [
+                    draws.tokens,
+                    draws.probability,
+                    draws.entropy,
+                    draws.log_total,
+                    draws.margin,
+                ];
+                let made = Made::new(g, &outputs);
+                Ok(made.first(&[rows; 5]).exact(0).without_gradient())
+            });
+        }
+    }
+}
+
 /// Rows with a token, and how far each distribution has moved from the uniform one that nothing was kept of, and from
 /// itself.
 fn what_stands_is_said_again(suite: &mut Suite) {
@@ -172,9 +203,9 @@ fn what_stands_is_said_again(suite: &mut Suite) {
         (130, 17, 67, 64),
         (3, 2, 5003, 64),
     ] {
-        for counted in [false, true] {
+        for (counted, redrawn) in [(false, false), (true, true), (false, true)] {
             let mut case = Case::new(format!(
-                "{rows} rows, width {width}, vocabulary {vocab}, mask counted: {counted}"
+                "{rows} rows, width {width}, vocabulary {vocab}, mask counted: {counted}, redrawn: {redrawn}"
             ));
             case.step.set(ROWS, rows as u32);
             let mask_index = (vocab / 2) as u32;
@@ -198,6 +229,7 @@ fn what_stands_is_said_again(suite: &mut Suite) {
                 };
                 let race = Race {
                     standing: Some(t["standing"]),
+                    redrawn,
                     last: Some(Last {
                         logs: g.state("logs", &[2 * rows, vocab]),
                         places: t["places"],

@@ -55,6 +55,22 @@ pub fn joint(oracle: &Oracle, start: &[u32]) -> Vec<f64> {
 /// probability `remask`; all positions independently.
 pub fn step(law: &[f64], oracle: &Oracle, start: &[u32], [reveal, remask]: [f64; 2]) -> Vec<f64> {
     let mask = oracle.mask_index();
+    step_by(law, oracle, start, &|token, predicted| match token {
+        token if token != mask => vec![(token, 1.0 - remask), (mask, remask)],
+        _ => {
+            let drawn = predicted.iter().enumerate();
+            let drawn = drawn.map(|(v, p)| (v as u32, p * reveal));
+            drawn.chain([(mask, 1.0 - reveal)]).collect()
+        }
+    })
+}
+
+/// The tokens that one can become, with their probabilities, given what the model predicts at its position.
+pub type Becomes<'a> = &'a dyn Fn(u32, &[f64]) -> Vec<(u32, f64)>;
+
+/// The law after a step in which each position, unless it stands in `start`, becomes something independently.
+pub fn step_by(law: &[f64], oracle: &Oracle, start: &[u32], becomes: Becomes<'_>) -> Vec<f64> {
+    let mask = oracle.mask_index();
     let mut after = vec![0.0; law.len()];
     for (index, &weight) in law.iter().enumerate().filter(|(_, w)| **w > 0.0) {
         let xt = state(index, oracle, start.len());
@@ -63,12 +79,8 @@ pub fn step(law: &[f64], oracle: &Oracle, start: &[u32], [reveal, remask]: [f64;
         for (l, &token) in xt.iter().enumerate() {
             let options: Vec<(u32, f64)> = if start[l] != mask {
                 vec![(token, 1.0)]
-            } else if token != mask {
-                vec![(token, 1.0 - remask), (mask, remask)]
             } else {
-                let drawn = posterior[l].iter().enumerate();
-                let drawn = drawn.map(|(v, p)| (v as u32, p * reveal));
-                drawn.chain([(mask, 1.0 - reveal)]).collect()
+                becomes(token, &posterior[l])
             };
             reached = reached
                 .iter()

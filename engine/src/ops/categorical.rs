@@ -3,7 +3,7 @@
 //!
 //! Temperature, top-k and top-p are values of the step, applied in this order: the `top_k` largest
 //! logits, then the fewest of them that hold `top_p` of the tempered probability. Equal logits stay
-//! or go together. Probability, entropy and total are those of the model, before any of this.
+//! or go together. Probability, entropy and total are those of the model, before any of this, but for [`SHARPNESS`].
 
 use std::cmp::Ordering;
 
@@ -29,6 +29,7 @@ struct Categorical {
     base: usize,
     most: usize,
     standing: bool,
+    redrawn: bool,
 }
 
 params! {
@@ -50,6 +51,9 @@ pub const INVERSE_TEMPERATURE: Scalar<f64> = Scalar::float("inverse_temperature"
 pub const TOP_K: Scalar<u32> = Scalar::uint("top_k", 0);
 /// Draw among the most probable tokens with this share of the tempered probability.
 pub const TOP_P: Scalar<f64> = Scalar::float("top_p", 1.0);
+
+/// What logits are multiplied with in all that is said of a row; a draw has a temperature of its own.
+pub const SHARPNESS: Scalar<f64> = Scalar::float("sharpness", 1.0);
 
 /// A token that is never drawn: the mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,8 @@ pub struct Race {
     pub allowed: Option<Allowed>,
     /// Tokens that stand at the rows, u32 `[rows]`: said again, with their probability, where not [`OPEN`].
     pub standing: Option<Tensor>,
+    /// Another token is drawn where one stands, of which only the probability is said.
+    pub redrawn: bool,
     /// What [`Draws::drift`] is measured from.
     pub last: Option<Last>,
     /// Rows whose logits are made at once; rounded up to a multiple of 64.
@@ -95,6 +101,7 @@ impl Race {
             never,
             allowed: None,
             standing: None,
+            redrawn: false,
             last: None,
             chunk,
         }
@@ -191,6 +198,7 @@ impl Graph {
                     base,
                     most,
                     standing: race.standing.is_some(),
+                    redrawn: race.redrawn,
                 },
                 &reads,
                 &outs,
@@ -242,6 +250,7 @@ impl Categorical {
         let (step, rows) = (io.step, io.rows);
         let (never, absent) = (self.never as usize, self.absent as usize);
         let inverse = F::of(step.get(INVERSE_TEMPERATURE));
+        let sharpness = F::of(step.get(SHARPNESS));
         let standing = self.standing.then(|| io.read_uint(2));
         let tokens = io.write_uint(0);
         let outs = [1, 2, 3, 4].map(|i| &mut io.write(i)[..rows]);
@@ -252,11 +261,11 @@ impl Categorical {
                 if v == absent {
                     F::ZERO
                 } else {
-                    (z[v] - top).exp()
+                    ((z[v] - top) * sharpness).exp()
                 }
             };
             let sum = math::sum(n, p);
-            let mean = math::sum(n, |v| p(v) * (z[v] - top)) / sum;
+            let mean = math::sum(n, |v| p(v) * (z[v] - top) * sharpness) / sum;
             let least = self.least(z, top, step);
             let [a, b, number] = [0, 1, 2].map(|i| keys[row * KEY_WORDS + i]);
             let (mut chosen, mut best) = (0, F::LOWEST);
@@ -276,20 +285,21 @@ impl Categorical {
                     (chosen, best) = (v, score);
                 }
             }
-            if let Some(token) = standing.map(|standing| standing[row]) {
-                chosen = if token == OPEN {
-                    chosen
-                } else {
-                    token as usize
-                };
+            let stands = standing.map(|standing| standing[row]);
+            let said = match stands.filter(|&token| token != OPEN) {
+                Some(token) => token as usize,
+                None => chosen,
+            };
+            if !self.redrawn {
+                chosen = said;
             }
             let next = self.next(z, top);
             let [probability, entropy, log_total, margin] = outs;
             *token = chosen as u32;
-            *probability = p(chosen) / sum;
+            *probability = p(said) / sum;
             *entropy = sum.ln() - mean;
-            *log_total = top + sum.ln();
-            *margin = (F::ONE - (next - top).exp()) / sum;
+            *log_total = top * sharpness + sum.ln();
+            *margin = (F::ONE - ((next - top) * sharpness).exp()) / sum;
         });
     }
 
@@ -347,7 +357,13 @@ impl Op for Categorical {
     }
 
     fn scalars(&self) -> Vec<Declared> {
-        vec![TOP_K.declared, INVERSE_TEMPERATURE.declared, TOP_P.declared]
+        [
+            TOP_K.declared,
+            INVERSE_TEMPERATURE.declared,
+            TOP_P.declared,
+            SHARPNESS.declared,
+        ]
+        .into()
     }
 
     fn role(&self, input: usize) -> Role {
@@ -369,6 +385,10 @@ impl Op for Categorical {
         };
         let kernel = Kernel::new(shader!("categorical")).constant("THREADS", threads);
         let kernel = kernel.flag("STANDING", self.standing);
+        let kernel = match self.redrawn {
+            true => kernel.constant("REDRAWN", 1),
+            false => kernel,
+        };
         let kernel = kernel.counted(lower.extent()).read(0).read(1);
         let kernel = kernel.read_if(self.standing, 2);
         vec![

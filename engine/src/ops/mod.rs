@@ -38,7 +38,9 @@ pub use adamw::{
     ADAM_M, ADAM_V, AdamwConfig, BIAS1, BIAS2, EMA, EMA_DECAY, LR, ROUNDING_KEY, TRAINING,
 };
 pub use attention::{Attend, Seen};
-pub use categorical::{Draws, INVERSE_TEMPERATURE, KEY_WORDS, Never, OPEN, Race, TOP_K, TOP_P};
+pub use categorical::{
+    Draws, INVERSE_TEMPERATURE, KEY_WORDS, Never, OPEN, Race, SHARPNESS, TOP_K, TOP_P,
+};
 pub use drift::Last;
 pub use dropout::{DROPOUT_KEY, Dropout};
 pub use embedding::{PARTS, SEGMENTS, SegmentInputs, Segments, embedding_segments};

@@ -8,7 +8,7 @@ mod shards;
 mod write;
 
 pub use precision::Precision;
-pub use read::Sink;
+pub use read::{Sink, shapes};
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use read::{f16_to_f32, widen};
 #[cfg(not(target_arch = "wasm32"))]

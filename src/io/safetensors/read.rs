@@ -48,6 +48,19 @@ pub(super) async fn check_one(
     Ok(())
 }
 
+/// The tensors of this very file, without what wrappers put before their names.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a damaged file, [`Error::Io`].
+pub async fn shapes(files: &impl Files, name: &str) -> Result<Vec<TensorSpec>> {
+    let header = Header::read(&mut files.open(name)?, &files.path(name)).await?;
+    let names = header.tensors.iter().map(|(name, _)| name.as_str());
+    let wrapper = wrapper(&names.collect::<Vec<_>>()).len();
+    let tensors = header.tensors.into_iter();
+    let spec = |(name, entry): (String, Entry)| TensorSpec::new(&name[wrapper..], entry.shape);
+    Ok(tensors.map(spec).collect())
+}
+
 /// Reads the `expected` tensors of this very file, as [`super::read_each`] says.
 pub(super) async fn read_one(
     files: &impl Files,

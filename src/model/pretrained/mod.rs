@@ -4,13 +4,16 @@ mod bert;
 mod described;
 #[cfg(not(target_arch = "wasm32"))]
 mod gguf;
+mod gidd;
 mod gpt2;
 mod llada;
 mod qwen;
+mod smdm;
 mod tokens;
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -23,15 +26,17 @@ pub(crate) use gpt2::Gpt2Fields;
 pub(crate) use tokens::gguf_tokenizer;
 pub(crate) use tokens::tokenizer;
 
+use crate::error::{Error, Result};
+use crate::io::files::Files;
 use crate::io::keyed;
+use crate::model::published::CONFIG;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
     device::Device,
-    error::{Error, Result},
     graph::Storage,
-    io::files::{Files, Folder, read_text},
+    io::files::{Folder, read_text},
     model::Network,
-    model::published::{CONFIG, MAX_CONFIG_BYTES, WEIGHTS},
+    model::published::{MAX_CONFIG_BYTES, WEIGHTS},
     program::Element,
 };
 
@@ -46,8 +51,8 @@ pub struct Pretrained {
     pub described: Described,
 }
 
-/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, DiffuLLaMA, DiffuGPT, ModernBERT or BERT,
-/// with matrices kept in elements of type `weights`.
+/// Loads a folder in the layout of LLaDA, Dream, a2d-Qwen, a2d-Llama, SDAR, SMDM, DiffuLLaMA, DiffuGPT, GIDD, ModernBERT
+/// or BERT, with matrices kept in elements of type `weights`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] that names what is wrong, [`Error::Io`], or what the device refuses.
@@ -55,8 +60,7 @@ pub struct Pretrained {
 pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretrained> {
     let folder = Folder(dir.to_owned());
     let text = read_text(&folder, CONFIG, MAX_CONFIG_BYTES).await?;
-    let damaged = |problem| Error::checkpoint(&folder.path(CONFIG), None, problem);
-    let described = describe(&text, None).map_err(damaged)?;
+    let described = described(&folder, WEIGHTS, Some(&text), None).await?;
     let trunk = described.trunk.clone();
     let (network, storage) = Network::open(device, trunk, weights, &folder, WEIGHTS).await?;
     Ok(Pretrained {
@@ -78,6 +82,29 @@ pub fn model_type(text: &str) -> Result<String, String> {
     keyed::parse::<Kind>(text.as_bytes()).map(|kind| kind.model_type)
 }
 
+/// What is said of the weights `name` by the text of a `config.json`, or by themselves where theirs is a kind that comes
+/// without one, read as `as_what` if that is given.
+///
+/// # Errors
+/// [`Error::Checkpoint`] that names what is missing or not supported, [`Error::Io`].
+pub(crate) async fn described(
+    files: &impl Files,
+    name: &str,
+    config: Option<&str>,
+    as_what: Option<&str>,
+) -> Result<Described> {
+    let damaged = |problem| Error::checkpoint(&files.path(CONFIG), None, problem);
+    let text = config.unwrap_or_default();
+    let kind = match as_what {
+        Some(given) => given.to_owned(),
+        None => model_type(text).map_err(damaged)?,
+    };
+    match kind.eq_ignore_ascii_case("smdm") {
+        true => smdm::describe(files, name, config, &kind).await,
+        false => describe(text, Some(&kind)).map_err(damaged),
+    }
+}
+
 /// Reads the text of a `config.json` as that of `model_type`, or of the one that it names; the error is for people.
 ///
 /// # Errors
@@ -96,6 +123,14 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
         "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
         "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
+        "dit" => {
+            let (trunk, hybrid) = gidd::describe(&keyed::parse(json)?)?;
+            let found = (Arc::new(trunk) as _, None);
+            return Ok(Described {
+                hybrid: Some(hybrid),
+                ..Described::new(model_type, found, None)
+            });
+        }
         "diffugpt" => gpt2::diffugpt(&keyed::parse(json)?),
         "modernbert" => bert::modern(&keyed::parse(json)?),
         "bert" => bert::classic(&keyed::parse(json)?),
@@ -131,17 +166,11 @@ fn unknown(model_type: &str) -> String {
             "an autoregressive model as far as that says; load one that was turned into a denoiser as an a2d-qwen2, \
              a2d-qwen3, a2d-llama, diffullama or diffugpt"
         }
-        "dit" => {
-            "GIDD's layout: its network is told the time t in place of the noise level, and its noise also changes \
-             tokens for others, neither of which is supported"
-        }
-        "smdm" => {
-            "of files whose embedding has one row more than their head, which is not supported"
-        }
+        "smdm" => "which its weights describe, not its config.json",
         _ => "not known",
     };
     format!(
         "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
-         diffullama, diffugpt, modernbert and bert can be loaded"
+         smdm, diffullama, diffugpt, dit (GIDD), modernbert and bert can be loaded"
     )
 }

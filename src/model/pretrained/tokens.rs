@@ -101,7 +101,9 @@ fn fitted(
         tokenizer = made(&names)?;
     }
     let guessed = mask.is_none() && tokenizer.lacks_mask();
-    if guessed || tokenizer.token_name(tokenizer.mask_index()).is_none() {
+    // a mask that no tokenizer has stands behind all that they have
+    let behind = mask.is_some() && tokenizer.lacks_mask();
+    if guessed || !behind && tokenizer.token_name(tokenizer.mask_index()).is_none() {
         let problem = "neither it nor config.json says which id the mask is: say it";
         return Err(damaged(problem.into()));
     }

@@ -4,6 +4,8 @@
 //! Table and head may have more rows than there are tokens (`model.vocab_multiple`). The head projects the vocabulary's
 //! rows only: the others are in no softmax, loss, draw or logits, and their gradient is 0.
 
+use std::sync::Arc;
+
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::graph::{Graph, Key, Tensor};
@@ -16,30 +18,51 @@ use crate::program::Element;
 
 /// The network of a configuration.
 #[derive(Clone, Debug)]
-pub struct Dit(pub ModelConfig);
+pub struct Dit {
+    /// Its sizes and switches.
+    pub config: ModelConfig,
+    /// What the name of every parameter begins with in files: `backbone.`, or nothing in GIDD's.
+    pub prefix: &'static str,
+}
 
 /// Names of the tensors that hold the adaLN weights and biases of all blocks (6 D rows each) and of the output layer
 /// (2 D rows), stacked so that one product makes all modulation of the network.
 const ADALN: [&str; 2] = ["adaLN.weight", "adaLN.bias"];
 
 impl Dit {
+    /// With the names of the reference.
+    pub fn new(config: ModelConfig) -> Self {
+        Self {
+            config,
+            prefix: "backbone.",
+        }
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
     fn conditioned(&self) -> bool {
-        self.0.conditioned()
+        self.config.conditioned()
     }
 
     /// Rows of the conditioning: one for each sequence, or one for all without time conditioning.
     fn cond_rows(&self, batch: usize) -> usize {
-        if self.0.time_conditioning { batch } else { 1 }
+        if self.config.time_conditioning {
+            batch
+        } else {
+            1
+        }
     }
 
     /// Declares the adaLN of a block or of the output layer, `n` D rows.
     fn adaln(&self, p: &mut Params, name: &str, n: usize) {
-        let rows = n * self.0.hidden_size;
-        let key = |part: &str| format!("backbone.{name}.adaLN_modulation.{part}");
+        let rows = n * self.config.hidden_size;
+        let key = |part: &str| self.name(&format!("{name}.adaLN_modulation.{part}"));
         p.part(
             ADALN[0],
             &key("weight"),
-            &[rows, self.0.cond_dim],
+            &[rows, self.config.cond_dim],
             Init::Zeros,
         );
         p.part(ADALN[1], &key("bias"), &[rows], Init::Zeros);
@@ -47,24 +70,26 @@ impl Dit {
 
     /// All adaLN vectors at once: `[rows of time, (6 blocks + 2) D]`.
     fn modulation(&self, g: &mut Graph, p: &mut Params, time: Tensor) -> Result<Tensor> {
-        let (c, cond) = (&self.0, self.0.cond_dim);
+        let (c, cond) = (&self.config, self.config.cond_dim);
         let first = p.linear(
             g,
-            "backbone.sigma_map.mlp.0",
+            &self.name("sigma_map.mlp.0"),
             [cond, TIME_FEATURES],
             true,
             Init::linear(TIME_FEATURES),
         )?;
         let second = p.linear(
             g,
-            "backbone.sigma_map.mlp.2",
+            &self.name("sigma_map.mlp.2"),
             [cond, cond],
             true,
             Init::linear(cond),
         )?;
         for name in ["mlp.0", "mlp.2"] {
-            let name = format!("backbone.sigma_map.{name}.weight");
-            p.group(&name, Group::Modulation);
+            p.group(
+                &self.name(&format!("sigma_map.{name}.weight")),
+                Group::Modulation,
+            );
         }
         let rows = (6 * c.n_blocks + 2) * c.hidden_size;
         let weight = p.stack(g, ADALN[0], &[rows, cond], p.weights())?;
@@ -81,7 +106,7 @@ impl Dit {
 
     /// The rows of the head that stand for tokens.
     fn vocabulary(&self, g: &mut Graph, head: Linear) -> Result<Linear> {
-        let c = &self.0;
+        let c = &self.config;
         if c.table_rows() == c.vocab_size {
             return Ok(head);
         }
@@ -96,19 +121,19 @@ impl Dit {
 
 impl Trunk for Dit {
     fn vocab_size(&self) -> usize {
-        self.0.vocab_size
+        self.config.vocab_size
     }
 
     fn mask_index(&self) -> Option<u32> {
-        Some(self.0.mask_index)
+        Some(self.config.mask_index)
     }
 
     fn length(&self) -> usize {
-        self.0.length
+        self.config.length
     }
 
     fn time_rows(&self, conditioning: &[f64]) -> Vec<f64> {
-        time_rows(&self.0, conditioning.iter().copied())
+        time_rows(&self.config, conditioning.iter().copied())
     }
 
     fn rounds(&self) -> bool {
@@ -116,20 +141,27 @@ impl Trunk for Dit {
     }
 
     fn ignored(&self) -> Vec<String> {
-        BUFFERS.map(str::to_owned).into()
+        match self.prefix {
+            "" => ["cos", "sin"]
+                .map(|part| format!("rotary_emb.{part}_cached"))
+                .into(),
+            _ => BUFFERS.map(str::to_owned).into(),
+        }
+    }
+
+    fn for_mask(&self, mask_index: u32) -> Option<Arc<dyn Trunk>> {
+        let mut other = self.clone();
+        other.config.mask_index = mask_index;
+        Some(Arc::new(other))
     }
 
     fn build(&self, g: &mut Graph, p: &mut Params, call: &mut Call) -> Result<Tensor> {
-        let c = &self.0;
+        let c = &self.config;
         let (d, heads, options) = (c.hidden_size, c.n_heads, call.options);
         let (batch, length) = (options.batch, options.length);
-        let table = p.matrix(
-            g,
-            "backbone.vocab_embed.embedding",
-            [c.table_rows(), d],
-            Init::linear(d),
-        )?;
-        p.group("backbone.vocab_embed.embedding", Group::Embedding);
+        let name = self.name("vocab_embed.embedding");
+        let table = p.matrix(g, &name, [c.table_rows(), d], Init::linear(d))?;
+        p.group(&name, Group::Embedding);
         let mut x = g.embedding("vocab_embed", call.xt, table, call.segments)?;
         let mut modulation = None;
         if self.conditioned() {
@@ -163,7 +195,7 @@ impl Trunk for Dit {
         for i in 0..c.n_blocks {
             call.block(g);
             let name = |part: &str| format!("blocks.{i}.{part}");
-            let key = |part: &str| format!("backbone.blocks.{i}.{part}");
+            let key = |part: &str| self.name(&format!("blocks.{i}.{part}"));
             let first = 6 * i; // shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
             let norm = p.tensor(g, &key("norm1.weight"), &[d], Init::Ones)?;
             let h = g.norm(&name("attn_in"), x, Norm::layer(norm).modulated(at(first)))?;
@@ -205,7 +237,7 @@ impl Trunk for Dit {
         g.set_precision(Element::F32);
         let norm = p.tensor(
             g,
-            "backbone.output_layer.norm_final.weight",
+            &self.name("output_layer.norm_final.weight"),
             &[d],
             Init::Ones,
         )?;
@@ -217,9 +249,10 @@ impl Trunk for Dit {
     }
 
     fn head(&self, g: &mut Graph, p: &mut Params, hidden: Tensor) -> Result<Head> {
-        let shape = [self.0.table_rows(), self.0.hidden_size];
-        let output = p.linear(g, "backbone.output_layer.linear", shape, true, Init::Zeros)?;
-        p.group("backbone.output_layer.linear.weight", Group::Head);
+        let shape = [self.config.table_rows(), self.config.hidden_size];
+        let name = self.name("output_layer.linear");
+        let output = p.linear(g, &name, shape, true, Init::Zeros)?;
+        p.group(&format!("{name}.weight"), Group::Head);
         let output = self.vocabulary(g, output)?;
         if self.conditioned() {
             self.adaln(p, "output_layer", 2);

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Tensor};
+use crate::model::held::Held;
 use crate::model::params::{Group, Init, Linear, Params};
 use crate::model::trunk::{Call, Head, Trunk};
 use crate::ops::visibility::{Sight, padded};
@@ -20,6 +21,9 @@ pub enum Names {
     Diffu,
     /// As GGUF files, whatever the family.
     Gguf,
+    /// As SMDM's files, which have one matrix for queries, keys and values, and a row of the table for the mask, the last
+    /// one, that the head does not have.
+    Smdm,
 }
 
 impl Names {
@@ -33,6 +37,9 @@ impl Names {
             (Self::Gguf, "embed") => "token_embd",
             (Self::Gguf, "norm") => "output_norm",
             (Self::Gguf, _) => "output",
+            (Self::Smdm, "embed") => "transformer.wte",
+            (Self::Smdm, "norm") => "transformer.ln_f",
+            (Self::Smdm, _) => "lm_head",
             (Self::Llada, "embed") => "model.transformer.wte",
             (Self::Llada, "norm") => "model.transformer.ln_f",
             (Self::Llada, _) => "model.transformer.ff_out",
@@ -80,6 +87,18 @@ impl Names {
                     _ => format!("ffn_{part}"),
                 };
                 format!("blk.{i}.{module}")
+            }
+            Self::Smdm => {
+                let module = match part {
+                    "norm1" => "norm_1",
+                    "norm2" => "norm_2",
+                    "qkv" => "attn.attn",
+                    "o" => "attn.proj",
+                    "gate" => "mlp.swiglu.w1",
+                    "up" => "mlp.swiglu.w2",
+                    _ => "mlp.swiglu.w3",
+                };
+                format!("transformer.h.{i}.{module}")
             }
         }
     }
@@ -185,6 +204,33 @@ impl Llama {
             self.head_dim,
         )
     }
+
+    /// Queries, keys and values of block `i` out of one matrix.
+    fn fused(
+        &self,
+        g: &mut Graph,
+        p: &mut Params,
+        i: usize,
+        h: Tensor,
+        rotary: Tensor,
+    ) -> Result<[Heads; 3]> {
+        let heads = self.n_heads + self.n_kv_heads;
+        let shape = [(heads + self.n_kv_heads) * self.head_dim, self.hidden_size];
+        let w = self.projection(g, p, i, "qkv", shape, false)?;
+        let name = format!("{}.weight", self.names.block(i, "qkv"));
+        p.group(&name, Group::Hidden { parts: 3 });
+        let queries = self.n_heads / self.n_kv_heads;
+        let head_dim = self.head_dim;
+        p.held(&name, Held::Grouped { head_dim, queries });
+        let qkv = g.linear(&format!("layer.{i}.qkv"), h, w.weight, None)?;
+        let name = format!("layer.{i}.qkv_rot");
+        let tensor = g.rotary(&name, qkv, rotary, heads, head_dim)?;
+        let at = |head: usize| Heads {
+            tensor,
+            column: head * head_dim,
+        };
+        Ok([0, self.n_heads, heads].map(at))
+    }
 }
 
 impl Trunk for Llama {
@@ -196,6 +242,11 @@ impl Trunk for Llama {
         self.length
     }
 
+    fn mask_index(&self) -> Option<u32> {
+        let last = self.vocab_size.saturating_sub(1) as u32;
+        Some(last).filter(|_| self.names == Names::Smdm)
+    }
+
     fn frozen_token(&self) -> Option<u32> {
         self.frozen_token
     }
@@ -205,7 +256,8 @@ impl Trunk for Llama {
     }
 
     fn adaptable(&self) -> bool {
-        true
+        // where rows of files are in another order, so would be those of adapters
+        self.names != Names::Smdm
     }
 
     fn ignored(&self) -> Vec<String> {
@@ -230,15 +282,19 @@ impl Trunk for Llama {
             let name = |part: &str| format!("layer.{i}.{part}");
             let norm = self.norm(g, p, &self.names.block(i, "norm1"), d)?;
             let h = g.norm(&name("attn_norm"), x, norm)?;
-            let q = self.rotated(g, p, i, "q", h, rotary)?;
-            let k = self.rotated(g, p, i, "k", h, rotary)?;
-            let w = self.projection(g, p, i, "v", [kv, d], self.qkv_bias)?;
-            let v = g.linear(&name("v"), h, w.weight, w.bias)?;
-            let v = w.adapt(g, &name("v"), h, v)?;
+            let [q, k, v] = if self.names == Names::Smdm {
+                self.fused(g, p, i, h, rotary)?
+            } else {
+                let q = self.rotated(g, p, i, "q", h, rotary)?;
+                let k = self.rotated(g, p, i, "k", h, rotary)?;
+                let w = self.projection(g, p, i, "v", [kv, d], self.qkv_bias)?;
+                let v = g.linear(&name("v"), h, w.weight, w.bias)?;
+                [q, k, w.adapt(g, &name("v"), h, v)?].map(Heads::whole)
+            };
             let attend = Attend {
-                q: Heads::whole(q),
-                k: Heads::whole(k),
-                v: Heads::whole(v),
+                q,
+                k,
+                v,
                 batch: call.options.batch,
                 heads: self.n_heads,
                 kv_heads: self.n_kv_heads,
@@ -278,6 +334,9 @@ impl Trunk for Llama {
         let weight = p.matrix(g, &name, shape, Init::linear(self.hidden_size))?;
         if !self.tied {
             p.group(&name, Group::Head);
+        }
+        if self.names == Names::Smdm {
+            p.held(&name, Held::Short);
         }
         Ok(Head {
             hidden,

@@ -1,0 +1,62 @@
+//! Configurations of GIDD: MDLM's network, told the time, under noise that also changes tokens for others.
+
+use serde::Deserialize;
+
+use crate::config::{ModelConfig, ModelKind};
+use crate::model::trunks::Dit;
+
+/// The fields of `config.json` that matter here, with the values that it leaves out.
+#[derive(Deserialize)]
+#[serde(default)]
+pub(super) struct GiddFields {
+    vocab_size: usize,
+    max_seq_len: usize,
+    hidden_size: usize,
+    timestep_cond_dim: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    p_uniform: f64,
+    t_eps: f64,
+}
+
+impl Default for GiddFields {
+    fn default() -> Self {
+        Self {
+            vocab_size: 50258,
+            max_seq_len: 1024,
+            hidden_size: 768,
+            timestep_cond_dim: 128,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            p_uniform: 0.0,
+            t_eps: 1e-4,
+        }
+    }
+}
+
+/// The network, and the share of changed tokens with the distance of times from 0 and 1.
+pub(super) fn describe(f: &GiddFields) -> Result<(Dit, [f64; 2]), String> {
+    let possible = (0.0..1.0).contains(&f.p_uniform) && f.t_eps > 0.0 && f.t_eps < 0.5;
+    if !possible {
+        return Err("p_uniform must be in [0, 1), and t_eps above 0 and below 0.5".into());
+    }
+    let config = ModelConfig {
+        kind: ModelKind::Dit,
+        vocab_size: f.vocab_size,
+        mask_index: (f.vocab_size as u32).saturating_sub(1),
+        hidden_size: f.hidden_size,
+        n_blocks: f.num_hidden_layers,
+        n_heads: f.num_attention_heads,
+        cond_dim: f.timestep_cond_dim,
+        length: f.max_seq_len,
+        dropout: 0.0,
+        time_conditioning: true,
+        vocab_multiple: 1,
+        adaln: true,
+    };
+    config
+        .validate()
+        .map_err(|error| format!("its sizes cannot be: {error}"))?;
+    let trunk = Dit { config, prefix: "" };
+    Ok((trunk, [f.p_uniform, f.t_eps]))
+}
