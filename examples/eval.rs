@@ -28,7 +28,7 @@ Examples:
 struct Args {
     #[command(flatten)]
     model: support::ModelArgs,
-    /// Text to evaluate: plain, .raw (WikiText), .lines, .jsonl or .parquet, or packed with gzip.
+    /// Text to evaluate: plain, .raw (WikiText), .lines, .jsonl or .parquet, or packed with gzip or zstd.
     #[arg(long, required_unless_present = "generate")]
     data: Option<PathBuf>,
     /// Tokenisation of a published set to undo: wikitext, ptb, lm1b, lambada, scientific_papers.

@@ -37,11 +37,12 @@ struct Args {
     /// Model size: nano, mini, tiny, small or medium.
     #[arg(long)]
     preset: Option<String>,
-    /// Training documents; a tenth is held out. The name says the form: .jsonl (see --set data.field=...),
-    /// .parquet (feature parquet), .lines or .raw (a document a line), else text whose documents end at a line
-    /// <|endoftext|>; all but Parquet may be .gz.
+    /// Training documents: a file, a folder or a pattern of shards; may be repeated. A tenth is held out. The name says
+    /// the form: .jsonl (see --set data.field=...), .parquet (feature parquet), .lines or .raw (a document a line), else
+    /// text whose documents end at a line <|endoftext|>; all but Parquet may be .gz or .zst. --set data.weights=[3,1]
+    /// mixes several.
     #[arg(long)]
-    data: Option<String>,
+    data: Vec<String>,
     /// char, byte, text8, or a Hugging Face tokenizer.json (plain or .gz).
     #[arg(long)]
     tokenizer: Option<String>,
@@ -123,8 +124,13 @@ impl Args {
         for assignment in &self.set {
             config.set(assignment)?;
         }
-        if let Some(data) = &self.data {
-            (config.data.train, config.data.valid) = (data.clone(), String::new());
+        if !self.data.is_empty() {
+            let (one, many) = match &self.data[..] {
+                [one] => (one.clone(), Vec::new()),
+                many => (String::new(), many.to_vec()),
+            };
+            (config.data.train, config.data.sources) = (one, many);
+            config.data.valid = String::new();
         }
         let set = |to: &mut u64, from: Option<u64>| *to = from.unwrap_or(*to);
         set(&mut config.training.steps, self.steps);
@@ -303,7 +309,21 @@ fn load(config: &TrainConfig, ranks: &dyn Ranks) -> mdlm::Result<Corpus> {
     if cached && !first {
         ranks.barrier()?;
     }
-    let corpus = Corpus::load(&files, config.model.length, &mut mdlm::progress::Silent)?;
+    let bar = match first {
+        true => ProgressBar::new(0),
+        false => ProgressBar::hidden(),
+    };
+    let style = ProgressStyle::with_template("{bar:30} {msg} {percent} %  {eta} left");
+    bar.set_style(style.expect("the template is a constant"));
+    let corpus = Corpus::load(&files, config.model.length, &mut |event: &Event| {
+        if let Event::Progress { what, done, total } = event {
+            bar.set_message(*what);
+            bar.set_length(*total);
+            bar.set_position(*done);
+        }
+        Flow::Continue
+    })?;
+    bar.finish_and_clear();
     if cached && first {
         ranks.barrier()?;
     }

@@ -7,6 +7,8 @@ mod attacks;
 #[path = "memory/bodies.rs"]
 mod bodies;
 mod common;
+#[path = "memory/corpus.rs"]
+mod corpus;
 #[path = "memory/cycles.rs"]
 mod cycles;
 #[path = "memory/fuzz.rs"]

@@ -26,6 +26,7 @@ use pollster::block_on;
 
 mod resume {
     mod half;
+    mod mixture;
     mod unbroken;
 }
 

@@ -48,6 +48,10 @@ pub enum Stream {
     Strata = 9,
     /// Which way the optimiser's moments are rounded.
     Rounding = 10,
+    /// Order of the training blocks of several texts.
+    Order = 11,
+    /// Which of them a sequence comes from.
+    Mixture = 12,
 }
 
 /// Key of the block function for a purpose and a step.

@@ -2,6 +2,7 @@
 
 mod compare;
 mod constraint;
+mod corpus;
 mod generate;
 mod kernels;
 mod launch;
@@ -53,6 +54,8 @@ enum What {
     Compare(compare::Options),
     /// Constraints: what they cost beside network calls.
     Constraint(constraint::Options),
+    /// A made-up corpus of many shards: its tokenising, and the memory that it takes.
+    Corpus(corpus::Options),
     /// A model from disk: its loading, its memory, and how fast it fills a block.
     Generate(generate::Options),
     /// A step shared by ranks: what it costs on two cores of this machine, and a model of more.
@@ -211,13 +214,14 @@ fn run() -> anyhow::Result<()> {
         What::Kernels(shape) | What::Step(shape) => shape.check()?,
         What::Compare(options) => options.shape.check()?,
         What::Sample(shape) => shape.check()?,
-        What::Constraint(_) | What::Generate(_) | What::Ranks(_) => {}
+        What::Constraint(_) | What::Corpus(_) | What::Generate(_) | What::Ranks(_) => {}
     }
     let (device, seconds) = (&args.device, args.seconds);
     match args.what {
         What::Kernels(shape) => kernels::run(shape, &device.open()?, seconds),
         What::Step(shape) => step::run(shape, &device.open()?, seconds),
         What::Constraint(options) => constraint::run(&options),
+        What::Corpus(options) => corpus::run(&options),
         What::Generate(options) => generate::run(&options, &device.open()?),
         What::Compare(options) => compare::run(&options, &device.device, seconds),
         What::Ranks(options) => ranks::run(&options),

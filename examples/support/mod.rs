@@ -346,6 +346,9 @@ pub fn found(data: &DataConfig) -> DataConfig {
     ] {
         *path = find(path);
     }
+    for path in &mut data.sources {
+        *path = find(path);
+    }
     data
 }
 

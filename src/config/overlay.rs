@@ -155,6 +155,7 @@ fn known() -> Result<Table> {
     config.resolve();
     config.objective.shift = true;
     config.lora.rank = 1;
+    (config.data.sources, config.data.weights) = (vec![String::new()], vec![1.0]);
     config.base = BaseConfig {
         path: "DIR".to_owned(),
         model_type: Some(String::new()),

@@ -11,9 +11,10 @@ use super::{
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// Training documents, in the form that the file's name says (see [`crate::data`]): text whose
-    /// documents end at a line `<|endoftext|>`, `.jsonl`, `.parquet`, `.raw` or `.lines`.
+    /// documents end at a line `<|endoftext|>`, `.jsonl`, `.parquet`, `.raw` or `.lines`. A folder, or a pattern such as
+    /// `part-*.jsonl.zst`, is all files there, of one form.
     pub train: String,
-    /// Held-out text; empty: the last tenth of the documents (or of the only document's text).
+    /// Held-out text, likewise; empty: the last tenth of the documents (or of the only document's text) of each file.
     pub valid: String,
     /// `char`, `byte`, `text8`, or the path of a Hugging Face `tokenizer.json` (plain or `.gz`).
     pub tokenizer: String,
@@ -47,6 +48,13 @@ pub struct DataConfig {
     /// Folder in which tokenised blocks are kept, to be read from disk while training; empty: they are
     /// held in memory.
     pub cache: String,
+    /// Several files, folders or patterns, in place of [`DataConfig::train`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// How often sequences come from each source, beside the others, whatever their sizes; empty: every block of all comes
+    /// once an epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<f64>,
 }
 
 impl Default for DataConfig {
@@ -67,6 +75,8 @@ impl Default for DataConfig {
             mask_token: String::new(),
             pad_token: String::new(),
             cache: String::new(),
+            sources: Vec::new(),
+            weights: Vec::new(),
         }
     }
 }

@@ -6,6 +6,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// Least share of a source: it is dealt out over so many sequences.
+const LEAST_WEIGHT: f64 = 1.0 / 65536.0;
+
 /// Most tokens of an optimiser step.
 const MAX_TOKENS: u64 = 1 << 28;
 
@@ -18,8 +21,9 @@ impl DataConfig {
             ("data.tokenizer", &self.tokenizer),
             ("data.field", &self.field),
         ];
-        if let Some((key, _)) = keys.into_iter().find(|(_, value)| value.is_empty()) {
-            return Err(Error::config(key, "\"\"", "must not be empty"));
+        let known = usize::from(!self.sources.is_empty());
+        if let Some((key, _)) = keys[known..].iter().find(|(_, value)| value.is_empty()) {
+            return Err(Error::config(*key, "\"\"", "must not be empty"));
         }
         let refuse =
             |key: &str, value: &str, problem: &str| Err(Error::config(key, value, problem));
@@ -45,7 +49,54 @@ impl DataConfig {
                 "needs data.chat_template, the folder of the model that says how they are put";
             return refuse("data.messages_field", messages, problem);
         }
+        self.check_sources()?;
         self.check_packing()
+    }
+
+    /// Checks that sources have names, and weights that can be kept.
+    fn check_sources(&self) -> Result<()> {
+        let sources = format!("{:?}", self.sources);
+        let refuse = |problem: &str| Err(Error::config("data.sources", &sources, problem));
+        if !self.sources.is_empty() && !self.train.is_empty() {
+            return refuse("are there in place of data.train: leave it out (data.train = \"\")");
+        }
+        if !self.sources.is_empty() && self.has_prompts() {
+            return refuse(
+                "are texts; pairs of prompts and responses are read from one file, data.train",
+            );
+        }
+        if self.sources.iter().any(String::is_empty) {
+            return refuse("must have names");
+        }
+        if !self.weights.is_empty() && self.weights.len() != self.sources.len() {
+            let problem = format!(
+                "must be one for each of the {} data.sources",
+                self.sources.len()
+            );
+            let weights = format!("{:?}", self.weights);
+            return Err(Error::config("data.weights", weights, problem));
+        }
+        let check = |good: &dyn Fn(f64) -> bool, problem: &str| {
+            let mut pairs = self.weights.iter().zip(&self.sources);
+            match pairs.find(|(weight, _)| !good(**weight)) {
+                None => Ok(()),
+                Some((weight, source)) => {
+                    let problem = format!("that of {source} {problem}");
+                    Err(Error::config("data.weights", weight, problem))
+                }
+            }
+        };
+        check(
+            &|weight| weight > 0.0 && weight.is_finite(),
+            "must be finite and above 0; leave the source out instead",
+        )?;
+        let all: f64 = self.weights.iter().sum();
+        let share = |weight: f64| weight / all;
+        check(
+            &|weight| share(weight) >= LEAST_WEIGHT,
+            "must be at least a 65536th of all",
+        )?;
+        Ok(())
     }
 
     /// Whether there are prompts, which are given and never masked.
@@ -325,6 +376,61 @@ mod tests {
         assert!(matches!(config.validate(), Err(Error::Config { key, .. }) if key == "seed"));
         let unread = DataConfig::default().validate();
         assert!(matches!(unread, Err(Error::Config { key, .. }) if key == "data.train"));
+    }
+
+    #[test]
+    fn sources_have_names_and_weights() {
+        let check = |settings: &[&str]| {
+            let mut config = TrainConfig::default();
+            config.set("data.tokenizer=byte").unwrap();
+            let mut set = settings.iter().map(|s| config.set(s));
+            set.find(Result::is_err).unwrap_or(Ok(()))?;
+            let text = config.to_toml()?;
+            let again = TrainConfig::from_toml(&text)?;
+            assert_eq!(format!("{:?}", again.data), format!("{:?}", config.data));
+            config.data.validate()
+        };
+        let two = "data.sources=[\"a.txt\", \"b/*.jsonl\"]";
+        check(&[two]).unwrap();
+        check(&[two, "data.weights=[3, 0.5]"]).unwrap();
+        check(&[two, "data.weights=[65535, 1]"]).unwrap();
+        for (bad, part) in [
+            (&["data.sources=[]"][..], "data.train"),
+            (&["data.sources=[\"\"]"], "must have names"),
+            (&[two, "data.train=a.txt"], "leave it out"),
+            (&[two, "data.prompt_field=p"], "read from one file"),
+            (&[two, "data.weights=[1]"], "one for each of the 2"),
+            (
+                &["data.train=a", "data.weights=[1]"],
+                "one for each of the 0",
+            ),
+            (
+                &[two, "data.weights=[1, 0]"],
+                "data.weights = 0: that of b/*.jsonl must be finite",
+            ),
+            (
+                &[two, "data.weights=[nan, 1]"],
+                "data.weights = NaN: that of a.txt must be finite",
+            ),
+            (
+                &[two, "data.weights=[1, inf]"],
+                "that of b/*.jsonl must be finite",
+            ),
+            (
+                &[two, "data.weights=[-1, 1]"],
+                "that of a.txt must be finite",
+            ),
+            (&[two, "data.weights=[1e308, 1e308]"], "a 65536th of all"),
+            (
+                &[two, "data.weights=[1, 70000]"],
+                "that of a.txt must be at least a 65536th",
+            ),
+            (&[two, "data.weights=3"], "expected a list"),
+            (&[two, "data.weights=[\"much\"]"], "data.weights"),
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

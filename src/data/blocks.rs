@@ -1,12 +1,18 @@
-//! Token ids in blocks of equal length, in memory or in a file.
+//! Token ids in blocks of equal length, in memory, in a file, or in many of either.
 
 use std::borrow::Cow;
+#[cfg(not(target_arch = "wasm32"))]
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::permutation::Permutation;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::io::tokens::TokensFile;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::rng::{Stream, stream_key};
 
 /// Token ids in blocks of equal length.
 #[derive(Clone, Debug)]
@@ -30,6 +36,44 @@ enum Store {
     },
     #[cfg(not(target_arch = "wasm32"))]
     Disk(std::sync::Arc<TokensFile>),
+    #[cfg(not(target_arch = "wasm32"))]
+    Joined(std::sync::Arc<Joined>),
+}
+
+/// Blocks of several files behind each other.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+struct Joined {
+    parts: Vec<Blocks>,
+    /// Where each part ends.
+    ends: Vec<usize>,
+    portions: Vec<Portion>,
+    /// The order in which they are numbered, if it is another.
+    order: Option<Permutation>,
+}
+
+/// A source's share of joined blocks.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Portion {
+    /// How often it comes, beside the others.
+    pub weight: f64,
+    /// Its blocks.
+    pub blocks: Range<usize>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Joined {
+    /// The part that holds a block, and the block's number there.
+    fn find(&self, index: usize) -> (&Blocks, usize) {
+        let index = match &self.order {
+            None => index,
+            Some(order) => order.at(index as u64) as usize,
+        };
+        let part = self.ends.partition_point(|&end| end <= index);
+        let start = part.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (&self.parts[part], index - start)
+    }
 }
 
 /// Blocks are equal if their digests are, wherever they lie.
@@ -106,6 +150,81 @@ impl Blocks {
         }
     }
 
+    /// The blocks of sources behind each other, each with its weight, or `mixed`, so that the first ones are of all of
+    /// them. There must be some in each source, all of one length.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] unless there are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn joined(sources: Vec<(f64, Vec<Self>)>, mixed: bool) -> Result<Self> {
+        let (mut hash, mut count) = (Sha256::new(), 0);
+        hash.update([u8::from(mixed)]);
+        let (mut ends, mut portions, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let length = sources.iter().flat_map(|(_, parts)| parts).next();
+        let length = length.map_or(0, Self::length);
+        for (weight, parts) in sources {
+            hash.update(weight.to_le_bytes());
+            hash.update((parts.len() as u64).to_le_bytes());
+            let start = count;
+            for part in &parts {
+                hash.update(part.digest);
+                count += part.count;
+                ends.push(count);
+            }
+            if start == count || parts.iter().any(|part| part.length != length) {
+                return Err(Error::Internal("blocks that cannot be joined".into()));
+            }
+            let blocks = start..count;
+            portions.push(Portion { weight, blocks });
+            all.extend(parts);
+        }
+        if count == 0 {
+            return Err(Error::Internal("no blocks to join".into()));
+        }
+        let joined = match mixed {
+            false => Joined {
+                parts: all,
+                ends,
+                portions,
+                order: None,
+            },
+            true => Joined {
+                parts: all,
+                ends,
+                portions: Vec::new(),
+                order: Some(Permutation::new(
+                    stream_key(0, Stream::Order, 0),
+                    count as u64,
+                )),
+            },
+        };
+        Ok(Self {
+            length,
+            count,
+            digest: hash.finalize().into(),
+            store: Store::Joined(std::sync::Arc::new(joined)),
+            characters: Vec::new(),
+            given: Vec::new(),
+        })
+    }
+
+    /// The sources that blocks are joined of, with what they weigh; none if they are of one text.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn portions(&self) -> &[Portion] {
+        match &self.store {
+            Store::Joined(joined) => &joined.portions,
+            _ => &[],
+        }
+    }
+
+    /// Closes the file of blocks on disk, which is opened again for every block.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn close(&self) {
+        if let Store::Disk(file) = &self.store {
+            file.close();
+        }
+    }
+
     /// Says how many leading tokens of each block are given: a prompt, which is never masked and has no loss.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn with_given(mut self, given: Vec<u32>) -> Self {
@@ -159,6 +278,11 @@ impl Blocks {
             }
             #[cfg(not(target_arch = "wasm32"))]
             Store::Disk(file) => file.block(index).map(Cow::Owned),
+            #[cfg(not(target_arch = "wasm32"))]
+            Store::Joined(joined) => {
+                let (part, index) = joined.find(index);
+                part.block(index)
+            }
         }
     }
 
@@ -177,6 +301,11 @@ impl Blocks {
             }
             #[cfg(not(target_arch = "wasm32"))]
             Store::Disk(file) => file.attended(index),
+            #[cfg(not(target_arch = "wasm32"))]
+            Store::Joined(joined) => {
+                let (part, index) = joined.find(index);
+                part.attended(index)
+            }
         }
     }
 }
@@ -257,6 +386,44 @@ mod tests {
             digest(2, &[0, 1, 2, 3], &[1, 2]),
             digest(2, &[0, 1, 2, 3], &[2, 1])
         );
+    }
+
+    #[test]
+    fn joined_blocks_are_those_of_their_parts() {
+        let part = |ids: &[u32]| Blocks::new(2, ids.to_vec(), 9).unwrap();
+        let short = Blocks::padded(2, vec![7, 8], vec![1], 9).unwrap();
+        let sources = |weight| {
+            vec![
+                (weight, vec![part(&[0, 1, 2, 3]), short.clone()]),
+                (1.0, vec![part(&[4, 5])]),
+            ]
+        };
+        let joined = Blocks::joined(sources(2.0), false).unwrap();
+        let all = |blocks: &Blocks| -> Vec<Vec<u32>> {
+            (0..blocks.count())
+                .map(|i| blocks.block(i).unwrap().into_owned())
+                .collect()
+        };
+        assert_eq!(all(&joined), [[0, 1], [2, 3], [7, 8], [4, 5]]);
+        assert_eq!([1, 2, 3].map(|i| joined.attended(i)), [2, 1, 2]);
+        let portion = |weight, blocks| Portion { weight, blocks };
+        assert_eq!(joined.portions(), [portion(2.0, 0..3), portion(1.0, 3..4)]);
+        assert_ne!(joined, Blocks::joined(sources(3.0), false).unwrap());
+        let mixed = Blocks::joined(sources(2.0), true).unwrap();
+        assert!(mixed != joined && mixed.portions().is_empty());
+        let mut mixed = all(&mixed);
+        mixed.sort();
+        assert_eq!(mixed, [[0, 1], [2, 3], [4, 5], [7, 8]]);
+        for bad in [
+            vec![],
+            vec![(1.0, vec![])],
+            vec![(1.0, vec![part(&[0, 1])]), (1.0, vec![])],
+        ] {
+            assert!(matches!(
+                Blocks::joined(bad, false),
+                Err(Error::Internal(_))
+            ));
+        }
     }
 
     #[test]

@@ -6,12 +6,12 @@ use sha2::{Digest, Sha256};
 
 use super::blocks::{BlockHash, Blocks};
 use super::documents::Format;
-use super::pack::Job;
+use super::pack::{Job, TooShort};
 use super::source::{Part, Source};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
+use crate::io::hexadecimal;
 use crate::io::tokens::{self, TokensFile, TokensHeader};
-use crate::io::{hexadecimal, read};
 use crate::progress::Observer;
 
 impl Source<'_> {
@@ -22,7 +22,7 @@ impl Source<'_> {
         tokenizer: &Tokenizer,
         length: usize,
         observer: &mut dyn Observer,
-    ) -> Result<Blocks> {
+    ) -> Result<Result<Blocks, TooShort>> {
         let folder = Path::new(&self.config.cache);
         let tokenizer_digest = Sha256::digest(tokenizer.to_json()).into();
         let path = folder.join(self.cache_name(part, &tokenizer_digest, length)?);
@@ -48,14 +48,23 @@ impl Source<'_> {
                 fixed: false,
                 counted: false,
             };
-            tokens::write(&path, header.clone(), |out| {
+            let mut made = Ok(());
+            let written = tokens::write(&path, header.clone(), |out| {
                 let mut hash = BlockHash::new(length);
-                job.pack(texts, observer, |block| {
+                made = job.pack(texts, observer, |block| {
                     hash.push(block.ids, block.attended);
                     out.push(block.ids, block.attended)
                 })?;
-                Ok(hash.finish())
-            })?;
+                match &made {
+                    Ok(()) => Ok(hash.finish()),
+                    // there is nothing to write
+                    Err(_) => Err(Error::Cancelled),
+                }
+            });
+            if let Err(too_short) = made {
+                return Ok(Err(too_short));
+            }
+            written?;
         }
         let file = TokensFile::open(&path)?;
         let found = file.header();
@@ -68,17 +77,17 @@ impl Source<'_> {
             let problem = "is of another tokenizer or length than its name says; delete it";
             return Err(Error::corpus(&path, problem));
         }
-        Ok(Blocks::on_disk(file))
+        Ok(Ok(Blocks::on_disk(file)))
     }
 
     /// A name that tells apart whatever changes the blocks.
     fn cache_name(&self, part: Part, tokenizer: &[u8; 32], length: usize) -> Result<String> {
         let config = self.config;
         let mut hash = Sha256::new();
-        hash.update(read::measure(self.path)?.1);
+        hash.update(self.measure()?.1);
         hash.update(tokenizer);
         let settings = (
-            Format::of(self.path),
+            Format::of(&self.path),
             part,
             config.detokenizer,
             self.packing(),

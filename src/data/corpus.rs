@@ -80,7 +80,9 @@ impl Corpus {
                 counted: false,
             };
             let texts = texts.iter().map(|&text| Ok(Cow::Borrowed(text)));
-            Blocks::collect(&job, texts, observer).map_err(|e| with_path(e, Path::new(name)))
+            Blocks::collect(&job, texts, observer)
+                .and_then(|made| Ok(made?))
+                .map_err(|e| with_path(e, Path::new(name)))
         };
         let (train, valid) = (
             blocks(train, "training text", "the training text")?,
@@ -90,10 +92,10 @@ impl Corpus {
     }
 
     /// Reads the files of a configuration and packs them to blocks of `length`. Without a validation file,
-    /// the last tenth of the training text is held out.
+    /// the last tenth of the training text is held out, of each file where there are several.
     ///
     /// Files are read as streams: in memory are a thousand documents at a time (the whole text, if it is one
-    /// document), and the blocks unless `data.cache` names a folder for them.
+    /// document) of each of at most eight files, and the blocks unless `data.cache` names a folder for them.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Io`], [`Error::Corpus`] that names file, line and field,
@@ -104,24 +106,32 @@ impl Corpus {
         length: usize,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        use super::source::{Part, Role, Source};
+        use super::source::Part;
+        use super::text::Text;
         config.validate()?;
-        check_field(config, &[&config.train, &config.valid])?;
-        let train = Source::new(Path::new(&config.train), config, Role::Train);
+        let train = Text::train(config)?;
+        let valid = match config.valid.is_empty() {
+            true => None,
+            false => Some(Text::valid(config)?),
+        };
+        let texts = [Some(&train), valid.as_ref()].into_iter().flatten();
+        check_field(config, texts.clone().flat_map(Text::paths))?;
         let names = config.into();
         if config.has_prompts() {
+            let keys = [("data.train", &config.train), ("data.valid", &config.valid)];
+            for (text, (key, name)) in texts.zip(keys) {
+                if let Text::Many(_) = text {
+                    let problem = "pairs are read from one file, not from a folder or a pattern";
+                    return Err(Error::config(key, name, problem));
+                }
+            }
             return Self::of_pairs(config, &names, length, observer);
         }
-        let tokenizer = tokenizer(config, &names, || train.characters())?;
-        let mut blocks = |source: &Source<'_>, part| {
-            let blocks = source.blocks(part, &tokenizer, length, observer);
-            blocks.map_err(|e| with_path(e, source.path()))
-        };
-        let (train, valid) = if config.valid.is_empty() {
-            (blocks(&train, Part::Kept)?, blocks(&train, Part::HeldOut)?)
-        } else {
-            let valid = Source::new(Path::new(&config.valid), config, Role::Valid);
-            (blocks(&train, Part::All)?, blocks(&valid, Part::All)?)
+        let tokenizer = tokenizer(config, &names, || train.characters(observer))?;
+        let mut blocks = |text: &Text<'_>, part| text.blocks(part, &tokenizer, length, observer);
+        let (train, valid) = match &valid {
+            None => (blocks(&train, Part::Kept)?, blocks(&train, Part::HeldOut)?),
+            Some(valid) => (blocks(&train, Part::All)?, blocks(valid, Part::All)?),
         };
         Ok(Self::from_blocks(tokenizer, train, valid))
     }
@@ -176,10 +186,11 @@ impl Corpus {
         use super::source::{Part, Role, Source};
         let config = data.config();
         config.check_packing()?;
-        check_field(&config, &[&data.path.to_string_lossy()])?;
+        check_field(&config, std::iter::once(&*data.path))?;
         let source = Source::new(&data.path, &config, Role::Eval);
         source
             .blocks(Part::All, tokenizer, length, &mut crate::progress::Silent)
+            .and_then(|made| Ok(made?))
             .map_err(|e| with_path(e, &data.path))
     }
 }
@@ -199,14 +210,14 @@ fn tokenizer(
 
 /// Refuses a field that none of the files has.
 #[cfg(not(target_arch = "wasm32"))]
-fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()> {
+fn check_field<'a>(
+    config: &crate::config::DataConfig,
+    mut files: impl Iterator<Item = &'a Path>,
+) -> Result<()> {
     use super::documents::Format;
     let default = crate::config::DataConfig::default().field;
-    let fields = |file: &&str| {
-        let format = Format::of(Path::new(file));
-        matches!(format, Format::JsonLines | Format::Parquet)
-    };
-    if !config.prompt_field.is_empty() && !files.iter().any(fields) {
+    let there = files.any(|file| matches!(Format::of(file), Format::JsonLines | Format::Parquet));
+    if !config.prompt_field.is_empty() && !there {
         let problem = "is read in JSON lines and Parquet only; leave it out";
         return Err(Error::config(
             "data.prompt_field",
@@ -214,7 +225,7 @@ fn check_field(config: &crate::config::DataConfig, files: &[&str]) -> Result<()>
             problem,
         ));
     }
-    if config.field != default && !files.iter().any(fields) {
+    if config.field != default && !there {
         let problem = "is read in JSON lines and Parquet only; leave it out";
         return Err(Error::config("data.field", &config.field, problem));
     }

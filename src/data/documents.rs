@@ -40,11 +40,17 @@ impl Format {
     }
 }
 
-/// What a file's name ends with, without `.gz`, in small letters.
+/// Ends of names of packed files.
+const PACKED: [&str; 2] = [".gz", ".zst"];
+
+/// What a file's name ends with, without that of packed files, in small letters.
 fn extension(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let name = PACKED
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(&name);
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     extension.unwrap_or_default().to_owned()
 }
@@ -60,7 +66,7 @@ fn unlike_text(path: &Path) -> Option<&'static str> {
         }
         "pdf" | "doc" | "docx" | "odt" | "rtf" | "epub" => Some("save it as plain text"),
         "zip" | "tar" | "tgz" | "7z" | "rar" => Some("unpack the archive first"),
-        "zst" | "xz" | "bz2" | "lz4" | "br" => Some("unpack it, or pack it with gzip"),
+        "xz" | "bz2" | "lz4" | "br" => Some("unpack it, or pack it with zstd"),
         "arrow" | "feather" | "npy" | "npz" | "pt" | "pth" | "pkl" | "h5" | "db" | "sqlite"
         | "safetensors" => Some("it holds data; convert its texts first"),
         _ => None,
@@ -70,7 +76,7 @@ fn unlike_text(path: &Path) -> Option<&'static str> {
 /// The documents of a file, in the form that its name says: `.jsonl`, `.ndjson` and `.json` (JSON lines; a text of
 /// `null` is none), `.parquet`, `.raw` (a document a line, as WikiText's rows), `.lines` (a document a line,
 /// trimmed), and of any other name text whose documents end at a line `<|endoftext|>`. All but Parquet may be
-/// gzip-packed (`.gz`). Text is UTF-8, or UTF-16 with a byte order mark.
+/// packed with gzip (`.gz`) or zstd (`.zst`). Text is UTF-8, or UTF-16 with a byte order mark.
 pub struct Documents(Box<dyn Iterator<Item = Result<String>>>);
 
 impl Documents {
@@ -82,6 +88,13 @@ impl Documents {
     pub fn open(path: &Path, field: &str) -> Result<Self> {
         let format = Format::of(path);
         if format == Format::Parquet {
+            if path
+                .extension()
+                .is_some_and(|end| !end.eq_ignore_ascii_case("parquet"))
+            {
+                let problem = "Parquet is packed inside, column by column: unpack the file itself";
+                return Err(Error::corpus(path, problem));
+            }
             return Ok(Self(parquet(path, field)?));
         }
         if let (Format::Text, Some(advice)) = (format, unlike_text(path)) {
@@ -335,6 +348,7 @@ mod tests {
         assert_eq!(format("c4.00.JSONL.GZ"), Format::JsonLines);
         assert_eq!(format("c4-train.00000-of-01024.json.gz"), Format::JsonLines);
         assert_eq!(format("train-0000.parquet"), Format::Parquet);
+        assert_eq!(format("fineweb.jsonl.zst"), Format::JsonLines);
         for name in ["text", "a.jsonl/text.txt", "raw", "x.txt.gz", ".."] {
             assert_eq!(format(name), Format::Text, "{name}");
         }
@@ -359,6 +373,7 @@ mod tests {
         refused(read("t", b"abc\nd\0\n"), "a NUL at byte 5");
         refused(read("t.csv", b"a,b\n"), "name it .txt");
         refused(read("t.docx.gz", b"text"), "save it as plain text");
+        refused(read("t.parquet.zst", b"PAR1"), "packed inside");
     }
 
     #[test]
@@ -381,6 +396,9 @@ mod tests {
         packed.write_all(text.as_bytes()).unwrap();
         let packed = packed.finish().unwrap();
         assert_eq!(read("t.jsonl.gz", &packed).unwrap(), expected);
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let packed = ruzstd::encoding::compress_to_vec(text.as_bytes(), level);
+        assert_eq!(read("t.jsonl.zst", &packed).unwrap(), expected);
 
         let good = "{\"text\":\"a\"}\n\n";
         let after = |bad: &str| read("t.jsonl", format!("{good}{bad}").as_bytes());

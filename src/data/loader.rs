@@ -4,40 +4,82 @@
 use std::sync::Arc;
 
 use super::blocks::Blocks;
+#[cfg(not(target_arch = "wasm32"))]
+use super::mixture::Mixture;
 use crate::error::Result;
 use crate::rng::{Rng, Stream};
 
-/// Hands out the training blocks, every epoch in an order of its own.
+/// Hands out the training blocks, every epoch in an order of its own; those of several sources by their weights.
 #[derive(Clone, Debug)]
 pub struct Loader {
     blocks: Arc<Blocks>,
-    seed: u64,
     global_batch: usize,
     order: Order,
 }
 
+/// Which block comes when.
+#[derive(Clone, Debug)]
+enum Order {
+    /// Those of one text, of which every epoch is shuffled.
+    Shuffled(Shuffled),
+    /// Those of several sources.
+    #[cfg(not(target_arch = "wasm32"))]
+    Mixed(Mixture),
+}
+
 /// The permutation of one epoch, kept because neighbouring steps share it.
 #[derive(Clone, Debug)]
-struct Order {
+struct Shuffled {
+    seed: u64,
     epoch: u64,
     blocks: Vec<usize>,
 }
 
-impl Order {
+impl Shuffled {
     fn new(count: usize, seed: u64, epoch: u64) -> Self {
         let mut blocks: Vec<usize> = (0..count).collect();
         Rng::new(seed, Stream::Shuffle, epoch).shuffle(&mut blocks);
-        Self { epoch, blocks }
+        Self {
+            seed,
+            epoch,
+            blocks,
+        }
+    }
+
+    fn index(&mut self, number: u64) -> usize {
+        let count = self.blocks.len() as u64;
+        let (epoch, place) = (number / count, (number % count) as usize);
+        if self.epoch != epoch {
+            *self = Self::new(self.blocks.len(), self.seed, epoch);
+        }
+        self.blocks[place]
+    }
+}
+
+impl Order {
+    fn new(blocks: &Blocks, seed: u64) -> Self {
+        #[cfg(not(target_arch = "wasm32"))]
+        if !blocks.portions().is_empty() {
+            return Self::Mixed(Mixture::new(blocks.portions(), seed));
+        }
+        Self::Shuffled(Shuffled::new(blocks.count(), seed, 0))
+    }
+
+    fn index(&mut self, number: u64) -> usize {
+        match self {
+            Self::Shuffled(order) => order.index(number),
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Mixed(order) => order.index(number),
+        }
     }
 }
 
 impl Loader {
     /// Batches of `global_batch` blocks.
     pub fn new(blocks: Arc<Blocks>, seed: u64, global_batch: usize) -> Self {
-        let order = Order::new(blocks.count(), seed, 0);
+        let order = Order::new(&blocks, seed);
         Self {
             blocks,
-            seed,
             global_batch,
             order,
         }
@@ -56,15 +98,9 @@ impl Loader {
     ) -> Result<()> {
         out.clear();
         counts.clear();
-        let count = self.blocks.count() as u64;
         let first = step.wrapping_mul(self.global_batch as u64);
         for i in 0..self.global_batch as u64 {
-            let number = first.wrapping_add(i);
-            let (epoch, place) = (number / count, (number % count) as usize);
-            if self.order.epoch != epoch {
-                self.order = Order::new(self.blocks.count(), self.seed, epoch);
-            }
-            let index = self.order.blocks[place];
+            let index = self.order.index(first.wrapping_add(i));
             out.extend_from_slice(&self.blocks.block(index)?);
             counts.push([self.blocks.attended(index), self.blocks.given(index)]);
         }

@@ -11,7 +11,11 @@
 //! | `.lines` | a document a line, the white space around it and blank lines dropped |
 //! | any other | text whose documents end at a line `<|endoftext|>`, blank ones dropped |
 //!
-//! All but Parquet may be packed with gzip (`.jsonl.gz`).
+//! All but Parquet may be packed with gzip (`.jsonl.gz`) or zstd (`.jsonl.zst`).
+//!
+//! A text may lie in many such files: `data.train` names a folder or a pattern (`part-*.jsonl.zst`), or `data.sources`
+//! several files, folders and patterns, which `data.weights` mixes. Files are tokenised side by side. The order of their
+//! blocks takes no table: a block's place is a function of seed, epoch and number, and so is the source of a sequence.
 
 mod blocks;
 #[cfg(not(target_arch = "wasm32"))]
@@ -29,24 +33,36 @@ pub(crate) mod gguf;
 mod huggingface;
 mod loader;
 mod marked;
+#[cfg(not(target_arch = "wasm32"))]
+mod mixture;
 mod oniguruma;
 mod origin;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 mod pairs;
+#[cfg(not(target_arch = "wasm32"))]
+mod parallel;
 #[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
 mod parquet;
+#[cfg(not(target_arch = "wasm32"))]
+mod permutation;
 mod prefetch;
+#[cfg(not(target_arch = "wasm32"))]
+mod shards;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
 mod special;
 mod split;
+#[cfg(not(target_arch = "wasm32"))]
+mod text;
 mod text8;
 mod tokenizer;
 mod unigram;
 mod vocabulary;
 
 pub use blocks::Blocks;
+#[cfg(not(target_arch = "wasm32"))]
+pub use blocks::Portion;
 #[cfg(not(target_arch = "wasm32"))]
 pub use chat::{ChatTemplate, Message};
 pub use corpus::Corpus;

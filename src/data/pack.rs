@@ -67,6 +67,15 @@ struct Encoded {
     lost: u32,
 }
 
+/// Why documents make no block.
+pub(super) struct TooShort(pub(super) String);
+
+impl From<TooShort> for Error {
+    fn from(TooShort(problem): TooShort) -> Self {
+        in_text(problem)
+    }
+}
+
 impl Blocks {
     /// Packs documents that are in memory.
     ///
@@ -91,7 +100,7 @@ impl Blocks {
             counted: false,
         };
         let documents = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));
-        Self::collect(&job, documents, observer)
+        Ok(Self::collect(&job, documents, observer)??)
     }
 
     /// Packs documents as they come, the blocks in memory.
@@ -99,9 +108,9 @@ impl Blocks {
         job: &Job<'_>,
         documents: impl Iterator<Item = Result<Cow<'a, str>>>,
         observer: &mut dyn Observer,
-    ) -> Result<Self> {
+    ) -> Result<Result<Self, TooShort>> {
         let (mut ids, mut attended, mut characters) = (Vec::new(), Vec::new(), Vec::new());
-        job.pack(documents, observer, |block| {
+        let made = job.pack(documents, observer, |block| {
             ids.extend_from_slice(block.ids);
             if !job.packing.wrap {
                 attended.push(block.attended as u32);
@@ -111,19 +120,22 @@ impl Blocks {
             }
             Ok(())
         })?;
+        if let Err(too_short) = made {
+            return Ok(Err(too_short));
+        }
         let blocks = Self::padded(job.length, ids, attended, job.tokenizer.vocab_size())?;
-        Ok(blocks.with_characters(characters))
+        Ok(Ok(blocks.with_characters(characters)))
     }
 }
 
 impl Job<'_> {
-    /// Encodes the documents and hands the blocks on.
+    /// Encodes the documents and hands the blocks on, at least one unless they are too short.
     pub(super) fn pack<'a>(
         &self,
         mut documents: impl Iterator<Item = Result<Cow<'a, str>>>,
         observer: &mut dyn Observer,
         mut sink: impl FnMut(Packed<'_>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Result<(), TooShort>> {
         let (length, tokenizer) = (self.length, self.tokenizer);
         let Some(inner) = length.checked_sub(2).filter(|&inner| inner > 0) else {
             let problem = "a block needs at least 3 tokens: one between BOS and EOS";
@@ -184,10 +196,10 @@ impl Job<'_> {
                 return Err(Error::Cancelled);
             }
         }
-        if blocks == 0 {
-            return Err(in_text(self.too_short(inner, all, longest)));
-        }
-        Ok(())
+        Ok(match blocks {
+            0 => Err(TooShort(self.too_short(inner, all, longest))),
+            _ => Ok(()),
+        })
     }
 
     fn too_short(&self, inner: usize, all: usize, longest: usize) -> String {
@@ -375,6 +387,7 @@ mod tests {
                 };
                 let texts = documents.iter().map(|&text| Ok(Cow::Borrowed(text)));
                 let blocks = Blocks::collect(&job, texts, &mut Silent).unwrap();
+                let blocks = blocks.unwrap_or_else(|e| panic!("{}", Error::from(e)));
                 let counted: usize = (0..blocks.count())
                     .map(|i| blocks.characters(i).unwrap())
                     .sum();

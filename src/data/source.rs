@@ -2,17 +2,18 @@
 //! kept.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::blocks::Blocks;
 use super::documents::Documents;
-use super::pack::{Job, Packing};
+use super::pack::{Job, Packing, TooShort};
 use super::split::{held_out_of, split_text};
 use super::tokenizer::Tokenizer;
 use crate::config::{DataConfig, Detokenizer};
 use crate::error::{Error, Result};
+use crate::io::read;
 use crate::progress::Observer;
 
 /// An evaluation set, to be read by [`super::Corpus::load_eval`].
@@ -69,10 +70,11 @@ pub(super) enum Part {
 }
 
 pub(super) struct Source<'a> {
-    pub(super) path: &'a Path,
+    pub(super) path: PathBuf,
     pub(super) config: &'a DataConfig,
-    role: Role,
-    count: OnceCell<usize>,
+    pub(super) role: Role,
+    count: OnceLock<usize>,
+    measure: OnceLock<(u64, [u8; 32])>,
 }
 
 /// What a file is for.
@@ -92,21 +94,29 @@ pub(super) struct Documented {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(path: &'a Path, config: &'a DataConfig, role: Role) -> Self {
+    pub(super) fn new(path: impl Into<PathBuf>, config: &'a DataConfig, role: Role) -> Self {
         Self {
-            path,
+            path: path.into(),
             config,
             role,
-            count: OnceCell::new(),
+            count: OnceLock::new(),
+            measure: OnceLock::new(),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        self.path
+    /// Size and digest of the file, which is read for them once.
+    pub(super) fn measure(&self) -> Result<(u64, [u8; 32])> {
+        match self.measure.get() {
+            Some(&measure) => Ok(measure),
+            None => {
+                let measure = read::measure(&self.path)?;
+                Ok(*self.measure.get_or_init(|| measure))
+            }
+        }
     }
 
     fn open(&self) -> Result<Documents> {
-        Documents::open(self.path, &self.config.field)
+        Documents::open(&self.path, &self.config.field)
     }
 
     /// Number of documents, from a pass over the file that is made once.
@@ -118,7 +128,7 @@ impl<'a> Source<'a> {
             .open()?
             .try_fold(0, |count, document| document.map(|_| count + 1))?;
         if count == 0 {
-            return Err(Error::corpus(self.path, "holds no text"));
+            return Err(Error::corpus(&self.path, "holds no text"));
         }
         Ok(*self.count.get_or_init(|| count))
     }
@@ -138,7 +148,7 @@ impl<'a> Source<'a> {
             count += 1;
         }
         if count == 0 {
-            return Err(Error::corpus(self.path, "holds no text"));
+            return Err(Error::corpus(&self.path, "holds no text"));
         }
         self.count.get_or_init(|| count);
         Ok(found)
@@ -214,7 +224,7 @@ impl<'a> Source<'a> {
         tokenizer: &Tokenizer,
         length: usize,
         observer: &mut dyn Observer,
-    ) -> Result<Blocks> {
+    ) -> Result<Result<Blocks, TooShort>> {
         if !self.config.cache.is_empty() {
             return self.cached(part, tokenizer, length, observer);
         }
@@ -244,6 +254,8 @@ impl<'a> Source<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::data::Corpus;
     use crate::data::tests::{config, load};

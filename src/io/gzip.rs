@@ -6,7 +6,12 @@ use std::io::{BufRead, Error, ErrorKind, Read, Result};
 use flate2::bufread::GzDecoder;
 
 /// How a member begins.
-pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Whether a file that starts so is packed with gzip.
+pub(super) fn begins(start: &[u8]) -> bool {
+    start.starts_with(&MAGIC)
+}
 
 /// Unpacks `source`, which begins with a member.
 pub(super) struct Unpacked<R> {

@@ -26,6 +26,8 @@ pub mod settings;
 pub mod text;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokens;
+#[cfg(not(target_arch = "wasm32"))]
+mod zstd;
 
 /// A digest, or a part of one, in hexadecimal digits.
 pub(crate) fn hexadecimal(digest: &[u8]) -> String {

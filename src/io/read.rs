@@ -1,14 +1,17 @@
-//! Reading files, gzip-packed or plain: whole within a size limit, or from front to back.
+//! Reading files, packed with gzip or zstd or plain: whole within a size limit, or from front to back.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Error as IoError, ErrorKind, Read, Result as IoResult};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::content::too_large;
-use super::gzip::{MAGIC, Unpacked};
+use super::{gzip, zstd};
 use crate::error::{Error, Result};
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 16;
 
 /// Opens a regular file, so that a folder, a pipe or a device is an error and not a hang.
 pub fn open(path: &Path) -> Result<File> {
@@ -26,34 +29,44 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_all(path, open(path)?, limit)
 }
 
-/// As [`read`], unpacking a gzip file; the limit holds for what comes out.
+/// As [`read`], unpacking a packed file; the limit holds for what comes out.
 pub fn read_unpacked(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_all(path, open_unpacked(path)?, limit)
 }
 
-/// What a file's bytes hold, those of a gzip file unpacked; the limit holds for what comes out.
+/// What a file's bytes hold, those of a packed file unpacked; the limit holds for what comes out.
 pub fn unpacked(path: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>> {
-    match bytes.starts_with(&MAGIC) {
-        true => read_all(path, Unpacked::new(&bytes[..]), limit),
-        false => Ok(bytes),
+    if !gzip::begins(&bytes) && !zstd::begins(&bytes) {
+        return Ok(bytes);
     }
+    let content = content(&bytes[..]).map_err(Error::io(path, "read"))?;
+    read_all(path, content, limit)
 }
 
-/// The content of a file from front to back, a gzip file's unpacked.
+/// The content of a file from front to back, a packed file's unpacked.
 pub fn open_unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let mut file = BufReader::with_capacity(1 << 16, open(path)?);
-    let start = file.fill_buf().map_err(Error::io(path, "read"))?;
-    Ok(if start.starts_with(&MAGIC) {
-        Box::new(BufReader::with_capacity(1 << 16, Unpacked::new(file)))
+    let file = BufReader::with_capacity(BUFFER, open(path)?);
+    content(file).map_err(Error::io(path, "read"))
+}
+
+/// What `source` holds, unpacked if it is packed.
+fn content<'a>(mut source: impl BufRead + Send + 'a) -> IoResult<Box<dyn BufRead + Send + 'a>> {
+    let start = source.fill_buf()?;
+    Ok(if gzip::begins(start) {
+        let unpacked = gzip::Unpacked::new(source);
+        Box::new(BufReader::with_capacity(BUFFER, unpacked))
+    } else if zstd::begins(start) {
+        let unpacked = zstd::Unpacked::new(source);
+        Box::new(BufReader::with_capacity(BUFFER, unpacked))
     } else {
-        Box::new(file)
+        Box::new(source)
     })
 }
 
 /// Size and SHA-256 of a file.
 pub fn measure(path: &Path) -> Result<(u64, [u8; 32])> {
     let mut file = open(path)?;
-    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; BUFFER]);
     loop {
         let count = file.read(&mut buffer).map_err(Error::io(path, "read"))?;
         if count == 0 {
@@ -91,13 +104,17 @@ mod tests {
     #[test]
     fn plain_and_packed_files_within_the_limit() {
         let dir = tempfile::tempdir().unwrap();
-        let (plain, packed) = (dir.path().join("plain"), dir.path().join("packed"));
+        let file = |name| dir.path().join(name);
+        let (plain, packed, frame) = (file("plain"), file("packed"), file("frame"));
         std::fs::write(&plain, b"hello").unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let bytes = ruzstd::encoding::compress_to_vec(&b"hello"[..], level);
+        std::fs::write(&frame, bytes).unwrap();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
         encoder.write_all(b"hello").unwrap();
         let bytes = encoder.finish().unwrap();
         std::fs::write(&packed, &bytes).unwrap();
-        for path in [&plain, &packed] {
+        for path in [&plain, &packed, &frame] {
             assert_eq!(read_unpacked(path, 5).unwrap(), b"hello");
             refused(read_unpacked(path, 4), "limit of 4 bytes");
             let bytes = std::fs::read(path).unwrap();

@@ -17,15 +17,12 @@ const KINDS: [(&[u8], &str); 17] = [
     ),
     (b"\xD0\xCF\x11\xE0", "an office document"),
     (b"\x1f\x8b", "packed with gzip twice"),
-    (
-        b"\x28\xB5\x2F\xFD",
-        "packed with zstd: unpack it, or pack it with gzip",
-    ),
+    (b"\x28\xB5\x2F\xFD", "packed with zstd twice"),
     (
         b"\xFD7zXZ",
-        "packed with xz: unpack it, or pack it with gzip",
+        "packed with xz: unpack it, or pack it with zstd",
     ),
-    (b"BZh", "packed with bzip2: unpack it, or pack it with gzip"),
+    (b"BZh", "packed with bzip2: unpack it, or pack it with zstd"),
     (b"7z\xBC\xAF", "a 7z archive"),
     (b"PAR1", "Parquet: give it a name that ends with .parquet"),
     (
@@ -42,7 +39,7 @@ const KINDS: [(&[u8], &str); 17] = [
 /// Bytes that are looked at.
 const LOOKED_AT: u64 = 16;
 
-/// Opens a text file, gzip-packed or plain; what comes out is UTF-8 if the file is.
+/// Opens a text file, packed with gzip or zstd or plain; what comes out is UTF-8 if the file is.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corpus`] for what is empty or begins like a file of another kind.

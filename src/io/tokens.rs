@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -190,7 +190,8 @@ pub struct TokensFile {
     path: PathBuf,
     header: TokensHeader,
     attended: Vec<u32>,
-    file: Mutex<File>,
+    /// `None`: opened for every block.
+    file: Mutex<Option<File>>,
 }
 
 impl TokensFile {
@@ -231,7 +232,7 @@ impl TokensFile {
             path: path.to_owned(),
             header,
             attended,
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
         })
     }
 
@@ -247,6 +248,15 @@ impl TokensFile {
             .map_or(self.header.length, |&n| n as usize)
     }
 
+    /// Lets go of the file, which is opened again for every block: of very many, a process may not have all open.
+    pub fn close(&self) {
+        *self.kept() = None;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The ids of one block, which must be below the header's count.
     pub fn block(&self, index: usize) -> Result<Vec<u32>> {
         let (length, width) = (self.header.length, self.header.width());
@@ -254,7 +264,15 @@ impl TokensFile {
         let start = HEADER as u64 + index as u64 * bytes.len() as u64;
         {
             // The position is the file's, so that seeking and reading must not be torn apart.
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = self.kept();
+            let mut opened;
+            let file = match &mut *kept {
+                Some(file) => file,
+                None => {
+                    opened = read::open(&self.path)?;
+                    &mut opened
+                }
+            };
             file.seek(SeekFrom::Start(start))
                 .and_then(|_| file.read_exact(&mut bytes))
                 .map_err(Error::io(&self.path, "read"))?;
@@ -338,6 +356,8 @@ mod tests {
                 let top = vocab_size as u32 - 1;
                 assert_eq!(file.block(1).unwrap(), [2, top, 0]);
                 assert_eq!(file.block(0).unwrap(), [0, 1, top]);
+                file.close();
+                assert_eq!(file.block(1).unwrap(), [2, top, 0]);
                 let last = if padded { 2 } else { 3 };
                 assert_eq!((file.attended(0), file.attended(1)), (3, last));
             }

@@ -67,6 +67,36 @@ fn bench_prints_a_line_of_json() {
 }
 
 #[test]
+fn a_corpus_is_made_up_and_read() {
+    let flags = [
+        "corpus",
+        "--megabytes",
+        "1",
+        "--shards",
+        "2",
+        "--length",
+        "32",
+    ];
+    let text = ok("bench", Path::new("."), &flags).stdout;
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&line["name"], &line["files"]),
+        (&"corpus".into(), &4.into())
+    );
+    for key in [
+        "blocks",
+        "tokenizing_s",
+        "megabytes_per_s",
+        "opening_s",
+        "sequence_us",
+    ] {
+        assert!(line[key].as_f64().unwrap() > 0.0, "{key}: {line}");
+    }
+    let there = cfg!(target_os = "linux");
+    assert_eq!(line["peak_resident_bytes"].is_u64(), there, "{line}");
+}
+
+#[test]
 fn kernels_have_a_line_each() {
     let here = Path::new(".");
     let tiny = [

@@ -56,7 +56,7 @@ fn train_refuses_what_cannot_work() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty.txt");
     fs::write(&empty, "").unwrap();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 16] = [
         (
             &["--set", "optim.lrr=1"],
             &["optim.lrr = 1", "unknown key", "warmup"],
@@ -71,6 +71,18 @@ fn train_refuses_what_cannot_work() {
         (&["--length", "2"], &["model.length = 2"]),
         (&["--data", "empty.txt"], &["empty.txt: the file is empty"]),
         (&["--data", "absent.txt"], &["cannot open absent.txt"]),
+        (
+            &["--data", "no-*.txt"],
+            &["no-*.txt: no file has a name like this"],
+        ),
+        (
+            &["--data", "empty.txt", "--data", "absent.txt"],
+            &["cannot open absent.txt"],
+        ),
+        (
+            &["--set", "data.weights=[1]"],
+            &["data.weights = [1.0]", "one for each of the 0"],
+        ),
         (
             &["--tokenizer", "absent.json"],
             &["cannot open absent.json"],
