@@ -31,12 +31,21 @@ pub fn open_of(
     block_on(device).unwrap()
 }
 
-/// The first adapter with products of f16 on its matrix units, as if its subgroups had so many lanes.
-pub fn cooperative(lanes: u32) -> Device {
+fn first() -> wgpu::Adapter {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    let adapter = adapters.first().expect("a GPU adapter");
-    let units = Cooperative::of(adapter).expect("an adapter with matrix units");
+    adapters.into_iter().next().expect("a GPU adapter")
+}
+
+/// Whether the first adapter has matrix units.
+pub fn has_units() -> bool {
+    Cooperative::of(&first()).is_some()
+}
+
+/// The first adapter with products of f16 on its matrix units, as if its subgroups had so many lanes.
+pub fn cooperative(lanes: u32) -> Device {
+    let adapter = first();
+    let units = Cooperative::of(&adapter).expect("an adapter with matrix units");
     let device = adapter.request_device(&wgpu::DeviceDescriptor {
         required_limits: adapter.limits(),
         required_features: Cooperative::FEATURES,

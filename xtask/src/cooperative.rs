@@ -61,9 +61,8 @@ pub fn test(folder: &Path) -> Result<()> {
         loader.display(),
         libraries.display()
     );
-    run(
-        cargo("test --release --test cooperative -- --include-ignored --nocapture")
-            .env(RUNNER, runner)
-            .env(DRIVER_FILES, manifest),
-    )
+    run(cargo("test --release --test cooperative -- --nocapture")
+        .env(RUNNER, runner)
+        .env("MDLM_UNITS", "there")
+        .env(DRIVER_FILES, manifest))
 }

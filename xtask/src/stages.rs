@@ -140,7 +140,7 @@ impl Stage {
                 None => {
                     println!(
                         "This system offers no lavapipe with matrix units: on a GPU that has them, \
-                         cargo test --release --test cooperative -- --ignored"
+                         cargo test --release --test cooperative"
                     );
                     Ok(())
                 }

@@ -101,7 +101,7 @@ block 1 L4 [0, 1] -> {
             panic!("{} blocks", found.len());
         };
         assert_eq!((first.code[0].vector, first.code[0].load), (0, false));
-        assert_eq!(second.jumps, [second.name.clone()]);
+        assert_eq!(second.jumps, std::slice::from_ref(&second.name));
         let sums = |of: fn(&crate::listing::Instruction) -> usize| -> usize {
             second.code.iter().map(of).sum()
         };

@@ -3,7 +3,6 @@
 use super::build::Graph;
 use super::storage::{Arenas, narrow, widen};
 use super::tensor::{Origin, PARAMS, Tensor};
-use super::trial::trusted;
 use super::{Plan, Storage};
 use crate::cpu::{self, Cpu, Float};
 use crate::device::{Backend, Device};
@@ -42,26 +41,6 @@ enum Outcome {
 }
 
 impl Session {
-    /// Plans the graph and creates everything it needs. `weights` is the arena bound as
-    /// parameters (their average can stand in for them); `outputs` come back from every run.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] or [`Error::OutOfMemory`] if the device cannot hold it;
-    /// [`Error::Internal`] for a storage of another model or device.
-    pub async fn new(
-        device: &Device,
-        graph: &mut Graph,
-        storage: &Storage,
-        weights: Arena,
-        outputs: &[Tensor],
-    ) -> Result<Self> {
-        let tuning = match device.backend() {
-            Backend::Gpu(context) => Some(trusted(device, context, graph).await?),
-            _ => None,
-        };
-        Self::tuned(device, graph, storage, weights, outputs, tuning).await
-    }
-
     /// As [`Session::new`], with these constants of the kernels on a GPU.
     pub(super) async fn tuned(
         device: &Device,

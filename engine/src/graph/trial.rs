@@ -2,14 +2,36 @@
 
 use std::sync::Arc;
 
-use super::{FORWARD, Graph, PARAMS, Session, Storage};
-use crate::device::Device;
+use super::{FORWARD, Graph, PARAMS, Session, Storage, Tensor};
+use crate::device::{Backend, Device};
 use crate::error::Result;
 use crate::gpu::{Context, Tuning};
-use crate::program::{Element, Step};
+use crate::program::{Arena, Element, Step};
+
+impl Session {
+    /// Plans the graph and creates everything it needs. `weights` is the arena bound as
+    /// parameters (their average can stand in for them); `outputs` come back from every run.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] or [`Error::OutOfMemory`] if the device cannot hold it;
+    /// [`Error::Internal`] for a storage of another model or device.
+    pub async fn new(
+        device: &Device,
+        graph: &mut Graph,
+        storage: &Storage,
+        weights: Arena,
+        outputs: &[Tensor],
+    ) -> Result<Self> {
+        let tuning = match device.backend() {
+            Backend::Gpu(context) => Some(trusted(device, context, graph).await?),
+            _ => None,
+        };
+        Self::tuned(device, graph, storage, weights, outputs, tuning).await
+    }
+}
 
 /// The device's constants, without its matrix units if a graph would use them and they do not multiply right.
-pub(super) async fn trusted(device: &Device, context: &Context, graph: &Graph) -> Result<Tuning> {
+async fn trusted(device: &Device, context: &Context, graph: &Graph) -> Result<Tuning> {
     let tuning = context.tuning;
     let without = Tuning {
         cooperative: None,

@@ -2,10 +2,10 @@
 
 use super::{Form, Many, Matmul};
 use crate::gpu::{CooperativeTile, Grid, MatmulTile};
-use crate::graph::{Kernel, Lower};
-use crate::ops::Modulation;
+use crate::graph::{Kernel, Lower, Op, Role};
 use crate::ops::epilogue::Epilogue;
-use crate::program::{Element, Extent};
+use crate::ops::{DROPOUT_KEY, Modulation};
+use crate::program::{Declared, Element, Extent};
 use crate::{params, shader};
 
 params! {
@@ -139,7 +139,7 @@ fn tile(op: &Matmul, lower: &Lower<'_>, vectors: bool) -> Tile {
     })
 }
 
-pub(super) fn kernels(op: &Matmul, lower: &Lower<'_>) -> Vec<Kernel> {
+fn kernels(op: &Matmul, lower: &Lower<'_>) -> Vec<Kernel> {
     let dynamic = match lower.extent() {
         Extent::Counted { base, .. } => Some(base),
         Extent::Fixed(_) => None,
@@ -291,5 +291,31 @@ pub(super) fn kernels(op: &Matmul, lower: &Lower<'_>) -> Vec<Kernel> {
         vec![kernel, sum_of_planes(op, lower)]
     } else {
         vec![kernel]
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn role(&self, input: usize) -> Role {
+        match (input, self.form) {
+            (1, Form::Nt | Form::Nn) => Role::Weight,
+            (0 | 1, _) => Role::Half,
+            _ => Role::Number,
+        }
+    }
+
+    fn writes_half(&self, output: usize) -> bool {
+        output == 0 || self.epilogue == Epilogue::Gelu
+    }
+
+    fn scalars(&self) -> Vec<Declared> {
+        vec![DROPOUT_KEY.declared]
+    }
+
+    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
+        kernels(self, lower)
     }
 }

@@ -1,10 +1,9 @@
 //! Matrix product in its three forms, with the epilogues of [`super::linear`].
 
 use crate::error::Result;
-use crate::graph::{Graph, Kernel, Lower, Op, Role, Tensor};
-use crate::ops::DROPOUT_KEY;
+use crate::graph::{Graph, Tensor};
 use crate::ops::epilogue::Epilogue;
-use crate::program::{Declared, Extent};
+use crate::program::Extent;
 use crate::twin;
 
 mod kernels;
@@ -121,29 +120,3 @@ impl Matmul {
 }
 
 twin!(Matmul);
-
-impl Op for Matmul {
-    fn name(&self) -> &'static str {
-        "matmul"
-    }
-
-    fn role(&self, input: usize) -> Role {
-        match (input, self.form) {
-            (1, Form::Nt | Form::Nn) => Role::Weight,
-            (0 | 1, _) => Role::Half,
-            _ => Role::Number,
-        }
-    }
-
-    fn writes_half(&self, output: usize) -> bool {
-        output == 0 || self.epilogue == Epilogue::Gelu
-    }
-
-    fn scalars(&self) -> Vec<Declared> {
-        vec![DROPOUT_KEY.declared]
-    }
-
-    fn kernels(&self, lower: &Lower<'_>) -> Vec<Kernel> {
-        kernels::kernels(self, lower)
-    }
-}
