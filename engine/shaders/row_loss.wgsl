@@ -2,9 +2,9 @@
 // in src/ops/row_loss.rs.
 //
 // SUBS: cross-entropy without the mask. D3PM: the mask takes part. SEDD: score entropy, nothing is
-// normalised. With GRADIENT the logits are overwritten by the row's weight times the slope. Every
-// invocation reads the target's and the mask's logit before the first barrier, so that nothing
-// overwrites them too early.
+// normalised. With GRADIENT the logits are overwritten by the row's weight times the slope, or, where the
+// row's loss would make the batch's overflow, by NaN. Every invocation reads the target's and the mask's
+// logit before the first barrier, so that nothing overwrites them too early.
 
 const THREADS: u32 = 256u;
 const LOWEST: f32 = -3.0e38;
@@ -14,9 +14,7 @@ const LOWEST: f32 = -3.0e38;
 //#include grid
 //#include step
 //#include reduce
-//#if D3PM
 //#include math
-//#endif
 
 @group(0) @binding(0) var<storage, read> targets: array<u32>; // x0 of the chunk's rows
 //#if GRADIENT
@@ -92,6 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   //#if GRADIENT
   let weight = weights[row] * now.loss_scale;
+  let bad = not_finite(bitcast<u32>(weight * loss * f32(counted())));
   for (var v = lane; v < p.vocab; v += THREADS) {
     var d = 0.0;
     if (counts(v)) {
@@ -105,7 +104,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       //#endif
     }
-    logits[begin + v] = weight * d;
+    // as bits: no arithmetic here has to keep a NaN
+    logits[begin + v] = bitcast<f32>(select(bitcast<u32>(weight * d), 0x7fc00000u, bad));
   }
   //#endif
 }

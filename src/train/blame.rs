@@ -51,7 +51,11 @@ pub async fn first_not_finite(
     for (step, pass) in passes {
         again.run(&mut apart, pass, step.clone(), false).await?;
         let graph = &again.graph.graph;
-        for tensor in graph.computed_before(UPDATE) {
+        let mut tensors = graph.computed_before(UPDATE);
+        // logits become their gradients along with the losses of their rows, which say more
+        let scored = tensors.iter().position(|&t| graph.name(t) == "logits");
+        tensors.insert(scored.unwrap_or(0), again.graph.nll);
+        for tensor in tensors {
             let len = graph.len(tensor);
             let values = again.session().read(&apart, tensor, len).await?;
             if let Some(first) = found("tensor", graph.name(tensor), &values) {

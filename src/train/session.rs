@@ -20,7 +20,8 @@ pub struct StepOutcome {
     pub loss: f64,
     /// Gradient norm before clipping; only after an update.
     pub grad_norm: f64,
-    /// Whether every gradient was finite, so the weights were updated; only after an update.
+    /// Whether every gradient was finite, so the weights were updated; only after an update. They are not where a loss
+    /// is not.
     pub finite: bool,
 }
 

@@ -150,13 +150,15 @@ impl Steps {
             let lr = learning_rate(&config.optim, config.training.steps, at.step);
             at.step += 1;
             at.tokens += tokens;
-            at.skipped_in_a_row = match outcome.finite {
+            // a loss that is not finite has no finite gradients either, whatever a driver makes of such numbers
+            let finite = outcome.finite && loss.is_finite();
+            at.skipped_in_a_row = match finite {
                 true => 0,
                 false => at.skipped_in_a_row + 1,
             };
-            at.skipped += u64::from(!outcome.finite);
+            at.skipped += u64::from(!finite);
             if let Some(scale) = &mut at.loss_scale {
-                scale.note(outcome.finite);
+                scale.note(finite);
             }
             // a smaller scale may end the overflows
             let hopeless = at.loss_scale.is_none_or(|scale| !scale.can_shrink());

@@ -12,18 +12,13 @@ const SCALES: [f64; 5] = [1.0, 1e-30, 1e30, 1e-10, 1e10];
 
 /// Where f32 gives finite numbers that are not those of f64: operations by the beginning of their names, at which scales,
 /// and why.
-const KNOWN: [(&str, RangeInclusive<f64>, &str); 5] = [
+const KNOWN: [(&str, RangeInclusive<f64>, &str); 4] = [
     (
         "attention",
         1e10..=1e30,
         "differences of scores near 1e20, and sums that overflow",
     ),
     ("norm", 1e30..=1e30, "squares overflow from 1e19 on"),
-    (
-        "head_loss",
-        1e30..=1e30,
-        "logits overflow; the loss says so, gradients need not",
-    ),
     (
         "half precision",
         1e-30..=1e-10,

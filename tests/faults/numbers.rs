@@ -5,7 +5,7 @@ use mdlm::config::OptimConfig;
 use mdlm::io::checkpoint::newest_whole;
 use mdlm::model::{Model, Options};
 use mdlm::train::{Trainer, first_not_finite};
-use mdlm_engine::graph::{GRADS, PARAMS};
+use mdlm_engine::graph::{GRADS, Key, PARAMS};
 use mdlm_engine::ops::RowLoss;
 use mdlm_engine::program::Arena;
 use mdlm_engine::rng::{Rng, Stream};
@@ -168,6 +168,43 @@ fn batches_and_logits_that_are_no_numbers() {
             "{found}"
         );
         println!("{executor:?}: {found}");
+    }
+}
+
+/// Logits so far apart that the loss overflows, where every slope is 0 or 1.
+#[test]
+fn losses_that_are_infinite_and_gradients_that_need_not_be() {
+    for executor in [Executor::Gpu, Executor::CpuF32] {
+        let mut training = make(executor);
+        training.step(0).unwrap();
+        let keys = training.backbone.layout.keys();
+        let bias = |key: &Key| key.key.ends_with("output_layer.linear.bias");
+        let key = keys.iter().position(bias).unwrap();
+        let count = keys[key].len();
+        let spread = |element: usize| if element == 0 { 3e38 } else { -3e38 };
+        let spoil = |training: &mut Training| -> Vec<f32> {
+            let all = 0..count;
+            all.map(|i| poke(training, PARAMS, key, i, spread(i)))
+                .collect()
+        };
+        let old = spoil(&mut training);
+        let before = bits(&training);
+        let outcome = training.step(1).unwrap();
+        assert_eq!(outcome.loss, f64::INFINITY, "{executor:?}");
+        assert!(!outcome.finite, "{executor:?}");
+        assert!(bits(&training) == before, "{executor:?}: something changed");
+        let found = first(executor, &training, 1, None).unwrap();
+        assert!(found.starts_with("tensor nll, element "), "{found}");
+        // in a micro-batch that others follow
+        training.run(1, false).unwrap();
+        for (i, x) in old.into_iter().enumerate() {
+            poke(&mut training, PARAMS, key, i, x);
+        }
+        let before = bits(&training);
+        let outcome = training.step(2).unwrap();
+        assert!(outcome.loss.is_finite() && !outcome.finite, "{executor:?}");
+        assert!(bits(&training) == before, "{executor:?}: something changed");
+        assert!(training.step(3).unwrap().finite);
     }
 }
 

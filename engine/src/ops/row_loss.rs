@@ -13,11 +13,15 @@
 //! - SEDD: with log scores `s = z - c0` (not normalised), `nll = sum over v != m of exp(s_v) - c1 s[x0] + c2`,
 //!   `dz = w (exp(s) - c1 onehot(x0))`, 0 at the mask; c0 = log(expm1 sigma) + log(V - 1), c1 = 1 / expm1(sigma),
 //!   c2 = c1 (log c1 - 1) (reference `_score_entropy`, whose factor sigma' is part of w).
+//!
+//! Gradients can be finite where the loss is not, such as those of logits of 3e38 and -3e38. A row whose w nll, times
+//! the rows of the step, is not finite has NaN for its dz, so that the step is skipped by its gradients, whichever of
+//! several micro-batches or ranks it is of.
 
 use crate::cpu::{Float, Io, for_rows2, math};
 use crate::gpu::Grid;
 use crate::graph::{Kernel, Lower, Op, Role};
-use crate::ops::LOSS_SCALE;
+use crate::ops::{LOSS_SCALE, ROWS};
 use crate::program::Declared;
 use crate::{params, shader, twin};
 
@@ -134,6 +138,7 @@ impl RowLosses {
             _ => io.read(2),
         };
         let scale = F::of(io.step.get(LOSS_SCALE));
+        let count = F::of(io.step.get(ROWS).into());
         let logits = &mut io.write(0)[..io.rows * n];
         let nll = &mut io.write(1)[..io.rows];
         for_rows2(logits, n, nll, 1, |first, logits, nll| {
@@ -155,6 +160,9 @@ impl RowLosses {
                     RowLoss::D3pm => row.d3pm(z),
                     RowLoss::Sedd => row.sedd(z),
                 };
+                if !(row.weight * *nll * count).finite() {
+                    z.fill(F::of(f64::NAN));
+                }
             }
         });
     }
