@@ -17,6 +17,8 @@ use crate::io::{keyed, read};
 const MAX_BYTES: u64 = 1 << 24;
 /// Instructions that a template may take.
 const FUEL: u64 = 5_000_000;
+/// Longest text that a template may make, bytes.
+const MAX_TEXT: usize = 1 << 24;
 /// Files of a template and of the names of special tokens.
 const TEMPLATE: &str = "chat_template.jinja";
 const NAMES: &str = "tokenizer_config.json";
@@ -139,7 +141,8 @@ impl ChatTemplate {
     /// `enable_thinking`.
     ///
     /// # Errors
-    /// [`Error::Argument`] with what the template says of messages that it does not take, or for one that does not end.
+    /// [`Error::Argument`] with what the template says of messages that it does not take, or for one that does not end,
+    /// or writes more than 16 MiB.
     pub fn render(
         &self,
         messages: &[Message],
@@ -155,8 +158,10 @@ impl ChatTemplate {
         variables.insert("add_generation_prompt".into(), reply.into());
         let text = caught(|| {
             let environment = self.environment();
-            let template = environment.template_from_named_str(NAME, &self.source);
-            template.and_then(|template| template.render(variables))
+            let template = environment.template_from_named_str(NAME, &self.source)?;
+            let mut text = Bounded(Vec::new());
+            template.render_captured_to(variables, &mut text)?;
+            Ok(String::from_utf8_lossy(&text.0).into_owned())
         });
         text.map_err(|problem| {
             let shown = format!("{} messages", messages.len());
@@ -179,6 +184,23 @@ impl ChatTemplate {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
         });
         environment
+    }
+}
+
+/// What a template has written, up to [`MAX_TEXT`].
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + part.len() > MAX_TEXT {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -210,6 +232,7 @@ fn chosen(source: Value) -> Result<String, String> {
 fn told(error: &minijinja::Error) -> String {
     let what = match (error.kind(), error.detail()) {
         (ErrorKind::OutOfFuel, _) => "it takes too long".to_owned(),
+        (ErrorKind::WriteFailure, _) => format!("it writes more than {MAX_TEXT} bytes"),
         (kind, None) => kind.to_string(),
         (_, Some(detail)) => detail.to_owned(),
     };
@@ -275,6 +298,12 @@ mod tests {
                 "chat template says",
             ),
             ("{{ messages.nothing.at.all }}", "chat template says"),
+            ("{{ 'x' * 99999999 }}", "writes more than 16777216 bytes"),
+            ("{{ 'x' * 999999999 }}", "too large"),
+            (
+                "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}",
+                "writes more than",
+            ),
         ] {
             let error = render(source).expect_err(source).to_string();
             assert!(error.contains(part), "{source}: {error}");
