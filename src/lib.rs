@@ -30,6 +30,12 @@ pub mod sample;
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
+/// What the page's classes read, for tests.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod web {
+    pub mod arguments;
+}
 
 #[doc(inline)]
 pub use config::{ModelConfig, SampleConfig, SamplerKind, TrainConfig};

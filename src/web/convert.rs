@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
 
+use super::arguments;
 use super::error::{JsResult, thrown};
 use crate::error::Error;
-use crate::io::keyed;
 
 /// Longest options that are read.
 const MAX_CHARACTERS: u32 = 1 << 16;
@@ -20,13 +20,12 @@ pub(super) fn options<T: DeserializeOwned + Default>(
     if value.is_undefined() || value.is_null() {
         return Ok(T::default());
     }
-    let refused = |problem: String| thrown(Error::argument(name, "the object given", problem));
     let text = JSON::stringify(value)?;
     if text.length() > MAX_CHARACTERS {
-        return Err(refused("is too long".into()));
+        let problem = "is too long";
+        return Err(thrown(Error::argument(name, "the object given", problem)));
     }
-    let text = String::from(text);
-    keyed::parse(text.as_bytes()).map_err(refused)
+    arguments::options(name, &String::from(text)).map_err(thrown)
 }
 
 /// Makes an object; numbers that are not finite become `null`.

@@ -2,6 +2,7 @@
 //!
 //! All of it belongs into a web worker: the CPU twin blocks while it works.
 
+mod arguments;
 mod convert;
 mod device;
 mod error;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
+use super::arguments;
 use super::convert::object;
 use super::device::Device;
 use super::error::{JsResult, thrown};
@@ -17,9 +18,6 @@ use crate::error::{Error, Result};
 use crate::io::safetensors::Precision;
 use crate::model::{Load, Model as Inner, Published};
 use crate::sample::{Canvas, Denoiser, DrawOptions, Drawn, Facts};
-
-/// Longest canvas, tokens; longer ones are no text that a page can show.
-const MAX_LENGTH: usize = 1 << 12;
 
 /// A denoiser or its autoregressive sibling, with its weights on a device.
 #[wasm_bindgen]
@@ -196,27 +194,10 @@ impl Model {
     /// A canvas that begins with the token that begins a block, if the model has one there, then holds what a template says (text is
     /// frozen, `[MASK]` is an open position, `[MASK:n]` are n), and is open from there to `length`.
     pub fn canvas(&self, template: &str, length: usize) -> JsResult<JsCanvas> {
-        if !(1..=MAX_LENGTH).contains(&length) {
-            let problem = format!("must be in 1..={MAX_LENGTH}");
-            return Err(thrown(Error::argument("length", length, problem)));
-        }
         let tokenizer = self.0.tokenizer()?;
-        let template_alone = Canvas::parse(template, tokenizer).map_err(thrown)?;
-        let before = usize::from(self.0.begin.is_some());
-        let tokens = template_alone.len() + before;
-        let most = self.0.facts.length.max(length);
-        if tokens > most {
-            let problem = format!("makes {tokens} tokens; at most {most} fit");
-            return Err(thrown(Error::argument("prompt", "the text", problem)));
-        }
-        let canvas = match tokens < length {
-            true => Canvas::begin(template, tokenizer, length - before).map_err(thrown)?,
-            false => template_alone,
-        };
-        to_js(
-            &canvas.framed([self.0.begin, None]),
-            self.0.facts.mask_index,
-        )
+        let (begin, facts) = (self.0.begin, &self.0.facts);
+        let made = arguments::canvas(template, length, tokenizer, begin, facts.length);
+        to_js(&made.map_err(thrown)?, facts.mask_index)
     }
 
     /// Text of tokens; masks read `_`.

@@ -1,10 +1,11 @@
 //! Published models from files that the page was given: what they are and need, and opening them.
 
 use js_sys::Function;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use super::arguments::How;
 use super::convert::{object, options};
 use super::device::Device;
 use super::error::{JsResult, thrown};
@@ -14,37 +15,13 @@ use super::types::{GivenFiles, Inspection, OpenOptions};
 use crate::config::SampleConfig;
 use crate::error::{Error, Result};
 use crate::io::files::Files;
-use crate::model::{Inspected, Load, Model as Inner, inspect_files};
+use crate::model::{Inspected, Model as Inner, inspect_files};
 use crate::program::Element;
 
 /// Memory that a module of 32 bits can have, bytes.
 const MEMORY: u64 = 1 << 32;
 /// What the program itself, a tokenizer and the parts of a file in passing take of it at most.
 const BESIDES: u64 = 128 << 20;
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct How {
-    weights: Option<String>,
-    mask: Option<u32>,
-    shift: Option<bool>,
-    block: Option<usize>,
-    model_type: Option<String>,
-}
-
-impl How {
-    fn load(self) -> Result<Load> {
-        let weights = self.weights.map(|name| name.parse()).transpose()?;
-        Ok(Load {
-            weights,
-            mask: self.mask,
-            shift: self.shift,
-            block: self.block,
-            model_type: self.model_type,
-            adapter: None,
-        })
-    }
-}
 
 #[derive(Serialize)]
 struct Found {

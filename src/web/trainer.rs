@@ -1,54 +1,21 @@
 //! Training of a small model on one text, within bounds that a browser tab holds.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use super::arguments::Training;
 use super::convert::{object, options};
 use super::device::Device;
 use super::error::{JsResult, thrown};
 use super::model::{Model, Shared};
 use super::types::{Perplexity, StepStats, TrainOptions, TrainerInfo};
-use crate::config::{LrSchedule, ModelConfig, TrainConfig};
-use crate::data::{Corpus, Tokenizer, Unigram, split_documents, split_held_out};
-use crate::error::{Error, Result};
-use crate::progress::Silent;
+use crate::data::Unigram;
 use crate::train::Trainer as Inner;
-
-/// Longest text, bytes.
-const MAX_TEXT: usize = 8 << 20;
-/// Most tokens of a step, which decide how much memory the activations take.
-const MAX_TOKENS: usize = 1 << 13;
-/// Most distinct characters for a vocabulary of them.
-const MAX_CHARACTERS: usize = 2000;
 
 /// Trains a `nano` model.
 #[wasm_bindgen]
 pub struct Trainer(Inner);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Options {
-    steps: u64,
-    batch: usize,
-    length: usize,
-    lr: Option<f64>,
-    seed: u64,
-    tokenizer: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            steps: 1000,
-            batch: 8,
-            length: 64,
-            lr: None,
-            seed: 1,
-            tokenizer: "char".into(),
-        }
-    }
-}
 
 #[derive(Serialize)]
 struct Info {
@@ -69,53 +36,6 @@ struct Bound {
     tokens: u64,
 }
 
-fn corpus(text: &str, options: &Options) -> Result<Corpus> {
-    if text.len() > MAX_TEXT {
-        let problem = format!("{} bytes; at most {MAX_TEXT} are read here", text.len());
-        return Err(Error::config("text", "the text", problem));
-    }
-    let tokenizer = match options.tokenizer.as_str() {
-        "char" => Tokenizer::characters(text),
-        "byte" => Tokenizer::byte(),
-        other => {
-            let problem = "must be char or byte";
-            return Err(Error::config("tokenizer", other, problem));
-        }
-    };
-    if tokenizer.vocab_size() > MAX_CHARACTERS {
-        let problem = format!("more than {MAX_CHARACTERS} distinct characters: use byte");
-        return Err(Error::config("tokenizer", &options.tokenizer, problem));
-    }
-    let documents = split_documents(text);
-    if documents.is_empty() {
-        return Err(Error::config("text", "the text", "is empty"));
-    }
-    let (train, valid) = split_held_out(documents);
-    Corpus::from_texts(tokenizer, &train, &valid, options.length, &mut Silent)
-}
-
-fn config(options: &Options) -> Result<TrainConfig> {
-    let tokens = options.batch.saturating_mul(options.length);
-    if tokens > MAX_TOKENS {
-        let problem = format!("batch x length must be at most {MAX_TOKENS} here");
-        return Err(Error::config("batch", options.batch, problem));
-    }
-    let mut config = TrainConfig {
-        seed: options.seed,
-        model: ModelConfig {
-            length: options.length,
-            ..ModelConfig::preset("nano")?
-        },
-        ..TrainConfig::default()
-    };
-    config.optim.lr = options.lr;
-    config.optim.schedule = LrSchedule::Cosine;
-    config.training.steps = options.steps;
-    config.training.batch = options.batch;
-    config.training.ema = 0.99;
-    Ok(config)
-}
-
 #[wasm_bindgen]
 impl Trainer {
     /// A fresh run on a text; its last tenth is held out.
@@ -125,9 +45,9 @@ impl Trainer {
         settings: TrainOptions,
     ) -> JsResult<Trainer> {
         let device = device.0.clone();
-        let options: Options = options("training", &settings)?;
-        let config = config(&options).map_err(thrown)?;
-        let corpus = corpus(&text, &options).map_err(thrown)?;
+        let training: Training = options("training", &settings)?;
+        let config = training.config().map_err(thrown)?;
+        let corpus = training.corpus(&text).map_err(thrown)?;
         let made = Inner::new(&device, &config, corpus).await;
         Ok(Self(made.map_err(thrown)?))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mdlm::config::TrainConfig;
+use mdlm::config::{SampleConfig, TrainConfig};
 use mdlm::constraint::{Automaton, pattern};
 use mdlm::data::{ChatTemplate, Documents, Message, Tokenizer};
 use mdlm::io::checkpoint;
@@ -12,11 +12,13 @@ use mdlm::io::files::{Files, InMemory, Source};
 use mdlm::io::gguf::header;
 use mdlm::io::safetensors::{TensorSpec, read_each};
 use mdlm::model::{Load, inspect_files};
-use mdlm::{Canvas, Error, Result};
+use mdlm::sample::{Denoiser, DrawOptions, Drawn, Facts};
+use mdlm::web::arguments::{self, How, Training};
+use mdlm::{Canvas, Device, Error, Model, Result, Sampler};
 use mdlm_engine::gpu::{Shader, Source as Wgsl};
 use pollster::block_on;
 
-use crate::common::models::tokenizer;
+use crate::common::models::{small, tokenizer};
 
 /// Whether an input was accepted, or what is wrong with how it was refused.
 pub type Body = Box<dyn FnMut(&[u8]) -> std::result::Result<bool, String>>;
@@ -202,6 +204,25 @@ pub const TARGETS: &[Target] = &[
         ],
         room: 256 << 20,
         body: schema,
+    },
+    Target {
+        name: "page",
+        words: &[
+            "\"steps\":",
+            "\"length\":",
+            "\"tokenizer\": \"byte\"",
+            "\"regex\":",
+            "\"json_schema\":",
+            "\"weights\": \"q4\"",
+            "null",
+            "-1",
+            "1e999",
+            "18446744073709551615",
+            "[MASK:9]",
+            "\n\n",
+        ],
+        room: 256 << 20,
+        body: page,
     },
 ];
 
@@ -398,6 +419,48 @@ fn documents(name: &'static str) -> Body {
 
 fn json_lines() -> Body {
     documents("documents.jsonl")
+}
+
+/// A model that is never asked.
+struct Nobody(Facts);
+
+impl Denoiser for Nobody {
+    fn facts(&self) -> Facts {
+        self.0.clone()
+    }
+
+    async fn draw(&mut self, _: &[u32], _: &[f64], _: &[u32], _: &DrawOptions) -> Result<Drawn> {
+        Err(Error::Cancelled)
+    }
+}
+
+/// What the page's classes take from JavaScript: it is all of their arguments, one after the other.
+fn page() -> Body {
+    let model = block_on(Model::new(&Device::cpu(), &small(16), 1)).unwrap();
+    let (letters, mut facts) = (tokenizer(), model.facts());
+    facts.tokenizer = Some(letters.clone());
+    Box::new(move |input| {
+        let text = text(input);
+        let mut accepted = false;
+        if let Some(settings) = typed(arguments::options::<SampleConfig>("sampling", &text))? {
+            let canvas = Canvas::open(1 + input.len() % 24);
+            let made = Sampler::new(Nobody(facts.clone()), vec![canvas], &settings);
+            accepted |= typed(made)?.is_some();
+        }
+        if let Some(how) = typed(arguments::options::<How>("how", &text))? {
+            accepted |= typed(how.load())?.is_some();
+        }
+        let training = typed(arguments::options::<Training>("training", &text))?;
+        accepted |= training.is_some();
+        let training = training.unwrap_or_default();
+        accepted |= typed(training.corpus(&text))?.is_some();
+        if let Some(config) = typed(training.config())? {
+            typed(config.validate())?;
+        }
+        let begin = (input.len() % 2 == 0).then_some(letters.bos());
+        let canvas = arguments::canvas(&text, input.len(), &letters, begin, 64);
+        Ok(accepted | typed(canvas)?.is_some())
+    })
 }
 
 fn schema() -> Body {

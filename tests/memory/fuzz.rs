@@ -130,4 +130,5 @@ targets! {
     shader: "shader";
     json_lines: "jsonl";
     schema: "schema";
+    page: "page";
 }
