@@ -11,6 +11,8 @@ use crate::progress::{Event, Flow, Observer};
 /// Documents that are joined before they are cut; what is left of a group is dropped. It is also what is in
 /// memory at a time.
 const GROUP: usize = 1000;
+/// Longest block, tokens; no model takes more.
+const MAX_LENGTH: usize = 1 << 16;
 
 /// How documents become blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Blocks {
     ///
     /// # Errors
     /// [`Error::Corpus`] for text that the tokenizer cannot take or that is too short for a block,
-    /// [`Error::Config`] for a length below 3, [`Error::Cancelled`].
+    /// [`Error::Config`] for a length below 3 or above 65,536, [`Error::Cancelled`].
     pub fn pack(
         tokenizer: &Tokenizer,
         documents: &[&str],
@@ -141,6 +143,10 @@ impl Job<'_> {
             let problem = "a block needs at least 3 tokens: one between BOS and EOS";
             return Err(Error::config("model.length", length, problem));
         };
+        if length > MAX_LENGTH {
+            let problem = format!("must be at most {MAX_LENGTH}");
+            return Err(Error::config("model.length", length, problem));
+        }
         let pad = tokenizer.pad().unwrap_or(tokenizer.eos());
         let mut block = Vec::with_capacity(length);
         let mut emit = |tokens: &[u32], added: &[u32], lost: u32| {
@@ -414,8 +420,10 @@ mod tests {
                 &mut Silent,
             )
         };
-        let result = pack(&["abc"], 2);
-        assert!(matches!(result, Err(Error::Config { key, .. }) if key == "model.length"));
+        for length in [2, (1 << 16) + 1, usize::MAX] {
+            let result = pack(&["abc"], length);
+            assert!(matches!(result, Err(Error::Config { key, .. }) if key == "model.length"));
+        }
         match pack(&["abc", "d"], 9) {
             Err(Error::Corpus { problem, .. }) => {
                 assert!(

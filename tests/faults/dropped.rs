@@ -58,6 +58,7 @@ impl Denoiser for Shared {
         self.0.borrow().facts()
     }
 
+    #[allow(clippy::await_holding_refcell_ref)] // that is what others are told
     async fn draw(
         &mut self,
         xt: &[u32],
