@@ -1,10 +1,12 @@
-//! What the library is made of: licences and sources of its dependencies, the oldest compiler, a bill of materials.
+//! What the library is made of: licences and sources of its dependencies, their lowest versions, the oldest compiler, a
+//! bill of materials.
 
 use crate::shell::{Consent, cache_dir, cargo, command, on_path, output, root, run, target_dir};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The version whose verdicts are known.
 const DENY: &str = "0.20.2";
@@ -28,13 +30,30 @@ pub fn set_up(consent: Consent) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Fails for a licence, a source or a second version that `deny.toml` does not name, and where the oldest compiler that
-/// is promised does not compile the library.
+/// Fails for a licence, a source or a second version that `deny.toml` does not name, where the lowest versions that the
+/// manifests allow do not go together, and where the oldest compiler that is promised does not compile the library.
 pub fn check(deny: &Path, consent: Consent) -> Result<()> {
     let checks = ["--offline", "check", "licenses", "bans", "sources"];
     run(&mut command(&deny.to_string_lossy(), checks))?;
+    lowest_versions()?;
     oldest_compiler(consent)?;
     bill()
+}
+
+/// A command of Cargo with a lock file of its own, in `target/lowest`; resolving by lowest versions is not stable yet.
+fn with_lowest(arguments: &str) -> Command {
+    let lock = target_dir().join("lowest").join("Cargo.lock");
+    let place = format!("resolver.lockfile-path={:?}", lock.to_string_lossy());
+    let mut cargo = cargo("-Z direct-minimal-versions -Z lockfile-path --config");
+    cargo.arg(place).args(arguments.split(' '));
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}
+
+/// Resolves the lowest versions that the manifests allow of what they name.
+fn lowest_versions() -> Result<()> {
+    fs::create_dir_all(target_dir().join("lowest"))?;
+    run(&mut with_lowest("generate-lockfile --quiet"))
 }
 
 /// The `rust-version` of the workspace compiles it: the compiler in use, or else that one.
