@@ -13,8 +13,8 @@ impl Session {
     /// parameters (their average can stand in for them); `outputs` come back from every run.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] or [`Error::OutOfMemory`] if the device cannot hold it;
-    /// [`Error::Internal`] for a storage of another model or device.
+    /// [`crate::Error::Unsupported`] or [`crate::Error::OutOfMemory`] if the device cannot hold it;
+    /// [`crate::Error::Internal`] for a storage of another model or device.
     pub async fn new(
         device: &Device,
         graph: &mut Graph,
