@@ -37,7 +37,7 @@ async fn trusted(device: &Device, context: &Context, graph: &Graph) -> Result<Tu
         cooperative: None,
         ..tuning
     };
-    if tuning.cooperative.is_none() || !graph.has_halves() {
+    if cfg!(target_arch = "wasm32") || tuning.cooperative.is_none() || !graph.has_halves() {
         return Ok(without);
     }
     let right = match context.units_right.get() {

@@ -124,7 +124,11 @@ fn tile(op: &Matmul, lower: &Lower<'_>, vectors: bool) -> Tile {
     };
     let few = |m, n| tiles(m, n) < tuning.matmul_small_below as usize;
     let half = lower.read_element(0) == Element::F16;
-    if let Some(units) = tuning.cooperative
+    // a constant in browsers, which have none, so that their module holds nothing of it
+    let units = tuning
+        .cooperative
+        .filter(|_| cfg!(not(target_arch = "wasm32")));
+    if let Some(units) = units
         && half
         && vectors
         && op.many.is_none()
