@@ -38,7 +38,6 @@ pub fn catalogue() -> Vec<(String, String)> {
 }
 
 /// Those that matrix units have of their own, of every kind that there is.
-#[allow(dead_code)] // browsers have none
 pub fn cooperative() -> Vec<(String, String)> {
     let units = [(16, 32), (16, 64), (8, 32)].map(|(side, lanes)| Tuning {
         cooperative: Some(Cooperative { side, lanes }),
