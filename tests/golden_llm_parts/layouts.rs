@@ -124,6 +124,43 @@ fn llamas_by_any_name_compute_the_same() {
     });
 }
 
+/// MDLM's network under the names of those whose noise only changes tokens.
+#[test]
+fn uniform_noise_is_known_by_its_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mdlm::ModelConfig {
+        time_conditioning: true,
+        ..crate::common::models::small(12)
+    };
+    crate::common::models::write(dir.path(), &config, None);
+    let tokens: Vec<u32> = (0..12).map(|i| i % 5).collect();
+    pollster::block_on(async {
+        let device = Executor::CpuF32.shared();
+        let mut own = Model::load(device, dir.path()).await.unwrap();
+        let expected = own.logits(&tokens, &[0.7]).await.unwrap();
+        for kind in ["udlm", "duo"] {
+            let how = Load {
+                model_type: Some(kind.to_owned()),
+                mask: Some(config.mask_index),
+                ..Load::default()
+            };
+            assert_eq!(inspect(dir.path(), &how).unwrap().p_uniform, Some(1.0));
+            let mut model = Model::load_with(device, dir.path(), &how).await.unwrap();
+            assert_eq!(model.logits(&tokens, &[0.7]).await.unwrap(), expected);
+            let sampling = SampleConfig {
+                steps: 5,
+                ..model.sampling()
+            };
+            assert_eq!(sampling.sampler.name, "hybrid");
+            let mut sampler = model.sampler(Canvas::open(12), &sampling).unwrap();
+            let begun = sampler.canvas().clone();
+            assert!(begun.masked().is_empty());
+            while sampler.step().await.unwrap().is_some() {}
+            assert!(*sampler.canvas() != begun && sampler.canvas().masked().is_empty());
+        }
+    });
+}
+
 /// A file of SMDM's alone says all but the heads, which are those of its published size.
 #[test]
 fn a_file_of_smdm_is_a_model() {

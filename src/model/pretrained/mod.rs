@@ -10,6 +10,7 @@ mod llada;
 mod qwen;
 mod smdm;
 mod tokens;
+mod uniform;
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
@@ -123,11 +124,14 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
         "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
         "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
-        "dit" => {
-            let (trunk, hybrid) = gidd::describe(&keyed::parse(json)?)?;
+        "dit" | "udlm" | "duo" => {
+            let (trunk, noise) = match kind.as_str() {
+                "dit" => gidd::describe(&keyed::parse(json)?),
+                _ => uniform::describe(&keyed::parse(json)?),
+            }?;
             let found = (Arc::new(trunk) as _, None);
             return Ok(Described {
-                hybrid: Some(hybrid),
+                noise: Some(noise),
                 ..Described::new(model_type, found, None)
             });
         }
@@ -171,6 +175,6 @@ fn unknown(model_type: &str) -> String {
     };
     format!(
         "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
-         smdm, diffullama, diffugpt, dit (GIDD), modernbert and bert can be loaded"
+         smdm, diffullama, diffugpt, dit (GIDD), udlm, duo, modernbert and bert can be loaded"
     )
 }
