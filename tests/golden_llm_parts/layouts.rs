@@ -161,6 +161,40 @@ fn uniform_noise_is_known_by_its_models() {
     });
 }
 
+/// MDLM's network, described by the settings of the program that distilled it.
+#[test]
+fn settings_of_sdtt_are_a_description() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mdlm::ModelConfig {
+        vocab_size: 50258,
+        mask_index: 50257,
+        ..crate::common::models::small(12)
+    };
+    crate::common::models::write(dir.path(), &config, None);
+    std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    let tokens: Vec<u32> = (0..12).map(|i| 4000 * i % 50258).collect();
+    pollster::block_on(async {
+        let device = Executor::CpuF32.shared();
+        let mut own = Model::load(device, dir.path()).await.unwrap();
+        let expected = own.logits(&tokens, &[0.0]).await.unwrap();
+        let settings = json!({
+            "model": {
+                "name": "small", "type": "ddit-orig", "hidden_size": 32, "cond_dim": 16, "length": 12,
+                "n_blocks": 1, "n_heads": 2, "scale_by_sigma": true, "dropout": 0.1, "tie_word_embeddings": false,
+            },
+            "parameterization": {"name": "multi-round-sdtt", "num_distill_steps": 2},
+            "tokenizer": {"name": "gpt2"},
+            "time_conditioning": false,
+        });
+        std::fs::write(dir.path().join("config.json"), settings.to_string()).unwrap();
+        let found = inspect(dir.path(), &Load::default()).unwrap();
+        assert_eq!((&*found.model_type, found.mask_index), ("sdtt", 50257));
+        let mut model = Model::load(device, dir.path()).await.unwrap();
+        assert_eq!(model.logits(&tokens, &[0.0]).await.unwrap(), expected);
+        assert_eq!(model.sampling().sampler.name, "ancestral");
+    });
+}
+
 /// A file of SMDM's alone says all but the heads, which are those of its published size.
 #[test]
 fn a_file_of_smdm_is_a_model() {

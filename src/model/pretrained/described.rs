@@ -77,7 +77,7 @@ impl Described {
                 sampler: SamplerKind::HYBRID,
                 ..SampleConfig::default()
             },
-            "smdm" => SampleConfig::default(),
+            "smdm" | "sdtt" => SampleConfig::default(),
             "dream" => SampleConfig {
                 sampler: SamplerKind::DREAM_ENTROPY,
                 temperature: 0.2,
