@@ -153,12 +153,8 @@ impl<D: Denoiser> Sampler<D> {
         for (index, work) in self.work.iter_mut().enumerate() {
             let counter = (index as u64) << 32 | self.done as u64;
             let mut rng = Rng::new(self.config.seed, Stream::Begin, counter);
-            for position in self.windows.reach(self.window, index) {
-                let open = position < work.canvas.len() && work.canvas.token(position).is_none();
-                if let Some(token) = open.then(|| self.rule.begins(&mut rng)).flatten() {
-                    work.canvas.reveal(position, token);
-                }
-            }
+            let reach = self.windows.reach(self.window, index);
+            work.begin(reach, || self.rule.begins(&mut rng));
         }
     }
 
