@@ -52,6 +52,8 @@ pub enum Stream {
     Order = 11,
     /// Which of them a sequence comes from.
     Mixture = 12,
+    /// What open positions hold before a sampler's first step.
+    Begin = 13,
 }
 
 /// Key of the block function for a purpose and a step.

@@ -59,7 +59,7 @@ fn found(config: &TrainConfig, dir: &Path, mask: Option<u32>) -> Result<(Other, 
     let Kind::Other(other) = kind else {
         return refuse("is a model of this crate's: begin with it by start_from (--init)");
     };
-    if other.described.hybrid.is_some() {
+    if other.described.noise.is_some() {
         return refuse(
             "was trained for noise that also changes tokens, whose loss is not here: it can be sampled only",
         );

@@ -13,6 +13,7 @@ use crate::model::load::{Found, Kind, Load, find_published, ids};
 use crate::model::network::NO_LIMIT;
 use crate::model::trunks::Dit;
 use crate::model::{Among, DrawGraph, Network, Options, Trunk};
+use crate::process::Noise;
 use crate::program::Element;
 use mdlm_engine::gpu::DeviceClass;
 
@@ -88,7 +89,7 @@ fn describe(found: Found) -> Result<Inspected> {
         }
         Kind::Other(other) => {
             let described = other.described;
-            p_uniform = described.hybrid.map(|[p_uniform, _]| p_uniform);
+            p_uniform = described.noise.map(Noise::p_uniform);
             #[cfg(not(target_arch = "wasm32"))]
             if let Some(model) = &other.gguf {
                 elements = model.elements();

@@ -211,11 +211,10 @@ impl Other {
     /// The model over a network.
     pub(super) fn model(self, tokenizer: Option<&Tokenizer>, network: Network) -> Foreign {
         let ids = ids(tokenizer, &*network.trunk);
-        let hybrid =
-            |[p_uniform, t_eps]: [f64; 2]| Hybrid::new(p_uniform, t_eps, ids, self.mask_index);
+        let hybrid = |noise| Hybrid::new(noise, ids, self.mask_index);
         Foreign {
             ids,
-            hybrid: self.described.hybrid.map(hybrid),
+            hybrid: self.described.noise.map(hybrid),
             sampling: self.described.sampling(self.block),
             model_type: self.described.model_type,
             network,

@@ -7,7 +7,7 @@ mod noise;
 mod schedule;
 mod times;
 
-pub use hybrid::Hybrid;
+pub use hybrid::{Hybrid, Noise};
 pub use loss_scale::LossScale;
 pub use masking::{mask_exactly, q_xt};
 pub use noise::{NoiseConfig, NoiseKind};

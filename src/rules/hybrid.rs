@@ -55,7 +55,8 @@ impl SamplerKind {
 /// authors' program also stops when the share of most probable tokens has not risen for 32 steps, begins its grid of
 /// times one step late, ends it at 1e-4, and may leave masks.
 ///
-/// Without noise that changes tokens the process is [`SamplerKind::ANCESTRAL`]'s.
+/// Without noise that changes tokens the process is [`SamplerKind::ANCESTRAL`]'s; under noise that only changes them (UDLM,
+/// Duo) every open position begins as noise, and a canvas that was given whole is taken for such.
 struct Undo {
     noise: Option<Hybrid>,
     schedule: Schedule,
@@ -72,6 +73,10 @@ impl Undo {
             None if t == 0.0 => [1.0, 0.0, 0.0],
             None => [self.schedule.alpha_t(t), self.schedule.move_chance(t), 0.0],
         }
+    }
+
+    fn is_uniform(&self) -> bool {
+        self.noise.is_some_and(|noise| noise.is_uniform())
     }
 
     /// The shares before and after a step.
@@ -105,7 +110,8 @@ impl Rule for Undo {
                 ..Plan::default()
             };
         }
-        if view.t == 0.0 || view.step == 0 && view.masked.is_empty() {
+        let whole = view.step == 0 && view.masked.is_empty() && !self.is_uniform();
+        if view.t == 0.0 || whole {
             return Plan {
                 t: Some(0.0),
                 ..Plan::default()
@@ -174,6 +180,11 @@ impl Rule for Undo {
             true => Filled::Anew(self.temperature),
             false => Filled::Judged,
         }
+    }
+
+    fn begins(&self, rng: &mut Rng) -> Option<u32> {
+        let noise = self.noise.filter(Hybrid::is_uniform)?;
+        Some(noise.token(rng))
     }
 
     fn steps(&self) -> usize {

@@ -117,6 +117,12 @@ pub trait Rule: Send {
         false
     }
 
+    /// What an open position holds before the first step of its window; `None`: a mask.
+    fn begins(&self, rng: &mut Rng) -> Option<u32> {
+        let _ = rng;
+        None
+    }
+
     /// Whether it goes on with a canvas that is full.
     fn remasks(&self) -> bool {
         false

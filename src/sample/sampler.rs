@@ -127,7 +127,7 @@ impl<D: Denoiser> Sampler<D> {
             rests: false,
             canvas,
         });
-        Ok(Self {
+        let mut sampler = Self {
             work: work.collect(),
             denoiser,
             mask_index: facts.mask_index,
@@ -143,7 +143,19 @@ impl<D: Denoiser> Sampler<D> {
             fresh: true,
             network_calls: 0,
             reader: READERS.fetch_add(1, Ordering::Relaxed),
-        })
+        };
+        sampler.begin();
+        Ok(sampler)
+    }
+
+    /// Puts what its open positions begin as into the window.
+    fn begin(&mut self) {
+        for (index, work) in self.work.iter_mut().enumerate() {
+            let counter = (index as u64) << 32 | self.done as u64;
+            let mut rng = Rng::new(self.config.seed, Stream::Begin, counter);
+            let reach = self.windows.reach(self.window, index);
+            work.begin(reach, || self.rule.begins(&mut rng));
+        }
     }
 
     /// The canvas as it stands; of a batch, the first one.
@@ -254,6 +266,7 @@ impl<D: Denoiser> Sampler<D> {
         self.work
             .iter_mut()
             .for_each(|work| (work.t, work.rests) = (1.0, false));
+        self.begin();
         true
     }
 

@@ -1,5 +1,7 @@
 //! What a sampler keeps of each canvas, and has in hand in a step.
 
+use std::ops::Range;
+
 use crate::rng::Rng;
 use crate::rules::{Draw, Plan};
 use crate::sample::Canvas;
@@ -18,6 +20,18 @@ pub struct Work {
     pub drift: Vec<f64>,
     /// Whether nothing is left to change in the window.
     pub rests: bool,
+}
+
+impl Work {
+    /// Puts tokens in place of the masks of a window, if there are any to put.
+    pub fn begin(&mut self, reach: Range<usize>, mut token: impl FnMut() -> Option<u32>) {
+        for position in reach.start..reach.end.min(self.canvas.len()) {
+            let open = self.canvas.token(position).is_none();
+            if let Some(token) = open.then(&mut token).flatten() {
+                self.canvas.reveal(position, token);
+            }
+        }
+    }
 }
 
 /// What is done with a canvas in a step, before its draws are known.

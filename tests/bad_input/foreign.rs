@@ -120,6 +120,34 @@ fn gidd_says_what_it_lacks() {
     }
 }
 
+#[test]
+fn uniform_noise_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mdlm::ModelConfig {
+        time_conditioning: true,
+        ..crate::common::models::small(12)
+    };
+    crate::common::models::write(dir.path(), &config, None);
+    let duo = Load {
+        model_type: Some("duo".to_owned()),
+        mask: Some(config.mask_index),
+        ..Load::default()
+    };
+    load(dir.path(), &duo).unwrap();
+    for (key, value, part) in [
+        ("causal", json!(true), "causal false"),
+        ("cfg", json!(true), "cfg false"),
+        ("time_conditioning", json!(false), "time_conditioning true"),
+        ("n_heads", json!(3), "sizes cannot be"),
+    ] {
+        let path = dir.path().join("config.json");
+        let before = std::fs::read(&path).unwrap();
+        edit(&path, |c| c[key] = value);
+        refused(load(dir.path(), &duo), "checkpoint", &[part]);
+        std::fs::write(path, before).unwrap();
+    }
+}
+
 /// Sizes come from the weights, and heads from what was published.
 #[test]
 fn smdm_says_what_it_lacks() {

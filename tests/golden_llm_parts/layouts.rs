@@ -124,6 +124,77 @@ fn llamas_by_any_name_compute_the_same() {
     });
 }
 
+/// MDLM's network under the names of those whose noise only changes tokens.
+#[test]
+fn uniform_noise_is_known_by_its_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mdlm::ModelConfig {
+        time_conditioning: true,
+        ..crate::common::models::small(12)
+    };
+    crate::common::models::write(dir.path(), &config, None);
+    let tokens: Vec<u32> = (0..12).map(|i| i % 5).collect();
+    pollster::block_on(async {
+        let device = Executor::CpuF32.shared();
+        let mut own = Model::load(device, dir.path()).await.unwrap();
+        let expected = own.logits(&tokens, &[0.7]).await.unwrap();
+        for kind in ["udlm", "duo"] {
+            let how = Load {
+                model_type: Some(kind.to_owned()),
+                mask: Some(config.mask_index),
+                ..Load::default()
+            };
+            assert_eq!(inspect(dir.path(), &how).unwrap().p_uniform, Some(1.0));
+            let mut model = Model::load_with(device, dir.path(), &how).await.unwrap();
+            assert_eq!(model.logits(&tokens, &[0.7]).await.unwrap(), expected);
+            let sampling = SampleConfig {
+                steps: 5,
+                ..model.sampling()
+            };
+            assert_eq!(sampling.sampler.name, "hybrid");
+            let mut sampler = model.sampler(Canvas::open(12), &sampling).unwrap();
+            let begun = sampler.canvas().clone();
+            assert!(begun.masked().is_empty());
+            while sampler.step().await.unwrap().is_some() {}
+            assert!(*sampler.canvas() != begun && sampler.canvas().masked().is_empty());
+        }
+    });
+}
+
+/// MDLM's network, described by the settings of the program that distilled it.
+#[test]
+fn settings_of_sdtt_are_a_description() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mdlm::ModelConfig {
+        vocab_size: 50258,
+        mask_index: 50257,
+        ..crate::common::models::small(12)
+    };
+    crate::common::models::write(dir.path(), &config, None);
+    std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    let tokens: Vec<u32> = (0..12).map(|i| 4000 * i % 50258).collect();
+    pollster::block_on(async {
+        let device = Executor::CpuF32.shared();
+        let mut own = Model::load(device, dir.path()).await.unwrap();
+        let expected = own.logits(&tokens, &[0.0]).await.unwrap();
+        let settings = json!({
+            "model": {
+                "name": "small", "type": "ddit-orig", "hidden_size": 32, "cond_dim": 16, "length": 12,
+                "n_blocks": 1, "n_heads": 2, "scale_by_sigma": true, "dropout": 0.1, "tie_word_embeddings": false,
+            },
+            "parameterization": {"name": "multi-round-sdtt", "num_distill_steps": 2},
+            "tokenizer": {"name": "gpt2"},
+            "time_conditioning": false,
+        });
+        std::fs::write(dir.path().join("config.json"), settings.to_string()).unwrap();
+        let found = inspect(dir.path(), &Load::default()).unwrap();
+        assert_eq!((&*found.model_type, found.mask_index), ("sdtt", 50257));
+        let mut model = Model::load(device, dir.path()).await.unwrap();
+        assert_eq!(model.logits(&tokens, &[0.0]).await.unwrap(), expected);
+        assert_eq!(model.sampling().sampler.name, "ancestral");
+    });
+}
+
 /// A file of SMDM's alone says all but the heads, which are those of its published size.
 #[test]
 fn a_file_of_smdm_is_a_model() {

@@ -3,14 +3,22 @@
 use std::ops::ControlFlow;
 
 use mdlm::config::{SampleConfig, SamplerKind};
-use mdlm::process::Hybrid;
+use mdlm::process::{Hybrid, Noise};
 use mdlm::sample::{Canvas, Sampler};
 use pollster::block_on;
 
 use super::law::{compare, follows, number, states, step_by, total_variation};
 use super::oracle::{Oracle, tempered};
 use super::{OPEN, settings};
-use crate::common::hybrid::posterior;
+use crate::common::hybrid::{posterior, uniform_posterior};
+
+fn gidd(p_uniform: f64) -> Hybrid {
+    let noise = Noise::Hybrid {
+        p_uniform,
+        t_eps: 1e-4,
+    };
+    Hybrid::new(noise, 4, 3)
+}
 
 /// The law of the process in so many steps.
 fn process(oracle: &Oracle, start: &[u32], p_uniform: f64, steps: usize) -> Vec<f64> {
@@ -30,7 +38,7 @@ fn process(oracle: &Oracle, start: &[u32], p_uniform: f64, steps: usize) -> Vec<
 fn hybrid_sampling_follows_its_process() {
     for (name, mut oracle) in [("chain", Oracle::chain(4)), ("hidden", Oracle::hidden(4))] {
         for (p_uniform, steps) in [(0.0, 3), (0.1, 2), (0.2, 5), (0.7, 6)] {
-            oracle.hybrid = Some(Hybrid::new(p_uniform, 1e-4, 4, 3));
+            oracle.hybrid = Some(gidd(p_uniform));
             for start in [OPEN, [3, 1, 3, 3]] {
                 let law = process(&oracle, &start, p_uniform, steps);
                 let config = settings(SamplerKind::HYBRID, steps);
@@ -54,6 +62,37 @@ fn hybrid_sampling_follows_its_process() {
             &config,
             &law,
         );
+    }
+}
+
+/// Open positions begin as any of the three tokens, and are tokens ever after.
+#[test]
+fn uniform_sampling_follows_its_process() {
+    const EPS: f64 = 1e-3;
+    for (name, mut oracle) in [("chain", Oracle::chain(4)), ("hidden", Oracle::hidden(4))] {
+        oracle.hybrid = Some(Hybrid::new(Noise::Uniform { eps: EPS }, 4, 3));
+        for (start, steps) in [(OPEN, 1), (OPEN, 4), ([3, 1, 3, 3], 6)] {
+            let open: Vec<usize> = (0..4).filter(|&l| start[l] == 3).collect();
+            let count = 3usize.pow(open.len() as u32);
+            let mut law = vec![0.0; states(&oracle, 4)];
+            for index in 0..count {
+                let mut begun = start;
+                for (i, &l) in open.iter().enumerate() {
+                    begun[l] = (index / 3usize.pow(i as u32) % 3) as u32;
+                }
+                law[number(&begun, &oracle)] += 1.0 / count as f64;
+            }
+            for step in 0..steps {
+                let times = [step, step + 1].map(|done| 1.0 - done as f64 / steps as f64);
+                law = step_by(&law, &oracle, &start, &|z, x| {
+                    let law = uniform_posterior(EPS, times, z, x);
+                    (0..).zip(law).collect()
+                });
+            }
+            let config = settings(SamplerKind::HYBRID, steps);
+            let what = format!("uniform, {name}, T = {steps}, {start:?}");
+            follows(&what, &mut oracle, &start, &config, &law);
+        }
     }
 }
 
@@ -84,7 +123,7 @@ fn corrected(oracle: &mut Oracle, tokens: &[u32], config: &SampleConfig) -> Vec<
 #[test]
 fn corrections_write_what_the_network_is_surest_of() {
     let mut oracle = Oracle::chain(6);
-    oracle.hybrid = Some(Hybrid::new(0.2, 1e-4, 4, 3));
+    oracle.hybrid = Some(gidd(0.2));
     let config = settings(SamplerKind::HYBRID, 2)
         .with("corrections", 40.0)
         .with("correction_temperature", 0.0);
@@ -119,7 +158,7 @@ fn corrections_write_what_the_network_is_surest_of() {
 #[test]
 fn a_correction_follows_its_law() {
     let mut oracle = Oracle::chain(4);
-    oracle.hybrid = Some(Hybrid::new(0.2, 1e-4, 4, 3));
+    oracle.hybrid = Some(gidd(0.2));
     let start = [0, 2, 2, 1];
     for temperature in [0.3, 1.0] {
         let predicted = oracle.posterior(&start);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{SampleConfig, SamplerKind};
 use crate::model::Trunk;
+use crate::process::Noise;
 
 /// What a `config.json` says.
 #[derive(Clone, Debug)]
@@ -20,8 +21,8 @@ pub struct Described {
     pub block: Option<usize>,
     /// Whether blocks are counted from a canvas's beginning when it is sampled.
     pub from_start: bool,
-    /// Of noise that also changes tokens for others: the share of them, and how far times stay from 0 and 1.
-    pub hybrid: Option<[f64; 2]>,
+    /// Its noise, if that also changes tokens for others.
+    pub noise: Option<Noise>,
 }
 
 impl Described {
@@ -41,7 +42,7 @@ impl Described {
             // SDAR's were trained with blocks of 4 unless they say otherwise
             block: block.or(sdar.then_some(4)),
             from_start: sdar,
-            hybrid: None,
+            noise: None,
         }
     }
 
@@ -72,11 +73,11 @@ impl Described {
                 top_p: 0.9,
                 ..SampleConfig::default()
             },
-            "dit" => SampleConfig {
+            "dit" | "udlm" | "duo" => SampleConfig {
                 sampler: SamplerKind::HYBRID,
                 ..SampleConfig::default()
             },
-            "smdm" => SampleConfig::default(),
+            "smdm" | "sdtt" => SampleConfig::default(),
             "dream" => SampleConfig {
                 sampler: SamplerKind::DREAM_ENTROPY,
                 temperature: 0.2,

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::config::{ModelConfig, ModelKind};
 use crate::model::trunks::Dit;
+use crate::process::Noise;
 
 /// The fields of `config.json` that matter here, with the values that it leaves out.
 #[derive(Deserialize)]
@@ -34,8 +35,8 @@ impl Default for GiddFields {
     }
 }
 
-/// The network, and the share of changed tokens with the distance of times from 0 and 1.
-pub(super) fn describe(f: &GiddFields) -> Result<(Dit, [f64; 2]), String> {
+/// The network and its noise.
+pub(super) fn describe(f: &GiddFields) -> Result<(Dit, Noise), String> {
     let possible = (0.0..1.0).contains(&f.p_uniform) && f.t_eps > 0.0 && f.t_eps < 0.5;
     if !possible {
         return Err("p_uniform must be in [0, 1), and t_eps above 0 and below 0.5".into());
@@ -58,5 +59,9 @@ pub(super) fn describe(f: &GiddFields) -> Result<(Dit, [f64; 2]), String> {
         .validate()
         .map_err(|error| format!("its sizes cannot be: {error}"))?;
     let trunk = Dit { config, prefix: "" };
-    Ok((trunk, [f.p_uniform, f.t_eps]))
+    let noise = Noise::Hybrid {
+        p_uniform: f.p_uniform,
+        t_eps: f.t_eps,
+    };
+    Ok((trunk, noise))
 }

@@ -8,8 +8,10 @@ mod gidd;
 mod gpt2;
 mod llada;
 mod qwen;
+mod sdtt;
 mod smdm;
 mod tokens;
+mod uniform;
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
@@ -70,7 +72,7 @@ pub async fn load(device: &Device, dir: &Path, weights: Element) -> Result<Pretr
     })
 }
 
-/// The `model_type` of a `config.json`; the error is for people.
+/// The `model_type` of a `config.json`, or `sdtt` for settings of that program; the error is for people.
 ///
 /// # Errors
 /// A sentence about what is missing.
@@ -79,7 +81,20 @@ pub fn model_type(text: &str) -> Result<String, String> {
     struct Kind {
         model_type: String,
     }
-    keyed::parse::<Kind>(text.as_bytes()).map(|kind| kind.model_type)
+    #[derive(Deserialize)]
+    struct Settings {
+        parameterization: Program,
+    }
+    #[derive(Deserialize)]
+    struct Program {
+        name: String,
+    }
+    let json = text.as_bytes();
+    let found = keyed::parse::<Kind>(json).map(|kind| kind.model_type);
+    found.or_else(|problem| match keyed::parse::<Settings>(json) {
+        Ok(settings) if settings.parameterization.name == sdtt::PROGRAM => Ok("sdtt".to_owned()),
+        _ => Err(problem),
+    })
 }
 
 /// What is said of the weights `name` by the text of a `config.json`, or by themselves where theirs is a kind that comes
@@ -123,14 +138,19 @@ pub fn describe(text: &str, as_what: Option<&str>) -> Result<Described, String> 
         "a2d-qwen3" | "sdar" => qwen::describe(keyed::parse(json)?, &qwen::QWEN3),
         "a2d-llama" => qwen::describe(keyed::parse(json)?, &qwen::LLAMA),
         "diffullama" => qwen::describe(keyed::parse(json)?, &qwen::DIFFULLAMA),
-        "dit" => {
-            let (trunk, hybrid) = gidd::describe(&keyed::parse(json)?)?;
+        "dit" | "udlm" | "duo" => {
+            let (trunk, noise) = match kind.as_str() {
+                "dit" => gidd::describe(&keyed::parse(json)?),
+                _ => uniform::describe(&keyed::parse(json)?),
+            }?;
             let found = (Arc::new(trunk) as _, None);
             return Ok(Described {
-                hybrid: Some(hybrid),
+                noise: Some(noise),
                 ..Described::new(model_type, found, None)
             });
         }
+        "sdtt" => sdtt::describe(&keyed::parse(json)?)
+            .map(|(trunk, mask)| (Arc::new(trunk) as _, Some(mask))),
         "diffugpt" => gpt2::diffugpt(&keyed::parse(json)?),
         "modernbert" => bert::modern(&keyed::parse(json)?),
         "bert" => bert::classic(&keyed::parse(json)?),
@@ -171,6 +191,6 @@ fn unknown(model_type: &str) -> String {
     };
     format!(
         "model_type is {model_type}, {reason}: mdlm, ar, bd3lm, llada, Dream, a2d-qwen2, a2d-qwen3, a2d-llama, sdar, \
-         smdm, diffullama, diffugpt, dit (GIDD), modernbert and bert can be loaded"
+         smdm, diffullama, diffugpt, dit (GIDD), udlm, duo, sdtt, modernbert and bert can be loaded"
     )
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use mdlm::blocking::wait;
 use mdlm::config::SampleConfig;
+use mdlm::data::Tokenizer;
 use mdlm::device::Device;
 use mdlm::engine::program::Element;
 use mdlm::model::{Load, Model};
@@ -18,6 +19,8 @@ use crate::site::{Bench, RUN, Visit, numbers};
 
 /// Tokens of the canvases.
 const LENGTH: usize = 40;
+/// Of those that choose positions at random.
+const SEED: u64 = 1;
 /// Texts to begin with, of which one is taken whose choices are clear.
 const PROMPTS: [&str; 4] = [
     "the [MASK:5] cat sat",
@@ -36,6 +39,7 @@ fn native(device: &Device, folder: &Path, how: &Load, prompt: &str) -> Result<Ve
     let config = SampleConfig {
         temperature: 0.0,
         top_p: 1.0,
+        seed: SEED,
         ..model.sampling()
     };
     let mask = model.mask_index();
@@ -72,11 +76,19 @@ fn fill(visit: &mut Visit, prompt: &str) -> Result<Vec<u32>> {
         ("temperature", "0"),
         ("prompt", prompt),
         ("length", &LENGTH.to_string()),
+        ("seed", &SEED.to_string()),
     ] {
         visit.fill(field, value)?;
     }
     visit.generate()?;
     visit.tokens()
+}
+
+/// A tokenizer of characters whose mask has this id, behind that of the text's end.
+fn characters(mask: u32) -> Tokenizer {
+    let all = "abcdefghijklmnopqrstuvwxyz 0123456789.,;:!?'-()";
+    let some: String = all.chars().take(mask as usize - 1).collect();
+    Tokenizer::characters(&some)
 }
 
 pub(super) fn layouts(bench: &Bench) -> Result<String> {
@@ -91,8 +103,15 @@ pub(super) fn layouts(bench: &Bench) -> Result<String> {
         ("qwen3_a2d", "a2d-qwen3", 279, &["f32"]),
         ("modernbert", "modernbert", 4, &["f32"]),
         ("bert", "bert", 4, &["f32"]),
+        ("smdm", "smdm", 44, &["f32"]),
+        ("gidd", "dit", 40, &["f32"]),
     ] {
-        let folder = fixture(name);
+        let (_guard, folder) = copied(name)?;
+        let tokenizer = folder.join("tokenizer.json");
+        if !tokenizer.exists() {
+            // as many characters as fit before the mask, and our own special tokens
+            std::fs::write(&tokenizer, characters(mask).to_json())?;
+        }
         for weights in precisions {
             let how = Load {
                 weights: Some(weights.parse()?),
