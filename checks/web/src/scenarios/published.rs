@@ -104,7 +104,6 @@ pub(super) fn layouts(bench: &Bench) -> Result<String> {
         ("modernbert", "modernbert", 4, &["f32"]),
         ("bert", "bert", 4, &["f32"]),
         ("smdm", "smdm", 44, &["f32"]),
-        ("gidd", "dit", 40, &["f32"]),
     ] {
         let (_guard, folder) = copied(name)?;
         let tokenizer = folder.join("tokenizer.json");
