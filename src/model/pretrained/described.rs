@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{SampleConfig, SamplerKind};
+use crate::config::{ModelConfig, ModelKind, SampleConfig, SamplerKind};
 use crate::model::Trunk;
+use crate::model::trunks::Dit;
 use crate::process::Noise;
 
 /// What a `config.json` says.
@@ -94,6 +95,22 @@ impl Described {
 
 /// A network and, if its configuration names it, the mask's id.
 pub(super) type Found = (Arc<dyn Trunk>, Option<u32>);
+
+/// MDLM's network in sizes of another program, with the mask behind all other ids.
+pub(super) fn dit(prefix: &'static str, sizes: ModelConfig) -> Result<Dit, String> {
+    let config = ModelConfig {
+        kind: ModelKind::Dit,
+        mask_index: (sizes.vocab_size as u32).saturating_sub(1),
+        dropout: 0.0,
+        vocab_multiple: 1,
+        adaln: true,
+        ..sizes
+    };
+    config
+        .validate()
+        .map_err(|error| format!("its sizes cannot be: {error}"))?;
+    Ok(Dit { config, prefix })
+}
 
 /// An error unless every switch has the value that is computed here.
 pub(super) fn only(switches: &[(bool, &str)]) -> Result<(), String> {

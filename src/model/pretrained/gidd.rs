@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::config::{ModelConfig, ModelKind};
+use super::described::dit;
+use crate::config::ModelConfig;
 use crate::model::trunks::Dit;
 use crate::process::Noise;
 
@@ -41,24 +42,17 @@ pub(super) fn describe(f: &GiddFields) -> Result<(Dit, Noise), String> {
     if !possible {
         return Err("p_uniform must be in [0, 1), and t_eps above 0 and below 0.5".into());
     }
-    let config = ModelConfig {
-        kind: ModelKind::Dit,
+    let sizes = ModelConfig {
         vocab_size: f.vocab_size,
-        mask_index: (f.vocab_size as u32).saturating_sub(1),
         hidden_size: f.hidden_size,
         n_blocks: f.num_hidden_layers,
         n_heads: f.num_attention_heads,
         cond_dim: f.timestep_cond_dim,
         length: f.max_seq_len,
-        dropout: 0.0,
         time_conditioning: true,
-        vocab_multiple: 1,
-        adaln: true,
+        ..ModelConfig::default()
     };
-    config
-        .validate()
-        .map_err(|error| format!("its sizes cannot be: {error}"))?;
-    let trunk = Dit { config, prefix: "" };
+    let trunk = dit("", sizes)?;
     let noise = Noise::Hybrid {
         p_uniform: f.p_uniform,
         t_eps: f.t_eps,

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::described::only;
-use crate::config::{ModelConfig, ModelKind};
+use super::described::{dit, only};
+use crate::config::ModelConfig;
 use crate::model::trunks::Dit;
 
 /// What the program was, in `parameterization.name`; its files have no `model_type`.
@@ -43,22 +43,15 @@ pub(super) fn describe(f: &SdttFields) -> Result<(Dit, u32), String> {
         (m.kind == "ddit-orig", "model.type ddit-orig"),
         (f.tokenizer.name == "gpt2", "tokenizer.name gpt2"),
     ])?;
-    let config = ModelConfig {
-        kind: ModelKind::Dit,
+    let sizes = ModelConfig {
         vocab_size: GPT2 + 1,
-        mask_index: GPT2 as u32,
         hidden_size: m.hidden_size,
         n_blocks: m.n_blocks,
         n_heads: m.n_heads,
         cond_dim: m.cond_dim,
         length: m.length,
-        dropout: 0.0,
         time_conditioning: f.time_conditioning,
-        vocab_multiple: 1,
-        adaln: true,
+        ..ModelConfig::default()
     };
-    config
-        .validate()
-        .map_err(|error| format!("its sizes cannot be: {error}"))?;
-    Ok((Dit::new(config), GPT2 as u32))
+    Ok((dit("backbone.", sizes)?, GPT2 as u32))
 }

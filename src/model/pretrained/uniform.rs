@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::described::only;
-use crate::config::{ModelConfig, ModelKind};
+use super::described::{dit, only};
+use crate::config::ModelConfig;
 use crate::model::trunks::Dit;
 use crate::process::Noise;
 
@@ -40,22 +40,15 @@ pub(super) fn describe(f: &UniformFields) -> Result<(Dit, Noise), String> {
         (!f.causal, "causal false"),
         (!f.cfg, "cfg false"),
     ])?;
-    let config = ModelConfig {
-        kind: ModelKind::Dit,
+    let sizes = ModelConfig {
         vocab_size: f.vocab_size,
-        mask_index: (f.vocab_size as u32).saturating_sub(1),
         hidden_size: f.hidden_dim,
         n_blocks: f.n_blocks,
         n_heads: f.n_heads,
         cond_dim: f.cond_dim,
         length: f.model_length,
-        dropout: 0.0,
         time_conditioning: true,
-        vocab_multiple: 1,
-        adaln: true,
+        ..ModelConfig::default()
     };
-    config
-        .validate()
-        .map_err(|error| format!("its sizes cannot be: {error}"))?;
-    Ok((Dit::new(config), Noise::Uniform { eps: EPS }))
+    Ok((dit("backbone.", sizes)?, Noise::Uniform { eps: EPS }))
 }
