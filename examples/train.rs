@@ -316,12 +316,7 @@ fn load(config: &TrainConfig, ranks: &dyn Ranks) -> mdlm::Result<Corpus> {
     let style = ProgressStyle::with_template("{bar:30} {msg} {percent} %  {eta} left");
     bar.set_style(style.expect("the template is a constant"));
     let corpus = Corpus::load(&files, config.model.length, &mut |event: &Event| {
-        if let Event::Progress { what, done, total } = event {
-            bar.set_message(*what);
-            bar.set_length(*total);
-            bar.set_position(*done);
-        }
-        Flow::Continue
+        support::shown(&bar, event)
     })?;
     bar.finish_and_clear();
     if cached && first {

@@ -12,11 +12,13 @@ pub mod talk;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use indicatif::ProgressBar;
 use mdlm::blocking::wait;
 use mdlm::config::DataConfig;
 use mdlm::engine::program::Element;
 use mdlm::io::checkpoint::resolve;
 use mdlm::model::Load;
+use mdlm::progress::{Event, Flow};
 use mdlm::rules::{ALL, Choice, choices};
 use mdlm::{Device, Model, SampleConfig, SamplerKind, TrainConfig};
 
@@ -123,18 +125,20 @@ impl ModelArgs {
     }
 }
 
+/// Shows on a bar how far something is.
+pub fn shown(bar: &ProgressBar, event: &Event) -> Flow {
+    if let Event::Progress { what, done, total } = event {
+        bar.set_message(*what);
+        bar.set_length(*total);
+        bar.set_position(*done);
+    }
+    Flow::Continue
+}
+
 #[cfg(feature = "hub")]
 fn fetch(id: &str) -> anyhow::Result<PathBuf> {
-    use mdlm::progress::{Event, Flow};
-    let bar = indicatif::ProgressBar::new(0);
-    let path = mdlm::io::hub::fetch_model(id, &mut |event: &Event| {
-        if let Event::Progress { what, done, total } = event {
-            bar.set_message(*what);
-            bar.set_length(*total);
-            bar.set_position(*done);
-        }
-        Flow::Continue
-    })?;
+    let bar = ProgressBar::new(0);
+    let path = mdlm::io::hub::fetch_model(id, &mut |event: &Event| shown(&bar, event))?;
     bar.finish_and_clear();
     Ok(path)
 }
