@@ -103,32 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   first = tile / p.tiles * vec3<u32>(p.a_stride, p.b_stride, p.c_stride);
   tile %= p.tiles;
   //#endif
-  //#if SPLIT
-  let plane = tile % p.planes;
-  tile /= p.planes;
-  first.z = plane * p.m * p.n;
-  //#endif
-  let row0 = (tile / p.tiles_n) * TILE_M;
-  let col0 = (tile % p.tiles_n) * TILE_N;
-  //#if DYNAMIC_M
-  let m = counted_from(counted(), p.base, p.m);
-  //#else
-  let m = p.m;
-  //#endif
-  //#if DYNAMIC_K
-  let terms = counted_from(counted(), p.base, p.k);
-  //#else
-  let terms = p.k;
-  //#endif
-  //#if SPLIT
-  let slices = (terms + TILE_K - 1u) / TILE_K;
-  let span = (slices + p.planes - 1u) / p.planes * TILE_K;
-  let k_begin = plane * span;
-  let k_end = min(k_begin + span, terms);
-  //#else
-  const k_begin = 0u;
-  let k_end = terms;
-  //#endif
+  //#include tile
   let lane_m = lane / LANES_N; // in groups of 4 rows, half a tile apart if an invocation has 8
   let lane_n = lane % LANES_N;
   // 4 x 4 blocks of C, one row a vector; named, since arrays would be indexed at run time

@@ -38,7 +38,7 @@ macro_rules! shader {
     };
 }
 
-const LIBRARY: [Shader; 11] = [
+const LIBRARY: [Shader; 12] = [
     shader!("lib/activation"),
     shader!("lib/at_rest"),
     shader!("lib/bf16"),
@@ -50,6 +50,7 @@ const LIBRARY: [Shader; 11] = [
     shader!("lib/sight"),
     shader!("lib/step"),
     shader!("lib/threefry"),
+    shader!("lib/tile"),
 ];
 
 /// Loops of more rounds stay loops: arrays of so many vectors do not fit registers, and compilers take minutes.
